@@ -1,0 +1,211 @@
+// Records of decoded instructions, by the frame that holds their bytes. One record per instruction, enterable anywhere:
+// decoding stops at an instruction that has a record and links to it. Nothing here is visible to a guest: dropping any of it
+// at any time only costs time.
+
+import type { EngineMemory } from '../memory/map.ts';
+import type { Frames } from '../memory/frames.ts';
+import type { Decoded } from '../x86/decode.ts';
+import { DecodeProblem, InstructionDecoder } from '../x86/decode.ts';
+import type { Mode } from '../x86/form.ts';
+import { Record, RECORD_SIZE, Steering } from '../x86/record.ts';
+import type { Interpreter } from './interpreter.ts';
+
+const PAGE = 4096;
+/** Longest run of records that is decoded at once. */
+const MOST_RECORDS = 48;
+/** Bytes given to the decoder at once: it copies them. */
+const WINDOW = 512;
+const MAX_INSTRUCTION = 15;
+
+/** Consecutive records of one page, and the bytes they came from. */
+type Block = { readonly first: number; readonly count: number; readonly start: number; readonly end: number; readonly key: number };
+type PageCode = { readonly records: Map<number, number>; blocks: Block[] };
+
+/** Where a record of an instruction across two pages belongs. */
+type Straddler = { readonly first: number; readonly second: number; readonly key: number; readonly record: number };
+
+const keyOf = (offset: number, mode: Mode): number => offset | (mode << 12);
+
+export class CodeCache {
+  readonly #memory: EngineMemory;
+  readonly #frames: Frames;
+  readonly #interpreter: Interpreter;
+  readonly #decoder = new InstructionDecoder();
+  readonly #pages = new Map<number, PageCode>();
+  readonly #straddlers = new Map<string, Straddler>();
+  #top: number;
+  /** Record addresses given out since the last reset are valid while this number stays. */
+  generation = 0;
+  decoded = 0;
+
+  constructor(memory: EngineMemory, frames: Frames, interpreter: Interpreter) {
+    this.#memory = memory;
+    this.#frames = frames;
+    this.#interpreter = interpreter;
+    this.#top = memory.records;
+    frames.codeOwner = {
+      onCodeStore: (frame, offset, length) => this.#dropLines(frame, offset, length),
+      onDrop: (frame) => this.#dropFrame(frame),
+    };
+  }
+
+  /** The record at an offset of a frame, decoding if there is none. A DecodeProblem if the first instruction does not decode. */
+  find(frame: number, offset: number, mode: Mode): number | DecodeProblem {
+    const known = this.#pages.get(frame)?.records.get(keyOf(offset, mode));
+    return known ?? this.#decodeBlock(frame, offset, mode);
+  }
+
+  /** The record of the instruction that begins in one frame and ends in another. */
+  findStraddler(first: number, second: number, offset: number, mode: Mode): number | DecodeProblem {
+    const key = keyOf(offset, mode);
+    const name = `${first}/${second}/${key}`;
+    const known = this.#straddlers.get(name);
+    if (known) return known.record;
+    const bytes = new Uint8Array(2 * MAX_INSTRUCTION);
+    const { u8 } = this.#memory;
+    const from = this.#frames.address(first) + offset;
+    const here = PAGE - offset;
+    bytes.set(u8.subarray(from, from + here));
+    const next = this.#frames.address(second);
+    bytes.set(u8.subarray(next, next + bytes.length - here), here);
+    let record = 0;
+    const problem = this.#decoder.decode(bytes, offset, mode, (d) => {
+      record = this.#allocate(2);
+      this.#write(record, offset, d);
+      this.#writeSteering(record + RECORD_SIZE, 0, Steering.CROSS, BigInt(offset + d.length));
+      this.#frames.watchCode(first, offset, here);
+      this.#frames.watchCode(second, 0, d.length - here);
+      return false;
+    });
+    if (problem) return problem;
+    this.#interpreter.sync();
+    this.#straddlers.set(name, { first, second, key, record });
+    return record;
+  }
+
+  /** Points a branch at its target, if the branch still belongs to the frame that the target is in. */
+  link(from: number, frame: number, mode: Mode, to: number): void {
+    const { view } = this.#memory;
+    const offset = view.getUint16(from + Record.PLACE, true) & 0xfff;
+    const form = view.getUint16(from + Record.FORM, true);
+    if (form === Steering.STOP) return;
+    if (form !== Steering.LINK && this.#pages.get(frame)?.records.get(keyOf(offset, mode)) !== from) return;
+    view.setUint32(from + Record.LINK, to, true);
+  }
+
+  /** Is there room for another block? If not, the caller resets, at a moment when no record is in use. */
+  get full(): boolean {
+    return this.#top + (MOST_RECORDS + 2) * RECORD_SIZE > this.#memory.recordsEnd;
+  }
+
+  /** Forgets everything. */
+  reset(): void {
+    for (const frame of this.#pages.keys()) this.#frames.unwatchCode(frame);
+    for (const { first, second } of this.#straddlers.values()) {
+      this.#frames.unwatchCode(first);
+      this.#frames.unwatchCode(second);
+    }
+    this.#pages.clear();
+    this.#straddlers.clear();
+    this.#top = this.#memory.records;
+    this.generation++;
+  }
+
+  #decodeBlock(frame: number, start: number, mode: Mode): number | DecodeProblem {
+    let page = this.#pages.get(frame);
+    if (!page) this.#pages.set(frame, (page = { records: new Map(), blocks: [] }));
+    const { records, blocks } = page;
+    const host = this.#frames.address(frame);
+    const end = Math.min(PAGE, start + WINDOW);
+    const bytes = this.#memory.u8.subarray(host + start, host + end);
+    const first = this.#top;
+    let count = 0;
+    let offset = start;
+    let ended = false;
+    const problem = this.#decoder.decode(bytes, start, mode, (d, at) => {
+      // A window that ends within the page may cut an instruction: the next block begins with it.
+      if (count > 0 && records.has(keyOf(at, mode))) return false;
+      this.#write(this.#allocate(1), at, d);
+      records.set(keyOf(at, mode), first + count * RECORD_SIZE);
+      count++;
+      offset = at + d.length;
+      ended = d.ends;
+      return !ended && count < MOST_RECORDS;
+    });
+    if (count === 0) return problem ?? DecodeProblem.MORE_BYTES;
+    // What follows the last record: the next instruction, on this page or the next. Behind a jump it is never reached, but a
+    // conditional one, a call's return or a routine that comes back needs it.
+    if (offset >= PAGE) this.#writeSteering(this.#allocate(1), 0, Steering.CROSS, BigInt(offset));
+    else if (problem === DecodeProblem.MORE_BYTES && end === PAGE) this.#writeSteering(this.#allocate(1), offset, Steering.CROSS, BigInt(offset));
+    else this.#writeSteering(this.#allocate(1), offset, Steering.LINK, BigInt(offset));
+    blocks.push({ first, count, start, end: offset, key: mode });
+    this.decoded += count;
+    this.#frames.watchCode(frame, start, Math.min(offset, PAGE) - start);
+    this.#interpreter.sync();
+    return first;
+  }
+
+  #allocate(count: number): number {
+    const at = this.#top;
+    this.#top += count * RECORD_SIZE;
+    return at;
+  }
+
+  #write(at: number, offset: number, d: Decoded): void {
+    const { view } = this.#memory;
+    view.setUint16(at + Record.FORM, this.#interpreter.formIndex(d.form), true);
+    view.setUint16(at + Record.PLACE, offset | (d.length << 12), true);
+    for (let n = 0; n < 3; n++) view.setUint16(at + Record.REGISTERS + 2 * n, d.registers[n] ?? 0, true);
+    view.setUint16(at + Record.BASE, d.base, true);
+    view.setUint16(at + Record.INDEX, d.index, true);
+    view.setUint8(at + Record.SCALE, d.scale);
+    view.setUint8(at + Record.SEGMENT, d.segment);
+    view.setBigInt64(at + Record.DISPLACEMENT, d.displacement, true);
+    view.setBigInt64(at + Record.IMMEDIATE, BigInt.asIntN(64, d.immediate), true);
+  }
+
+  #writeSteering(at: number, offset: number, form: number, displacement: bigint): void {
+    const { view } = this.#memory;
+    view.setUint16(at + Record.FORM, form, true);
+    view.setUint16(at + Record.PLACE, offset & 0xfff, true);
+    view.setBigInt64(at + Record.DISPLACEMENT, displacement, true);
+    view.setBigInt64(at + Record.IMMEDIATE, 0n, true);
+  }
+
+  /** Code in these lines is about to change: whoever arrives at a record of its blocks leaves with an exact RIP and decodes anew. */
+  #dropLines(frame: number, offset: number, length: number): void {
+    const low = offset & ~63;
+    const high = (offset + length + 63) & ~63;
+    const page = this.#pages.get(frame);
+    if (page) page.blocks = page.blocks.filter((block) => block.start >= high || block.end <= low || this.#stop(page, block));
+    this.#dropStraddlers(frame);
+  }
+
+  #dropFrame(frame: number): void {
+    const page = this.#pages.get(frame);
+    if (page) {
+      for (const block of page.blocks) this.#stop(page, block);
+      this.#pages.delete(frame);
+    }
+    this.#dropStraddlers(frame);
+  }
+
+  /** Returns false: the block is no longer to be kept. */
+  #stop(page: PageCode, block: Block): boolean {
+    const { view } = this.#memory;
+    for (let k = 0; k < block.count; k++) {
+      const at = block.first + k * RECORD_SIZE;
+      page.records.delete(keyOf(view.getUint16(at + Record.PLACE, true) & 0xfff, block.key as Mode));
+      view.setUint16(at + Record.FORM, Steering.STOP, true);
+    }
+    return false;
+  }
+
+  #dropStraddlers(frame: number): void {
+    for (const [name, { first, second, record }] of this.#straddlers) {
+      if (first !== frame && second !== frame) continue;
+      this.#memory.view.setUint16(record + Record.FORM, Steering.STOP, true);
+      this.#straddlers.delete(name);
+    }
+  }
+}

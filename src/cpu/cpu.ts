@@ -1,0 +1,280 @@
+// One logical processor: finds records, runs the interpreter, and does what generated code leaves for. It knows intercepts, as
+// the chip does, but not what becomes of an exit: that is svm's.
+
+import { ExitCode } from '../arch/exit-code.ts';
+import { pushesErrorCode, Vector } from '../arch/exception.ts';
+import { Rflags } from '../arch/registers.ts';
+import type { EngineMemory } from '../memory/map.ts';
+import { Context } from '../memory/map.ts';
+import type { Frames } from '../memory/frames.ts';
+import type { Mmu } from '../mmu/mmu.ts';
+import { systemRoutines } from '../x86/emitter.ts';
+import { DecodeProblem } from '../x86/decode.ts';
+import { Leave, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
+import { CodeCache } from './code-cache.ts';
+import { Delivery, deliver } from './exceptions.ts';
+import { Interpreter } from './interpreter.ts';
+import { isCanonical, Processor, type ProcessorOptions } from './processor.ts';
+import type { Routine } from './system/routine.ts';
+import { controlRoutines } from './system/control.ts';
+import { flagRoutines } from './system/flags.ts';
+import { ioRoutines } from './system/io.ts';
+import { miscRoutines } from './system/misc.ts';
+import { msrRoutines } from './system/msr.ts';
+import { tableRoutines } from './system/tables.ts';
+import { transferRoutines } from './system/transfer.ts';
+
+/** Why `run` returned. */
+export const Stopped = {
+  LIMIT: 0, // the budget is used up
+  EXIT: 1, // State.STOP names an exit, STOP_INFO1 and STOP_INFO2 its information, STOP_TRAP whether RIP lies behind the instruction
+} as const;
+export type Stopped = (typeof Stopped)[keyof typeof Stopped];
+
+const all = { ...miscRoutines, ...controlRoutines, ...msrRoutines, ...tableRoutines, ...flagRoutines, ...ioRoutines, ...transferRoutines };
+const routines: readonly Routine[] = systemRoutines.map((name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine));
+
+/** Longest entry of generated code: a loop that is entered once would stay in V8's baseline code for ever. */
+const FIRST_SLICES = 20;
+const FIRST_SLICE = 100_000;
+const LONGEST_SLICE = 10_000_000;
+
+export class Cpu {
+  readonly #p: Processor;
+  readonly #i32: Int32Array;
+  readonly #interpreter: Interpreter;
+  readonly #code: CodeCache;
+  #entries = 0;
+  #shutdown = false;
+  /** Elements of string instructions beyond the first of each, in all. */
+  elements = 0;
+  /** Vector of a virtual interrupt that waits for the guest's interrupt window; -1: none. Delivery clears it. */
+  virtualInterrupt = -1;
+
+  constructor(memory: EngineMemory, frames: Frames, mmu: Mmu, options: ProcessorOptions) {
+    const p = new Processor(memory, frames, mmu, options);
+    this.#p = p;
+    this.#i32 = memory.i32;
+    this.#interpreter = new Interpreter(memory, {
+      load: (state, low, high, size, flags) => mmu.load(state, low, high, size, flags),
+      store: (state, low, high, size, flags) => mmu.store(state, low, high, size, flags),
+      modify: (state, low, high, size, flags) => mmu.modify(state, low, high, size, flags),
+      commit: (state) => {
+        mmu.commit(state);
+        return 0;
+      },
+      limit: (_state, segment) => {
+        p.fault(segment === Segment.SS ? Vector.SS : Vector.GP);
+        return 0;
+      },
+      system: (_state, record, routine, low, high) => routines[routine]!(p, record, low, high),
+    });
+    p.formAt = (index) => this.#interpreter.form(index);
+    this.#code = new CodeCache(memory, frames, this.#interpreter);
+  }
+
+  /** Address of the state block in force. A world switch sets it. */
+  get state(): number {
+    return this.#p.state;
+  }
+
+  set state(address: number) {
+    this.#p.state = address;
+  }
+
+  /** Instructions retired in all, exact also while one executes. */
+  get retired(): number {
+    return this.#p.retired;
+  }
+
+  get processor(): Processor {
+    return this.#p;
+  }
+
+  /** Mode, stack width and translation context follow from the registers: to be called after the state block was written from outside. */
+  settle(): void {
+    this.#p.settle();
+  }
+
+  /** Forgets decoded code and pending events: another machine begins. */
+  reset(): void {
+    this.#code.reset();
+    this.#shutdown = false;
+    this.virtualInterrupt = -1;
+    this.elements = 0;
+    this.#p.retiredBefore = 0;
+    this.#p.fuelGiven = 0;
+  }
+
+  /**
+   * Retires at most `budget` instructions, each element of a repeated string instruction counting as one.
+   * RFLAGS, RIP and every register in the state block are exact on return.
+   */
+  run(budget: number): Stopped {
+    const p = this.#p;
+    const i32 = this.#i32;
+    const s = p.state >>> 2;
+    p.clearPending();
+    i32[s + (State.LINK >> 2)] = 0;
+    let left = budget;
+    for (;;) {
+      if (this.#shutdown) {
+        this.#shutdown = false;
+        p.exit(ExitCode.SHUTDOWN);
+        return Stopped.EXIT;
+      }
+      if (left <= 0) return Stopped.LIMIT;
+      let fuel = left;
+      const flags = i32[s + (State.RFLAGS >> 2)]!;
+      if (this.virtualInterrupt >= 0 || i32[s + (State.SHADOW >> 2)] !== 0 || (flags & Rflags.TF) !== 0 || i32[s + (State.HALTED >> 2)] !== 0) {
+        const stop = this.#events(flags);
+        if (stop) return Stopped.EXIT;
+        if (i32[s + (State.HALTED >> 2)] !== 0) {
+          // Virtual time passes; nothing wakes the processor within this budget.
+          p.retiredBefore += left;
+          return Stopped.LIMIT;
+        }
+        if (i32[s + (State.SHADOW >> 2)] !== 0 || (flags & Rflags.TF) !== 0) fuel = 1;
+      }
+      const longest = this.#entries < FIRST_SLICES ? FIRST_SLICE : LONGEST_SLICE;
+      if (fuel > longest) fuel = longest;
+      const record = this.#lookUp();
+      if (record === 0) {
+        if (this.#deliverFault()) return Stopped.EXIT;
+        continue;
+      }
+      this.#entries++;
+      const wasShadow = i32[s + (State.SHADOW >> 2)];
+      const trap = flags & Rflags.TF;
+      p.fuelGiven = fuel;
+      const leave = this.#interpreter.run(p.state, record, fuel);
+      const used = fuel - i32[s + (State.FUEL >> 2)]!;
+      p.fuelGiven = 0;
+      i32[s + (State.FUEL >> 2)] = 0;
+      p.retiredBefore += used;
+      left -= used;
+      this.elements += i32[s + (State.ELEMENTS >> 2)]!;
+      i32[s + (State.ELEMENTS >> 2)] = 0;
+      if (wasShadow !== 0 && used > 0) i32[s + (State.SHADOW >> 2)] = 0;
+      switch (leave) {
+        case Leave.FAULT:
+          if (this.#deliverFault()) return Stopped.EXIT;
+          continue;
+        case Leave.LOOKUP:
+        case Leave.EVENTS:
+          if (i32[s + (State.STOP >> 2)] !== STOP_NONE) return Stopped.EXIT;
+          break;
+        default:
+          break;
+      }
+      if (trap !== 0 && used > 0) {
+        // Single step: a trap behind the instruction (13.1.4).
+        p.setU32(State.DR6, p.u32(State.DR6) | 0x4000);
+        if (this.#raise(Vector.DB, -1)) return Stopped.EXIT;
+      }
+    }
+  }
+
+  /** Delivers an exception at the present RIP: svm's #VC. True: it ended in an exit, which is recorded. */
+  raise(vector: number, errorCode: number): boolean {
+    this.#p.clearPending();
+    return this.#raise(vector, errorCode);
+  }
+
+  /** Injects an event by EVENTINJ (15.20). True: delivery ended in an exit. */
+  inject(vector: number, type: number, errorCode: number): boolean {
+    const p = this.#p;
+    p.clearPending();
+    if (type === 3 && vector === Vector.PF) p.setU64(State.FAULT_ADDRESS, p.u64(State.CR2));
+    const outcome = deliver(p, { vector, errorCode, software: type === 4, external: true, rip: p.u64(State.RIP) });
+    return this.#conclude(outcome);
+  }
+
+  #raise(vector: number, errorCode: number): boolean {
+    const p = this.#p;
+    return this.#conclude(deliver(p, { vector, errorCode, software: false, external: false, rip: p.u64(State.RIP) }));
+  }
+
+  /** True: an exit is recorded. */
+  #conclude(outcome: Delivery): boolean {
+    // Control went elsewhere: a branch that waits for its link would get the wrong target.
+    this.#p.setU32(State.LINK, 0);
+    if (outcome === Delivery.SHUTDOWN) this.#p.exit(ExitCode.SHUTDOWN);
+    return outcome !== Delivery.DONE;
+  }
+
+  /** The current instruction recorded a fault or an exit. True: an exit. */
+  #deliverFault(): boolean {
+    const p = this.#p;
+    if ((p.u32(State.STOP) | 0) !== STOP_NONE) return true;
+    const vector = p.u32(State.FAULT_VECTOR) | 0;
+    return this.#raise(vector, pushesErrorCode(vector) ? p.u32(State.FAULT_CODE) : -1);
+  }
+
+  /** What waits for an instruction boundary. True: an exit is recorded. */
+  #events(flags: number): boolean {
+    const p = this.#p;
+    if (this.virtualInterrupt < 0 || (flags & Rflags.IF) === 0 || p.u32(State.SHADOW) !== 0) return false;
+    if (p.intercepted(ExitCode.VINTR)) {
+      p.exit(ExitCode.VINTR);
+      return true;
+    }
+    const vector = this.virtualInterrupt;
+    this.virtualInterrupt = -1;
+    p.setU32(State.HALTED, 0);
+    return this.#conclude(deliver(p, { vector, errorCode: -1, software: false, external: true, rip: p.u64(State.RIP) }));
+  }
+
+  /** The record at RIP, decoded if need be; 0: fetching or decoding it faulted. Fills the jump cache and the link that asked. */
+  #lookUp(): number {
+    const p = this.#p;
+    const i32 = this.#i32;
+    if (this.#code.full) this.#startOver();
+    const { mode } = p;
+    const rip = p.u64(State.RIP);
+    const linear = mode === 64 ? rip : (rip + p.u64(segmentAt(Segment.CS) + SegmentPart.BASE)) & 0xffff_ffffn;
+    if (mode === 64 ? !isCanonical(rip) : rip > BigInt(p.u32(segmentAt(Segment.CS) + SegmentPart.LIMIT))) {
+      p.generalProtection();
+      return 0;
+    }
+    const low = Number(linear & 0xffff_ffffn) | 0;
+    const high = Number(linear >> 32n) | 0;
+    const frame = p.mmu.fetch(p.state, low, high);
+    if (frame < 0) return 0;
+    const offset = low & 0xfff;
+    const generation = this.#code.generation;
+    let found = this.#code.find(frame, offset, mode);
+    if (found === DecodeProblem.MORE_BYTES) {
+      const next = (linear & ~0xfffn) + 4096n;
+      const second = p.mmu.fetch(p.state, Number(next & 0xffff_ffffn) | 0, Number(next >> 32n) | 0);
+      if (second < 0) return 0;
+      found = this.#code.findStraddler(frame, second, offset, mode);
+    }
+    if (typeof found !== 'number') {
+      // More than 15 bytes is #GP, what has no meaning #UD.
+      if (found === DecodeProblem.TOO_LONG) p.generalProtection();
+      else p.fault(Vector.UD);
+      return 0;
+    }
+    const link = i32[(p.state + State.LINK) >>> 2]! >>> 0;
+    if (link !== 0) {
+      i32[(p.state + State.LINK) >>> 2] = 0;
+      if (generation === this.#code.generation) this.#code.link(link, frame, mode, found);
+    }
+    const page = rip - BigInt(offset);
+    p.setU64(State.PAGE, page);
+    const entry = (i32[(p.state + State.CONTEXT) >>> 2]! + Context.JUMP + ((Number(rip & 0x3ffn) << 4) & 0x3ff0)) >>> 2;
+    i32[entry] = Number(rip & 0xffff_ffffn) | 0;
+    i32[entry + 1] = Number(rip >> 32n) | 0;
+    i32[entry + 2] = found;
+    return found;
+  }
+
+  /** The records are full: everything decoded is dropped, and with it every jump cache. */
+  #startOver(): void {
+    this.#code.reset();
+    this.#p.mmu.clearJumps();
+    this.#i32[(this.#p.state + State.LINK) >>> 2] = 0;
+  }
+}
+

@@ -1,0 +1,243 @@
+// The interpreter, generated from the semantics. Hot forms stand as arms of one WebAssembly function behind br_table; all
+// others are functions of small modules, reached by call_indirect from its default arm (measured: calls, not meaning,
+// dominate; one function is 2 to 3 times as fast as one function per form).
+
+import type { EngineMemory } from '../memory/map.ts';
+import { FunctionBuilder, type I32, type Label, Type } from '../wasm/function.ts';
+import { ModuleBuilder, NAMESPACE } from '../wasm/module.ts';
+import { type Form, formKey } from '../x86/form.ts';
+import { type Imports, OpenOperands } from '../x86/open.ts';
+import { Record, Steering } from '../x86/record.ts';
+import { semanticsOf } from '../x86/semantics/all.ts';
+import { Leave, State } from '../memory/state.ts';
+import { hotForms } from './hot-forms.ts';
+
+/** What generated code calls. Addresses travel as 32-bit halves; `flags` are AccessFlag. */
+export type Callbacks = {
+  /** Host address to read from, 0 if a fault is recorded. */
+  load(state: number, low: number, high: number, size: number, flags: number): number;
+  store(state: number, low: number, high: number, size: number, flags: number): number;
+  modify(state: number, low: number, high: number, size: number, flags: number): number;
+  commit(state: number): number;
+  /** 1 if an offset beyond the limit field is still inside the segment, else 0 and a fault is recorded. */
+  limit(state: number, segment: number, offset: number, size: number): number;
+  /** A SystemResult. */
+  system(state: number, record: number, routine: number, low: number, high: number): number;
+};
+
+const TABLE_SIZE = 16_384;
+
+/** Runs from a record until something must leave; returns a Leave. State.FUEL says what is left of the fuel. */
+type Run = (state: number, record: number, fuel: number) => number;
+
+/** Forms, and the modules made for them: the same for every engine of the process. */
+class FormSet {
+  readonly forms: (Form | undefined)[] = [undefined, undefined, undefined];
+  readonly #index = new Map<string, number>();
+  readonly core: WebAssembly.Module;
+  readonly hot: number;
+  readonly modules: WebAssembly.Module[] = [];
+  #compiled: number;
+
+  constructor() {
+    for (const form of hotForms()) this.#add(form);
+    this.hot = this.forms.length;
+    this.#compiled = this.hot;
+    this.core = new WebAssembly.Module(emitCore(this.forms));
+  }
+
+  indexOf(form: Form): number {
+    return this.#index.get(formKey(form)) ?? this.#add(form);
+  }
+
+  /** Compiles the forms that came since the last call into one module. */
+  compile(): void {
+    if (this.#compiled === this.forms.length) return;
+    this.modules.push(new WebAssembly.Module(emitCold(this.forms, this.#compiled)));
+    this.#compiled = this.forms.length;
+  }
+
+  #add(form: Form): number {
+    const index = this.forms.length;
+    if (index >= TABLE_SIZE) throw new RangeError('more instruction forms than the table holds');
+    this.forms.push(form);
+    this.#index.set(formKey(form), index);
+    return index;
+  }
+}
+
+let shared: FormSet | undefined;
+
+export class Interpreter {
+  readonly #set: FormSet;
+  readonly #table: WebAssembly.Table;
+  readonly #imports: WebAssembly.Imports;
+  #instantiated = 0;
+  readonly run: Run;
+
+  constructor(memory: EngineMemory, callbacks: Callbacks) {
+    this.#set = shared ??= new FormSet();
+    this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
+    this.#imports = { [NAMESPACE]: { memory: memory.memory, table: this.#table, ...callbacks } };
+    this.run = new WebAssembly.Instance(this.#set.core, this.#imports).exports['run'] as Run;
+    this.sync();
+  }
+
+  /** The number of a form, for a record. New forms run after the next `sync`. */
+  formIndex(form: Form): number {
+    return this.#set.indexOf(form);
+  }
+
+  form(index: number): Form | undefined {
+    return this.#set.forms[index];
+  }
+
+  /** Makes handlers for the forms that were numbered since the last call. */
+  sync(): void {
+    this.#set.compile();
+    while (this.#instantiated < this.#set.modules.length) {
+      const module = this.#set.modules[this.#instantiated++] as WebAssembly.Module;
+      const { exports } = new WebAssembly.Instance(module, this.#imports);
+      for (const [name, handler] of Object.entries(exports)) this.#table.set(Number(name), handler);
+    }
+  }
+}
+
+/** The imports of both kinds of module, in one order. */
+function declareImports(m: ModuleBuilder): Imports {
+  const { I32 } = Type;
+  const access = m.type([I32, I32, I32, I32, I32], [I32]);
+  const one = m.type([I32], [I32]);
+  const four = m.type([I32, I32, I32, I32], [I32]);
+  const imports = {
+    load: m.importFunction('load', access),
+    store: m.importFunction('store', access),
+    modify: m.importFunction('modify', access),
+    commit: m.importFunction('commit', one),
+    limit: m.importFunction('limit', four),
+    system: m.importFunction('system', access),
+  };
+  m.importMemory('memory');
+  return imports;
+}
+
+/** A function for one form: (state, record) -> the next record; 0: leave, State is set; 1: the instruction faulted. */
+const COLD_LEAVE = 0;
+const COLD_FAULT = 1;
+
+function emitCold(forms: readonly (Form | undefined)[], from: number): Uint8Array<ArrayBuffer> {
+  const m = new ModuleBuilder();
+  const imports = declareImports(m);
+  const type = m.type([Type.I32, Type.I32], [Type.I32]);
+  for (let k = from; k < forms.length; k++) {
+    const f = new FunctionBuilder(2);
+    const b = new OpenOperands(f, forms[k] as Form, imports, {
+      next: (record) => f.return(record),
+      fault: () => f.return(f.const32(COLD_FAULT)),
+      leave: () => f.return(f.const32(COLD_LEAVE)),
+    });
+    emitMeaning(b, forms[k] as Form);
+    f.unreachable();
+    m.function(type, f, String(k));
+  }
+  return m.build();
+}
+
+function emitMeaning(b: OpenOperands, form: Form): void {
+  const semantics = semanticsOf(form);
+  if (semantics) semantics(b);
+  else b.system('notImplemented');
+  b.finish();
+}
+
+/** The one hot function: run(state, record, fuel). */
+function emitCore(forms: readonly (Form | undefined)[]): Uint8Array<ArrayBuffer> {
+  const m = new ModuleBuilder();
+  const imports = declareImports(m);
+  m.importTable('table', TABLE_SIZE);
+  const cold = m.type([Type.I32, Type.I32], [Type.I32]);
+  const f = new FunctionBuilder(3);
+  const state = f.parameter(0);
+  const record = f.parameter(1);
+  const fuel = f.parameter(2);
+  const setRecord = (to: I32): void => f.setParameter(1, to);
+  const addFuel = (n: number): void => f.setParameter(2, f.i32.add(fuel, f.const32(n)));
+
+  f.block((leave) => {
+    f.block((fault) => {
+      f.block((spent) => {
+        f.loop((next) => {
+          addFuel(-1);
+          f.brIf(spent, f.i32.ltS(fuel, f.const32(0)));
+          const embedding = {
+            next: (to: I32): void => {
+              setRecord(to);
+              f.br(next);
+            },
+            fault: () => f.br(fault),
+            leave: () => f.br(leave),
+          };
+          f.block((isCold) => {
+            // Arms are blocks nested around the br_table: leaving block k arrives at the code of form k.
+            const open = (k: number, labels: Label[]): void => {
+              if (k < 0) {
+                f.brTable(f.loadU16(record, Record.FORM), labels, isCold);
+                return;
+              }
+              f.block((label) => {
+                labels[k] = label;
+                open(k - 1, labels);
+              });
+              f.scope(() => {
+                const form = forms[k];
+                if (form) emitMeaning(new OpenOperands(f, form, imports, embedding), form);
+                else emitSteering(k, f, imports, embedding, () => addFuel(1));
+              });
+            };
+            open(forms.length - 1, []);
+          });
+          f.store32(state, fuel, State.FUEL);
+          f.scope(() => {
+            const to = f.let32(f.callIndirect(cold, f.loadU16(record, Record.FORM), state, record));
+            f.setParameter(2, f.load32(state, State.FUEL));
+            f.brIf(leave, f.i32.eqz(to));
+            f.brIf(fault, f.i32.eq(to, f.const32(COLD_FAULT)));
+            embedding.next(to);
+          });
+        });
+      });
+      // The budget is used up before this record.
+      f.setParameter(2, f.const32(0));
+      storeRip(f);
+      f.store32(state, f.const32(Leave.FUEL), State.LEAVE);
+      f.br(leave);
+    });
+    // A fault: the instruction is not retired.
+    addFuel(1);
+    storeRip(f);
+    f.store32(state, f.const32(Leave.FAULT), State.LEAVE);
+  });
+  f.store32(state, fuel, State.FUEL);
+  f.result(f.load32(state, State.LEAVE));
+  m.function(m.type([Type.I32, Type.I32, Type.I32], [Type.I32]), f, 'run');
+  return m.build();
+}
+
+/** RIP = PAGE + page offset of the record. */
+function storeRip(f: FunctionBuilder): void {
+  const offset = f.i32.and(f.loadU16(f.parameter(1), Record.PLACE), f.const32(0xfff));
+  f.store64(f.parameter(0), f.i64.add(f.load64(f.parameter(0), State.PAGE), f.extendU(offset)), State.RIP);
+}
+
+const steeringForm: Form = {
+  name: 'steering', mnemonic: 0, mode: 64, operands: [], memory: 'none', addressSize: 8, operandSize: 8, condition: -1, repeat: 'none', special: undefined, branch: 'none',
+};
+
+function emitSteering(k: number, f: FunctionBuilder, imports: Imports, embedding: ConstructorParameters<typeof OpenOperands>[3], giveBack: () => void): void {
+  giveBack();
+  const branch = k === Steering.CROSS ? 'cross' : k === Steering.LINK ? 'page' : 'none';
+  const b = new OpenOperands(f, { ...steeringForm, branch }, imports, embedding);
+  if (k === Steering.STOP) b.stop();
+  else b.jump();
+}
+

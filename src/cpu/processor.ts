@@ -1,0 +1,258 @@
+// What the TypeScript parts of the processor share: the state block in force, seen by name; how a fault or an exit is
+// recorded; implicit accesses to tables and stacks; tests of intercepts and permission maps.
+
+import { Vector } from '../arch/exception.ts';
+import { ARITHMETIC_FLAGS, Cr0, Efer, Rflags, SegmentAttribute } from '../arch/registers.ts';
+import type { EngineMemory } from '../memory/map.ts';
+import type { Frames } from '../memory/frames.ts';
+import type { Mmu } from '../mmu/mmu.ts';
+import { assert } from '../util/errors.ts';
+import type { TraceSink } from '../util/trace.ts';
+import { SystemResult } from '../x86/emitter.ts';
+import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
+import type { Form, Mode } from '../x86/form.ts';
+import { Record } from '../x86/record.ts';
+import { gprAt, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
+
+/** No exception is pending. */
+export const NO_FAULT = -1;
+
+const SUPERVISOR = 1;
+
+export type ProcessorOptions = {
+  /** CPUID as the processor model answers it: EAX, EBX, ECX, EDX. */
+  readonly cpuid: (leaf: number, subleaf: number) => readonly [number, number, number, number];
+  /** The seeded source behind RDRAND and RDSEED. */
+  readonly random64: () => bigint;
+  readonly trace: TraceSink | null;
+  /** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction. */
+  readonly tscPerInstruction: number;
+};
+
+export class Processor {
+  readonly memory: EngineMemory;
+  readonly frames: Frames;
+  readonly mmu: Mmu;
+  readonly options: ProcessorOptions;
+  readonly i32: Int32Array;
+  readonly view: DataView;
+  /** Address of the state block in force. */
+  state = 0;
+  /** Instructions retired before the present entry of generated code, and the fuel it was given. */
+  retiredBefore = 0;
+  fuelGiven = 0;
+
+  constructor(memory: EngineMemory, frames: Frames, mmu: Mmu, options: ProcessorOptions) {
+    this.memory = memory;
+    this.frames = frames;
+    this.mmu = mmu;
+    this.options = options;
+    this.i32 = memory.i32;
+    this.view = memory.view;
+  }
+
+  // --- registers ---
+
+  u32(offset: number): number {
+    return this.i32[(this.state + offset) >>> 2]! >>> 0;
+  }
+
+  setU32(offset: number, value: number): void {
+    this.i32[(this.state + offset) >>> 2] = value;
+  }
+
+  u64(offset: number): bigint {
+    return this.view.getBigUint64(this.state + offset, true);
+  }
+
+  setU64(offset: number, value: bigint): void {
+    this.view.setBigUint64(this.state + offset, BigInt.asUintN(64, value), true);
+  }
+
+  /** The high half of a 64-bit field. */
+  high32(offset: number): number {
+    return this.i32[(this.state + offset + 4) >>> 2]!;
+  }
+
+  set64(offset: number, low: number, high: number): void {
+    const at = (this.state + offset) >>> 2;
+    this.i32[at] = low;
+    this.i32[at + 1] = high;
+  }
+
+  gpr32(n: number): number {
+    return this.u32(gprAt(n));
+  }
+
+  /** A 32-bit result clears the upper half. */
+  setGpr32(n: number, value: number): void {
+    this.set64(gprAt(n), value, 0);
+  }
+
+  get cpl(): number {
+    return this.u32(State.CPL);
+  }
+
+  get mode(): Mode {
+    return this.u32(State.MODE) as Mode;
+  }
+
+  get protectedMode(): boolean {
+    return (this.u32(State.CR0) & Cr0.PE) !== 0;
+  }
+
+  get longMode(): boolean {
+    return (this.u32(State.EFER) & Efer.LMA) !== 0;
+  }
+
+  get rflags(): number {
+    return this.u32(State.RFLAGS) | statusFlagsOf(this.i32, this.state >>> 2);
+  }
+
+  set rflags(value: number) {
+    setStatusFlagsOf(this.i32, this.state >>> 2, value);
+    this.setU32(State.RFLAGS, (value & ~ARITHMETIC_FLAGS) | Rflags.ALWAYS_1);
+  }
+
+  setStatusFlags(value: number): void {
+    setStatusFlagsOf(this.i32, this.state >>> 2, value);
+  }
+
+  selector(segment: Segment): number {
+    return this.view.getUint16(this.state + segmentAt(segment) + SegmentPart.SELECTOR, true);
+  }
+
+  attributes(segment: Segment): number {
+    return this.view.getUint16(this.state + segmentAt(segment) + SegmentPart.ATTRIBUTES, true);
+  }
+
+  setSegment(segment: Segment, selector: number, attributes: number, limit: number, base: bigint): void {
+    const at = this.state + segmentAt(segment);
+    this.view.setUint16(at + SegmentPart.SELECTOR, selector, true);
+    this.view.setUint16(at + SegmentPart.ATTRIBUTES, attributes, true);
+    this.view.setUint32(at + SegmentPart.LIMIT, limit, true);
+    this.view.setBigUint64(at + SegmentPart.BASE, base, true);
+  }
+
+  /** Instructions retired up to now, also while generated code runs. */
+  get retired(): number {
+    return this.retiredBefore + this.fuelGiven - (this.i32[(this.state + State.FUEL) >>> 2]! + (this.fuelGiven > 0 ? 1 : 0));
+  }
+
+  /** Mode, stack width and translation context follow from CR0, EFER, CS, SS and CPL; to be called when one of them changed. */
+  settle(): void {
+    const long = this.longMode;
+    const cs = this.attributes(Segment.CS);
+    const mode = long && (cs & SegmentAttribute.L) !== 0 ? 64 : (cs & SegmentAttribute.DB) !== 0 ? 32 : 16;
+    this.setU32(State.MODE, mode);
+    if (mode === 64) this.set64(State.STACK_MASK, -1, -1);
+    else this.set64(State.STACK_MASK, (this.attributes(Segment.SS) & SegmentAttribute.DB) !== 0 ? -1 : 0xffff, 0);
+    this.mmu.selectContext(this.state);
+  }
+
+  // --- faults and exits ---
+
+  /** Records an exception of the current instruction. */
+  fault(vector: number, errorCode = 0): typeof SystemResult.FAULT {
+    this.setU32(State.FAULT_VECTOR, vector);
+    this.setU32(State.FAULT_CODE, errorCode);
+    return SystemResult.FAULT;
+  }
+
+  generalProtection(errorCode = 0): typeof SystemResult.FAULT {
+    return this.fault(Vector.GP, errorCode);
+  }
+
+  /** Records an exit: RIP stays at the instruction. */
+  exit(code: number, info1 = 0n, info2 = 0n): typeof SystemResult.FAULT {
+    this.setU32(State.STOP, code);
+    this.setU32(State.STOP_TRAP, 0);
+    this.setU64(State.STOP_INFO1, info1);
+    this.setU64(State.STOP_INFO2, info2);
+    return SystemResult.FAULT;
+  }
+
+  /** Records an exit behind the instruction (HLT, VMGEXIT, write traps). */
+  exitAfter(code: number, info1 = 0n): typeof SystemResult.EVENTS {
+    this.exit(code, info1);
+    this.setU32(State.STOP_TRAP, 1);
+    return SystemResult.EVENTS;
+  }
+
+  /** Is the intercept of an exit code set? Below A8h the code is the index of its bit from VMCB offset 000h. */
+  intercepted(code: number): boolean {
+    return ((this.i32[(this.state + State.INTERCEPTS + 4 * (code >> 5)) >>> 2]! >>> (code & 31)) & 1) !== 0;
+  }
+
+  clearPending(): void {
+    this.setU32(State.FAULT_VECTOR, NO_FAULT);
+    this.setU32(State.STOP, STOP_NONE);
+  }
+
+  // --- operands of routines ---
+
+  /** The form of a record's instruction. */
+  form(record: number): Form {
+    const form = this.formAt(this.view.getUint16(record + Record.FORM, true));
+    assert(form, 'a record has a form');
+    return form;
+  }
+
+  /** Bytes of the offset in a far pointer in memory: m16:16, m16:32 or m16:64. */
+  farSize(record: number): 2 | 4 | 8 {
+    const { name } = this.form(record);
+    return name.endsWith('64') ? 8 : name.endsWith('32') ? 4 : 2;
+  }
+
+  /** Set by the cpu: the forms by number. */
+  formAt: (index: number) => Form | undefined = () => undefined;
+
+  /** Offset in the state block of register operand n of a record. */
+  operandSlot(record: number, n: number): number {
+    return this.view.getUint16(record + Record.REGISTERS + 2 * n, true);
+  }
+
+  instructionLength(record: number): number {
+    return this.view.getUint16(record + Record.PLACE, true) >>> 12;
+  }
+
+  /** RIP of the instruction of a record. */
+  ripOf(record: number): bigint {
+    return this.u64(State.PAGE) + BigInt(this.view.getUint16(record + Record.PLACE, true) & 0xfff);
+  }
+
+  // --- memory, with the rights of the running program or of the processor itself ---
+
+  /** Host address of readable bytes, 0 if a fault is recorded. */
+  load(address: bigint, size: number, supervisor = false): number {
+    const a = BigInt.asUintN(64, address);
+    return this.mmu.load(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, supervisor ? SUPERVISOR : 0) >>> 0;
+  }
+
+  read(address: bigint, size: 1 | 2 | 4 | 8, supervisor = false): bigint | undefined {
+    const at = this.load(address, size, supervisor);
+    if (at === 0) return undefined;
+    return size === 8 ? this.view.getBigUint64(at, true) : BigInt(size === 4 ? this.view.getUint32(at, true) : size === 2 ? this.view.getUint16(at, true) : this.view.getUint8(at));
+  }
+
+  /** False: a fault is recorded and nothing is written. */
+  write(address: bigint, size: 1 | 2 | 4 | 8, value: bigint, supervisor = false): boolean {
+    const a = BigInt.asUintN(64, address);
+    const at = this.mmu.store(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, supervisor ? SUPERVISOR : 0) >>> 0;
+    if (at === 0) return false;
+    if (size === 8) this.view.setBigUint64(at, BigInt.asUintN(64, value), true);
+    else if (size === 4) this.view.setUint32(at, Number(BigInt.asUintN(32, value)), true);
+    else if (size === 2) this.view.setUint16(at, Number(BigInt.asUintN(16, value)), true);
+    else this.view.setUint8(at, Number(BigInt.asUintN(8, value)));
+    this.mmu.commit(this.state);
+    return true;
+  }
+
+  /** One byte of the host's memory, for permission maps: key 0. */
+  hostByte(spa: number): number {
+    const frame = this.frames.view(Math.floor(spa / 4096), 0);
+    return this.memory.u8[this.frames.address(frame) + (spa % 4096)]!;
+  }
+}
+
+export const isCanonical = (address: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN(48, address)) === BigInt.asUintN(64, address);

@@ -1,0 +1,111 @@
+// Port I/O. APM vol. 3: IN, OUT, INS, OUTS. The order of checks is IOPL and the TSS bitmap, then the I/O permission map of
+// the hypervisor (APM vol. 2, 15.10), then the rest. A processor of ours has no ports of its own: what no intercept
+// takes reads as all ones.
+
+import { ExitCode } from '../../arch/exit-code.ts';
+import { Rflags } from '../../arch/registers.ts';
+import { SystemResult } from '../../x86/emitter.ts';
+import { Record } from '../../x86/record.ts';
+import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
+import type { Processor } from '../processor.ts';
+import type { Routine, Routines } from './routine.ts';
+
+/** May the running program touch these ports (12.2.4)? False: #GP(0) or the fault of the TSS access is recorded. */
+function allowed(p: Processor, port: number, size: number): boolean {
+  if (!p.protectedMode || p.cpl <= (p.u32(State.RFLAGS) & Rflags.IOPL) >> 12) return true;
+  const tr = segmentAt(Segment.TR);
+  const base = p.u64(tr + SegmentPart.BASE);
+  const limit = p.u32(tr + SegmentPart.LIMIT);
+  const refuse = (): boolean => {
+    p.generalProtection();
+    return false;
+  };
+  if (limit < 0x67) return refuse();
+  const map = p.read(base + 0x66n, 2, true);
+  if (map === undefined) return false;
+  const at = Number(map) + (port >> 3);
+  if (at + 1 > limit) return refuse();
+  const bits = p.read(base + BigInt(at), 2, true);
+  if (bits === undefined) return false;
+  return ((Number(bits) >> (port & 7)) & ((1 << size) - 1)) === 0 ? true : refuse();
+}
+
+/** Is any of the ports of an access marked in the IOPM? */
+function interceptedPort(p: Processor, port: number, size: number): boolean {
+  if (!p.intercepted(ExitCode.IOIO)) return false;
+  const iopm = Number(p.u64(State.IOPM));
+  for (let n = port; n < port + size; n++) if ((p.hostByte(iopm + (n >> 3)) >> (n & 7)) & 1) return true;
+  return false;
+}
+
+/** EXITINFO1 of IOIO (15.10.2). */
+function information(p: Processor, record: number, port: number, size: number, input: boolean, string: boolean): bigint {
+  const form = p.form(record);
+  const address = string ? form.addressSize : p.mode / 8;
+  const repeat = string && form.repeat !== 'none';
+  const segment = string && !input ? p.view.getUint8(record + Record.SEGMENT) : 0;
+  const word = (port << 16) | (segment << 10) | (((address >> 1) & 7) << 7) | (size << 4) | (repeat ? 8 : 0) | (string ? 4 : 0) | (input ? 1 : 0);
+  return BigInt(word >>> 0);
+}
+
+/** EXITINFO2 of IOIO is the next RIP. */
+function intercept(p: Processor, record: number, port: number, size: number, input: boolean, string: boolean): typeof SystemResult.FAULT {
+  const next = p.ripOf(record) + BigInt(p.instructionLength(record));
+  return p.exit(ExitCode.IOIO, information(p, record, port, size, input, string), next);
+}
+
+/** The port is DX or an immediate byte. */
+const portOf = (p: Processor, record: number): number => (p.form(record).operands.every((o) => o.kind === 'register') ? p.gpr32(Gpr.RDX) & 0xffff : p.view.getUint8(record + Record.IMMEDIATE));
+
+const single =
+  (input: boolean): Routine =>
+  (p, record) => {
+    const size = p.form(record).operands[input ? 0 : 1]!.size;
+    const port = portOf(p, record);
+    if (!allowed(p, port, size)) return SystemResult.FAULT;
+    if (interceptedPort(p, port, size)) return intercept(p, record, port, size, input, false);
+    if (input) {
+      const at = p.state + gprAt(Gpr.RAX);
+      if (size === 1) p.view.setUint8(at, 0xff);
+      else if (size === 2) p.view.setUint16(at, 0xffff, true);
+      else p.setGpr32(Gpr.RAX, -1);
+    }
+    return SystemResult.NEXT;
+  };
+
+/** One element; a repeated instruction stays at its RIP until rCX is 0, so that it is interruptible. */
+function element(p: Processor, record: number, input: boolean, size: 1 | 2 | 4): SystemResult {
+  const { addressSize, repeat, mode } = p.form(record);
+  const mask = addressSize === 8 ? 0xffff_ffff_ffff_ffffn : addressSize === 4 ? 0xffff_ffffn : 0xffffn;
+  const count = p.u64(gprAt(Gpr.RCX)) & mask;
+  if (repeat !== 'none' && count === 0n) return SystemResult.NEXT;
+  const register = gprAt(input ? Gpr.RDI : Gpr.RSI);
+  const offset = p.u64(register) & mask;
+  const segment = (input ? Segment.ES : p.view.getUint8(record + Record.SEGMENT)) as Segment;
+  const based = mode !== 64 || segment === Segment.FS || segment === Segment.GS;
+  const address = offset + (based ? p.u64(segmentAt(segment) + SegmentPart.BASE) : 0n);
+  if (input ? !p.write(address, size, mask) : p.read(address, size) === undefined) return SystemResult.FAULT;
+  const step = BigInt((p.u32(State.RFLAGS) & Rflags.DF) !== 0 ? -size : size);
+  const advanced = (offset + step) & mask;
+  const kept = addressSize === 2 ? ~mask & 0xffff_ffff_ffff_ffffn : 0n;
+  p.setU64(register, (p.u64(register) & kept) | advanced);
+  if (repeat === 'none') return SystemResult.NEXT;
+  p.setU64(gprAt(Gpr.RCX), (p.u64(gprAt(Gpr.RCX)) & kept) | (count - 1n));
+  if (count === 1n) return SystemResult.NEXT;
+  p.setU32(State.ELEMENTS, p.u32(State.ELEMENTS) + 1);
+  p.setU64(State.RIP, p.ripOf(record));
+  return SystemResult.MOVED;
+}
+
+/** Un-intercepted string I/O moves all ones in and drops what goes out, element by element. */
+const string =
+  (input: boolean): Routine =>
+  (p, record) => {
+    const size = p.form(record).operandSize as 1 | 2 | 4;
+    const port = p.gpr32(Gpr.RDX) & 0xffff;
+    if (!allowed(p, port, size)) return SystemResult.FAULT;
+    if (interceptedPort(p, port, size)) return intercept(p, record, port, size, input, true);
+    return element(p, record, input, size);
+  };
+
+export const ioRoutines: Routines = { in: single(true), out: single(false), ins: string(true), outs: string(false) };

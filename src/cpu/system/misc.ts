@@ -1,0 +1,124 @@
+// CPUID, time stamps, HLT, calls to the hypervisor, cache instructions, random numbers, 128-bit division.
+
+import { ExitCode } from '../../arch/exit-code.ts';
+import { Vector } from '../../arch/exception.ts';
+import { Cr4, Rflags } from '../../arch/registers.ts';
+import { SystemResult } from '../../x86/emitter.ts';
+import { Gpr, gprAt, State } from '../../memory/state.ts';
+import type { Processor } from '../processor.ts';
+import { timeStamp } from './msr.ts';
+import { operand64, type Routine, type Routines } from './routine.ts';
+
+const SEV_ES = 2;
+
+/** EDX:EAX. */
+function setPair(p: Processor, value: bigint): void {
+  p.setGpr32(Gpr.RAX, Number(value & 0xffff_ffffn) | 0);
+  p.setGpr32(Gpr.RDX, Number((value >> 32n) & 0xffff_ffffn) | 0);
+}
+
+/** CR4.TSD and CR4.PCE restrict reading counters to CPL 0. */
+const timeAllowed = (p: Processor): boolean => p.cpl === 0 || (p.u32(State.CR4) & Cr4.TSD) === 0;
+
+const vmmcall: Routine = (p) => (p.intercepted(ExitCode.VMMCALL) ? p.exit(ExitCode.VMMCALL) : p.fault(Vector.UD));
+
+/** Instructions that only CPL 0 may execute and that have no effect here: coherent caches have nothing to write back. */
+const cacheWide =
+  (code: number): Routine =>
+  (p) => {
+    if (p.cpl !== 0) return p.generalProtection();
+    return p.intercepted(code) ? p.exit(code) : SystemResult.NEXT;
+  };
+
+const random: Routine = (p) => {
+  p.setU64(State.OPERAND, p.options.random64());
+  p.setStatusFlags(Rflags.CF);
+  return SystemResult.NEXT;
+};
+
+/** 128 by 64 bits, for dividends that do not fit in 64. */
+const divide =
+  (signed: boolean): Routine =>
+  (p, _record, low, high) => {
+    const unsigned = operand64(low, high);
+    const dividend128 = (p.u64(gprAt(Gpr.RDX)) << 64n) | p.u64(gprAt(Gpr.RAX));
+    const dividend = signed ? BigInt.asIntN(128, dividend128) : dividend128;
+    const divisor = signed ? BigInt.asIntN(64, unsigned) : unsigned;
+    const quotient = dividend / divisor;
+    const fits = signed ? BigInt.asIntN(64, quotient) === quotient : quotient >> 64n === 0n;
+    if (!fits) return p.fault(Vector.DE);
+    p.setU64(gprAt(Gpr.RAX), quotient);
+    p.setU64(gprAt(Gpr.RDX), dividend % divisor);
+    return SystemResult.NEXT;
+  };
+
+export const miscRoutines: Routines = {
+  invalidOpcode: (p) => p.fault(Vector.UD),
+
+  notImplemented(p, record) {
+    p.options.trace?.emit({ kind: 'unimplemented', instruction: p.form(record).name, rip: p.ripOf(record) });
+    return p.fault(Vector.UD);
+  },
+
+  /** No exception comes before the intercept. */
+  cpuid(p) {
+    if (p.intercepted(ExitCode.CPUID)) return p.exit(ExitCode.CPUID);
+    const [a, b, c, d] = p.options.cpuid(p.gpr32(Gpr.RAX), p.gpr32(Gpr.RCX));
+    p.setGpr32(Gpr.RAX, a);
+    p.setGpr32(Gpr.RBX, b);
+    p.setGpr32(Gpr.RCX, c);
+    p.setGpr32(Gpr.RDX, d);
+    return SystemResult.NEXT;
+  },
+
+  rdtsc(p) {
+    if (!timeAllowed(p)) return p.generalProtection();
+    if (p.intercepted(ExitCode.RDTSC)) return p.exit(ExitCode.RDTSC);
+    setPair(p, timeStamp(p));
+    return SystemResult.NEXT;
+  },
+
+  rdtscp(p) {
+    if (!timeAllowed(p)) return p.generalProtection();
+    if (p.intercepted(ExitCode.RDTSCP)) return p.exit(ExitCode.RDTSCP);
+    setPair(p, timeStamp(p));
+    p.setGpr32(Gpr.RCX, p.u32(State.TSC_AUX));
+    return SystemResult.NEXT;
+  },
+
+  /** There are no performance counters: any number is out of range. */
+  rdpmc(p) {
+    if (p.cpl !== 0 && (p.u32(State.CR4) & Cr4.PCE) === 0) return p.generalProtection();
+    return p.intercepted(ExitCode.RDPMC) ? p.exit(ExitCode.RDPMC) : p.generalProtection();
+  },
+
+  /** The exit lies behind the instruction (table 15-33). */
+  hlt(p) {
+    if (p.cpl !== 0) return p.generalProtection();
+    if (p.intercepted(ExitCode.HLT)) return p.exitAfter(ExitCode.HLT);
+    p.setU32(State.HALTED, 1);
+    return SystemResult.EVENTS;
+  },
+
+  pause(p) {
+    if (!p.intercepted(ExitCode.PAUSE)) return SystemResult.NEXT;
+    return p.exitAfter(ExitCode.PAUSE);
+  },
+
+  vmmcall,
+  /** Unconditional in an SEV-ES guest, at any CPL and in any mode; elsewhere it is VMMCALL (15.35.6). */
+  vmgexit: (p, record, low, high) => ((p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(ExitCode.VMGEXIT) : vmmcall(p, record, low, high)),
+
+  wbinvd: cacheWide(ExitCode.WBINVD),
+  invd: cacheWide(ExitCode.INVD),
+  rdrand: random,
+  rdseed: random,
+  div128: divide(false),
+  idiv128: divide(true),
+
+  /** CPUID reports MONITOR absent unless the hypervisor intercepts it for itself. */
+  monitor: (p) => (p.cpl !== 0 ? p.fault(Vector.UD) : p.intercepted(ExitCode.MONITOR) ? p.exit(ExitCode.MONITOR) : p.fault(Vector.UD)),
+  mwait: (p) => (p.cpl !== 0 ? p.fault(Vector.UD) : p.intercepted(ExitCode.MWAIT) ? p.exit(ExitCode.MWAIT) : p.fault(Vector.UD)),
+  /** EFER.SVME reads as 0 for a guest of ours unless it is an SEV-ES one, where nesting is not supported (GHCB 4.7). */
+  svm: (p) => p.fault(Vector.UD),
+};

@@ -1,0 +1,105 @@
+// Descriptor tables and segment registers. APM vol. 3: LGDT, LIDT, LLDT, LTR, SGDT, SIDT, SLDT, STR, MOV Sreg.
+
+import { ExitCode } from '../../arch/exit-code.ts';
+import { Vector } from '../../arch/exception.ts';
+import { SegmentAttribute as A } from '../../arch/registers.ts';
+import { SystemResult } from '../../x86/emitter.ts';
+import { Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
+import { isCanonical, type Processor } from '../processor.ts';
+import { DescriptorType, loadSegment, readDescriptor } from '../segmentation.ts';
+import { operand64, type Routine, type Routines } from './routine.ts';
+
+/** The pseudo-descriptor is a 16-bit limit and a base of 8 bytes in 64-bit mode, else 4. */
+const baseSize = (p: Processor): 4 | 8 => (p.mode === 64 ? 8 : 4);
+
+const loadTable =
+  (segment: typeof Segment.GDTR | typeof Segment.IDTR, code: number): Routine =>
+  (p, _record, low, high) => {
+    if (p.cpl !== 0) return p.generalProtection();
+    if (p.intercepted(code)) return p.exit(code);
+    const address = operand64(low, high);
+    const limit = p.read(address, 2);
+    if (limit === undefined) return SystemResult.FAULT;
+    const base = p.read(address + 2n, baseSize(p));
+    if (base === undefined) return SystemResult.FAULT;
+    if (!isCanonical(base)) return p.generalProtection();
+    const at = segmentAt(segment);
+    p.setU32(at + SegmentPart.LIMIT, Number(limit));
+    p.setU64(at + SegmentPart.BASE, base);
+    return SystemResult.NEXT;
+  };
+
+const storeTable =
+  (segment: typeof Segment.GDTR | typeof Segment.IDTR, code: number): Routine =>
+  (p, _record, low, high) => {
+    if (p.intercepted(code)) return p.exit(code);
+    const at = segmentAt(segment);
+    const address = operand64(low, high);
+    // The base's far end first: if it can be written, so can the limit before it, unless it lies on another page.
+    if (!p.write(address, 2, BigInt(p.u32(at + SegmentPart.LIMIT) & 0xffff))) return SystemResult.FAULT;
+    return p.write(address + 2n, baseSize(p), p.u64(at + SegmentPart.BASE)) ? SystemResult.NEXT : SystemResult.FAULT;
+  };
+
+const storeSelector =
+  (segment: typeof Segment.LDTR | typeof Segment.TR, code: number): Routine =>
+  (p) => {
+    if (!p.protectedMode) return p.fault(Vector.UD);
+    if (p.intercepted(code)) return p.exit(code);
+    p.setU64(State.OPERAND, BigInt(p.selector(segment)));
+    return SystemResult.NEXT;
+  };
+
+/** LLDT and LTR: a system descriptor, 16 bytes in long mode. */
+const loadSystemSegment =
+  (segment: typeof Segment.LDTR | typeof Segment.TR, type: number, code: number): Routine =>
+  (p, _record, low) => {
+    if (!p.protectedMode) return p.fault(Vector.UD);
+    if (p.cpl !== 0) return p.generalProtection();
+    if (p.intercepted(code)) return p.exit(code);
+    const selector = low & 0xffff;
+    if ((selector & 0xfffc) === 0) {
+      if (segment === Segment.TR) return p.generalProtection();
+      p.setSegment(segment, selector, 0, 0, 0n);
+      return SystemResult.NEXT;
+    }
+    if ((selector & 4) !== 0) return p.generalProtection(selector & 0xfffc);
+    const d = readDescriptor(p, selector);
+    if (!d) return SystemResult.FAULT;
+    if ((d.attributes & A.S) !== 0 || (d.attributes & A.TYPE) !== type) return p.generalProtection(selector & 0xfffc);
+    if ((d.attributes & A.P) === 0) return p.fault(Vector.NP, selector & 0xfffc);
+    let { base } = d;
+    if (p.longMode) {
+      const upper = p.read(d.address + 8n, 8, true);
+      if (upper === undefined) return SystemResult.FAULT;
+      base |= (upper & 0xffff_ffffn) << 32n;
+      if (!isCanonical(base) || ((upper >> 40n) & 0x1fn) !== 0n) return p.generalProtection(selector & 0xfffc);
+    }
+    let { attributes } = d;
+    if (segment === Segment.TR) {
+      const word = p.read(d.address + 4n, 4, true);
+      if (word === undefined || !p.write(d.address + 4n, 4, word | 0x200n, true)) return SystemResult.FAULT;
+      attributes |= 2; // busy
+    }
+    p.setSegment(segment, selector, attributes, d.limit, base);
+    return SystemResult.NEXT;
+  };
+
+export const tableRoutines: Routines = {
+  lgdt: loadTable(Segment.GDTR, ExitCode.GDTR_WRITE),
+  lidt: loadTable(Segment.IDTR, ExitCode.IDTR_WRITE),
+  sgdt: storeTable(Segment.GDTR, ExitCode.GDTR_READ),
+  sidt: storeTable(Segment.IDTR, ExitCode.IDTR_READ),
+  lldt: loadSystemSegment(Segment.LDTR, DescriptorType.LDT, ExitCode.LDTR_WRITE),
+  ltr: loadSystemSegment(Segment.TR, DescriptorType.TSS_AVAILABLE, ExitCode.TR_WRITE),
+  sldt: storeSelector(Segment.LDTR, ExitCode.LDTR_READ),
+  str: storeSelector(Segment.TR, ExitCode.TR_READ),
+
+  loadSegment(p, record, low) {
+    const segment = ((p.operandSlot(record, 0) - State.SEGMENTS) >> 4) as Segment;
+    if (!loadSegment(p, segment, low & 0xffff)) return SystemResult.FAULT;
+    if (segment !== Segment.SS) return SystemResult.NEXT;
+    p.settle();
+    p.setU32(State.SHADOW, 1);
+    return SystemResult.EVENTS;
+  },
+};

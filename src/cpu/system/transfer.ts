@@ -1,0 +1,245 @@
+// Transfers that change privilege, mode or code segment. APM vol. 3: SYSCALL, SYSRET, SWAPGS, IRET, far JMP, CALL and RET,
+// INT n. In long mode; far transfers of legacy mode go to code segments of the same privilege only.
+
+import { ExitCode } from '../../arch/exit-code.ts';
+import { Vector } from '../../arch/exception.ts';
+import { Efer, Rflags, SegmentAttribute as A } from '../../arch/registers.ts';
+import { SystemResult } from '../../x86/emitter.ts';
+import { Record } from '../../x86/record.ts';
+import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
+import { Delivery, deliver } from '../exceptions.ts';
+import { isCanonical, type Processor } from '../processor.ts';
+import { checkCode, dplOf, loadSegment, setCode } from '../segmentation.ts';
+import { writableFlags } from './flags.ts';
+import { operand64, type Routine, type Routines } from './routine.ts';
+
+const FLAT_LIMIT = 0xffff_ffff;
+const CODE_64 = A.P | A.S | A.CODE | A.WRITABLE | A.ACCESSED | A.L | A.G; // readable code
+const CODE_32 = A.P | A.S | A.CODE | A.WRITABLE | A.ACCESSED | A.DB | A.G;
+const DATA = A.P | A.S | A.WRITABLE | A.ACCESSED | A.DB | A.G;
+const DPL_3 = 3 << 5;
+
+const nextRip = (p: Processor, record: number): bigint => p.ripOf(record) + BigInt(p.instructionLength(record));
+
+/** STAR holds the selectors, LSTAR and CSTAR the targets; RCX gets RIP, R11 RFLAGS (6.1.1). */
+const syscall: Routine = (p, record) => {
+  if ((p.u32(State.EFER) & Efer.SCE) === 0 || !p.longMode) return p.fault(Vector.UD);
+  p.setU64(gprAt(Gpr.RCX), nextRip(p, record));
+  p.setU64(gprAt(11), BigInt((p.rflags & ~Rflags.RF) >>> 0));
+  p.setU64(State.RIP, p.u64(p.mode === 64 ? State.LSTAR : State.CSTAR));
+  const selector = p.high32(State.STAR) & 0xfffc;
+  p.setSegment(Segment.CS, selector, CODE_64, FLAT_LIMIT, 0n);
+  p.setSegment(Segment.SS, selector + 8, DATA, FLAT_LIMIT, 0n);
+  p.setU32(State.CPL, 0);
+  p.rflags = p.rflags & ~p.u32(State.SFMASK) & ~Rflags.RF;
+  p.settle();
+  return SystemResult.MOVED;
+};
+
+const sysret: Routine = (p, record) => {
+  if ((p.u32(State.EFER) & Efer.SCE) === 0) return p.fault(Vector.UD);
+  if (!p.longMode || p.cpl !== 0) return p.generalProtection();
+  const to64 = p.form(record).operandSize === 8;
+  const target = p.u64(gprAt(Gpr.RCX));
+  if (to64 && !isCanonical(target)) return p.generalProtection();
+  const selector = (p.high32(State.STAR) >>> 16) & 0xfffc;
+  p.setSegment(Segment.CS, (selector + (to64 ? 16 : 0)) | 3, (to64 ? CODE_64 : CODE_32) | DPL_3, FLAT_LIMIT, 0n);
+  // SS keeps base, limit and attributes that it has (AMD); a flat data segment is what it always has after SYSCALL.
+  p.setSegment(Segment.SS, (selector + 8) | 3, DATA | DPL_3, FLAT_LIMIT, 0n);
+  p.setU32(State.CPL, 3);
+  p.setU64(State.RIP, to64 ? target : target & 0xffff_ffffn);
+  p.rflags = (p.gpr32(11) & ~(Rflags.RF | Rflags.VM)) | Rflags.ALWAYS_1;
+  p.settle();
+  return SystemResult.MOVED;
+};
+
+const swapgs: Routine = (p) => {
+  if (p.mode !== 64) return p.fault(Vector.UD);
+  if (p.cpl !== 0) return p.generalProtection();
+  const gs = segmentAt(Segment.GS) + SegmentPart.BASE;
+  const base = p.u64(gs);
+  p.setU64(gs, p.u64(State.KERNEL_GS_BASE));
+  p.setU64(State.KERNEL_GS_BASE, base);
+  return SystemResult.NEXT;
+};
+
+/** Reads slots from the stack; undefined: a fault is recorded. */
+function slots(p: Processor, count: number, size: 2 | 4 | 8): bigint[] | undefined {
+  const sp = p.u64(gprAt(Gpr.RSP));
+  const values: bigint[] = [];
+  for (let n = 0; n < count; n++) {
+    const at = sp + BigInt(n * size);
+    const linear = p.mode === 64 ? at : ((at & p.u64(State.STACK_MASK)) + p.u64(segmentAt(Segment.SS) + SegmentPart.BASE)) & 0xffff_ffffn;
+    const value = p.read(linear, size);
+    if (value === undefined) return undefined;
+    values.push(value);
+  }
+  return values;
+}
+
+function setStack(p: Processor, value: bigint): void {
+  const mask = p.u64(State.STACK_MASK);
+  p.setU64(gprAt(Gpr.RSP), (p.u64(gprAt(Gpr.RSP)) & ~mask) | (value & mask));
+}
+
+/** After a return to an outer ring, data segments that it may not use become null (4.8.3). */
+function dropInnerSegments(p: Processor): void {
+  for (const segment of [Segment.ES, Segment.DS, Segment.FS, Segment.GS]) {
+    const a = p.attributes(segment);
+    const conforming = (a & (A.CODE | A.CONFORMING)) === (A.CODE | A.CONFORMING);
+    if ((a & A.P) !== 0 && !conforming && dplOf(a) < p.cpl) p.setSegment(segment, 0, 0, 0, 0n);
+  }
+}
+
+const iret: Routine = (p, record) => {
+  if (p.intercepted(ExitCode.IRET)) return p.exit(ExitCode.IRET);
+  const size = p.form(record).operandSize as 2 | 4 | 8;
+  if (!p.protectedMode) return iretReal(p, size);
+  if ((p.u32(State.RFLAGS) & Rflags.NT) !== 0) return p.longMode ? p.generalProtection() : p.fault(Vector.UD);
+  const three = slots(p, 3, size);
+  if (!three) return SystemResult.FAULT;
+  const [rip, cs, image] = three as [bigint, bigint, bigint];
+  const checked = checkCode(p, Number(cs & 0xffffn), 'return');
+  if (!checked) return SystemResult.FAULT;
+  const { d, cpl } = checked;
+  const to64 = p.longMode && (d.attributes & A.L) !== 0;
+  if (to64 ? !isCanonical(rip) : rip > BigInt(d.limit)) return p.generalProtection();
+  // 64-bit mode always pops SS:RSP; others only when the privilege changes.
+  const outer = cpl !== p.cpl;
+  const wide = p.mode === 64 || outer;
+  const five = wide ? slots(p, 5, size) : undefined;
+  if (wide && !five) return SystemResult.FAULT;
+  const oldCpl = p.cpl;
+  const mask = writableFlags(p) & (size === 2 ? 0xffff : -1);
+  if (five) {
+    const ss = Number(five[4]! & 0xffffn);
+    // To 64-bit mode a null SS is allowed below CPL 3.
+    if ((ss & 0xfffc) === 0 && to64 && cpl !== 3) p.setSegment(Segment.SS, ss, 0, 0, 0n);
+    else if (!loadSegment(p, Segment.SS, ss, cpl)) return SystemResult.FAULT;
+  }
+  setCode(p, Number(cs & 0xffffn), d, cpl);
+  p.setU64(State.RIP, to64 ? rip : rip & 0xffff_ffffn);
+  const flags = Number(image & 0xffff_ffffn);
+  const withRf = size === 2 ? mask : mask | Rflags.RF;
+  p.rflags = (p.rflags & ~withRf) | (flags & withRf);
+  p.settle();
+  if (five) setStack(p, five[3]!);
+  else setStack(p, p.u64(gprAt(Gpr.RSP)) + BigInt(3 * size));
+  if (cpl > oldCpl) dropInnerSegments(p);
+  return SystemResult.MOVED;
+};
+
+function iretReal(p: Processor, size: 2 | 4 | 8): SystemResult {
+  const three = slots(p, 3, size);
+  if (!three) return SystemResult.FAULT;
+  const [ip, cs, image] = three as [bigint, bigint, bigint];
+  loadRealCode(p, Number(cs & 0xffffn));
+  p.setU64(State.RIP, ip & 0xffffn);
+  const mask = writableFlags(p) & (size === 2 ? 0xffff : -1);
+  p.rflags = (p.rflags & ~mask) | (Number(image & 0xffff_ffffn) & mask);
+  setStack(p, p.u64(gprAt(Gpr.RSP)) + BigInt(3 * size));
+  p.settle();
+  return SystemResult.MOVED;
+}
+
+function loadRealCode(p: Processor, selector: number): void {
+  const at = segmentAt(Segment.CS);
+  p.setSegment(Segment.CS, selector, p.attributes(Segment.CS), p.u32(at + SegmentPart.LIMIT), BigInt(selector << 4));
+}
+
+/** The far pointer: an immediate, or in memory. */
+function farPointer(p: Processor, record: number, low: number, high: number): { readonly selector: number; readonly offset: bigint } | undefined {
+  if (p.form(record).memory === 'none') {
+    return { offset: BigInt(p.view.getUint32(record + Record.IMMEDIATE, true)), selector: p.view.getUint16(record + Record.IMMEDIATE + 4, true) };
+  }
+  const size = p.farSize(record);
+  const address = operand64(low, high);
+  const offset = p.read(address, size);
+  if (offset === undefined) return undefined;
+  const selector = p.read(address + BigInt(size), 2);
+  return selector === undefined ? undefined : { offset, selector: Number(selector) };
+}
+
+/** Moves CS:RIP to a code segment. */
+function moveTo(p: Processor, selector: number, offset: bigint): SystemResult {
+  if (!p.protectedMode) {
+    loadRealCode(p, selector);
+    p.setU64(State.RIP, offset);
+  } else {
+    const checked = checkCode(p, selector, 'jump');
+    if (!checked) return SystemResult.FAULT;
+    const to64 = p.longMode && (checked.d.attributes & A.L) !== 0;
+    if (to64 ? !isCanonical(offset) : offset > BigInt(checked.d.limit)) return p.generalProtection();
+    setCode(p, selector, checked.d, checked.cpl);
+    p.setU64(State.RIP, to64 ? offset : offset & 0xffff_ffffn);
+  }
+  p.settle();
+  return SystemResult.MOVED;
+}
+
+const farJump: Routine = (p, record, low, high) => {
+  const pointer = farPointer(p, record, low, high);
+  return pointer ? moveTo(p, pointer.selector, pointer.offset) : SystemResult.FAULT;
+};
+
+const farReturn: Routine = (p, record) => {
+  const { operandSize, operands } = p.form(record);
+  const size = operandSize as 2 | 4 | 8;
+  const two = slots(p, 2, size);
+  if (!two) return SystemResult.FAULT;
+  const [rip, cs] = two as [bigint, bigint];
+  const extra = BigInt(operands.length > 0 ? p.view.getUint16(record + Record.IMMEDIATE, true) : 0);
+  const popped = BigInt(2 * size) + extra;
+  const selector = Number(cs & 0xffffn);
+  if (!p.protectedMode) {
+    loadRealCode(p, selector);
+    p.setU64(State.RIP, rip);
+    setStack(p, p.u64(gprAt(Gpr.RSP)) + popped);
+    p.settle();
+    return SystemResult.MOVED;
+  }
+  const checked = checkCode(p, selector, 'return');
+  if (!checked) return SystemResult.FAULT;
+  const to64 = p.longMode && (checked.d.attributes & A.L) !== 0;
+  if (to64 ? !isCanonical(rip) : rip > BigInt(checked.d.limit)) return p.generalProtection();
+  let stack = p.u64(gprAt(Gpr.RSP)) + popped;
+  const oldCpl = p.cpl;
+  if (checked.cpl !== oldCpl) {
+    const sp = p.u64(gprAt(Gpr.RSP));
+    p.setU64(gprAt(Gpr.RSP), sp + popped);
+    const outer = slots(p, 2, size);
+    p.setU64(gprAt(Gpr.RSP), sp);
+    if (!outer) return SystemResult.FAULT;
+    const ss = Number(outer[1]! & 0xffffn);
+    if ((ss & 0xfffc) === 0 && to64 && checked.cpl !== 3) p.setSegment(Segment.SS, ss, 0, 0, 0n);
+    else if (!loadSegment(p, Segment.SS, ss, checked.cpl)) return SystemResult.FAULT;
+    stack = outer[0]! + extra;
+  }
+  setCode(p, selector, checked.d, checked.cpl);
+  p.setU64(State.RIP, to64 ? rip : rip & 0xffff_ffffn);
+  p.settle();
+  setStack(p, stack);
+  if (checked.cpl > oldCpl) dropInnerSegments(p);
+  return SystemResult.MOVED;
+};
+
+/** INT n, INT3, INT1: delivered with RIP behind the instruction; what goes wrong is a fault of the instruction. */
+function softwareInterrupt(p: Processor, record: number, vector: number, checked: boolean): SystemResult {
+  const rip = p.ripOf(record);
+  const outcome = deliver(p, { vector, errorCode: -1, software: checked, external: !checked, rip: rip + BigInt(p.instructionLength(record)) });
+  if (outcome === Delivery.DONE) return SystemResult.MOVED;
+  p.setU64(State.RIP, rip);
+  return outcome === Delivery.SHUTDOWN ? p.exit(ExitCode.SHUTDOWN) : SystemResult.FAULT;
+}
+
+export const transferRoutines: Routines = {
+  syscall,
+  sysret,
+  swapgs,
+  iret,
+  farJump,
+  farReturn,
+  int: (p, record) => (p.intercepted(ExitCode.SWINT) ? p.exit(ExitCode.SWINT) : softwareInterrupt(p, record, p.view.getUint8(record + Record.IMMEDIATE), true)),
+  int3: (p, record) => (p.intercepted(ExitCode.EXCEPTION + Vector.BP) ? p.exit(ExitCode.EXCEPTION + Vector.BP) : softwareInterrupt(p, record, Vector.BP, true)),
+  int1: (p, record) => (p.intercepted(ExitCode.ICEBP) ? p.exit(ExitCode.ICEBP) : softwareInterrupt(p, record, Vector.DB, false)),
+};

@@ -1,0 +1,46 @@
+// DRAM as the chips hold it: ciphertext where a key applies. Storage is allocated in chunks when something is written, so
+// that a machine costs what it uses. A byte nobody wrote is zero in the chips; through a key it reads as noise.
+
+import { PAGE_SIZE } from '../util/address.ts';
+import { assert } from '../util/errors.ts';
+
+const CHUNK_PAGES = 16;
+const CHUNK_SHIFT = 4;
+/** Page numbers stay below 2^31, so that they are small integers everywhere: 8 TiB. */
+const MAX_SIZE = 2 ** 43;
+
+export class Dram {
+  /** Size in bytes, a multiple of 4096. */
+  readonly size: number;
+  readonly pages: number;
+  readonly #chunks = new Map<number, Uint8Array>();
+
+  constructor(size: number) {
+    assert(size > 0 && size <= MAX_SIZE && size % PAGE_SIZE === 0, 'the size of DRAM is not a whole number of pages up to 8 TiB');
+    this.size = size;
+    this.pages = size / PAGE_SIZE;
+  }
+
+  /** The 4096 bytes of a page, for writing. */
+  page(page: number): Uint8Array {
+    assert(page >= 0 && page < this.pages, 'page outside DRAM');
+    const index = page >>> CHUNK_SHIFT;
+    let chunk = this.#chunks.get(index);
+    if (chunk === undefined) {
+      chunk = new Uint8Array(CHUNK_PAGES * PAGE_SIZE);
+      this.#chunks.set(index, chunk);
+    }
+    return at(chunk, page);
+  }
+
+  /** The bytes of a page for reading, undefined if they are all zero because nothing around it was ever written. */
+  peek(page: number): Uint8Array | undefined {
+    const chunk = this.#chunks.get(page >>> CHUNK_SHIFT);
+    return chunk === undefined ? undefined : at(chunk, page);
+  }
+}
+
+function at(chunk: Uint8Array, page: number): Uint8Array {
+  const offset = (page & (CHUNK_PAGES - 1)) * PAGE_SIZE;
+  return chunk.subarray(offset, offset + PAGE_SIZE);
+}

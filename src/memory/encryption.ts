@@ -1,0 +1,130 @@
+// The AES engine of the memory controller: key slots and the tweak by physical address.
+// Model of the tweak (Du et al. 2017; SEVurity 2020): T(p) = XOR over the set bits i >= 4 of p of a constant t_i;
+// XE: c = AES_K(m ^ T(p)), XEX: c = AES_K(m ^ T(p)) ^ T(p). Slot 0 is "no key"; a guest's slot is its ASID.
+// Keys come in and never go out.
+
+import { PAGE_SIZE } from '../util/address.ts';
+import { assert } from '../util/errors.ts';
+import type { AesEngine, AesKey } from './block-cipher.ts';
+import { PUBLISHED_FIRST_BIT, publishedConstants } from './tweak-constants.ts';
+
+export const TweakMode = { XE: 'xe', XEX: 'xex' } as const;
+export type TweakMode = (typeof TweakMode)[keyof typeof TweakMode];
+
+/** How a processor model tweaks: published constants (repeated 4-byte patterns) or full-width ones drawn at reset. */
+export type Tweak = { readonly mode: TweakMode; readonly constants: 'published' | 'drawn' };
+
+/** Fills bytes from the machine's seeded source. */
+export type RandomSource = (into: Uint8Array) => void;
+
+const FIRST_BIT = 4;
+const LAST_BIT = 51;
+const KEY_BYTES = 16;
+const BLOCKS_PER_PAGE = PAGE_SIZE / 16;
+
+export class EncryptionEngine {
+  readonly slots: number;
+  /** Called before a slot changes, while the old key still applies: caches write back what they hold under it. */
+  beforeKeyChange: ((slot: number) => void) | null = null;
+  readonly #aes: AesEngine;
+  readonly #post: boolean;
+  readonly #keys: (AesKey | undefined)[] = [];
+  readonly #resetKey: AesKey;
+  /** t_i as four little-endian words each; zero below bit 4. */
+  readonly #constants = new Int32Array(64 * 4);
+  /** T of the 256 block offsets within a page. */
+  readonly #inPage = new Int32Array(BLOCKS_PER_PAGE * 4);
+  readonly #buffer = new Int32Array(PAGE_SIZE / 4);
+  readonly #bytes = new Uint8Array(this.#buffer.buffer);
+  readonly #base = new Int32Array(4);
+
+  constructor(aes: AesEngine, slots: number, tweak: Tweak, random: RandomSource) {
+    this.slots = slots;
+    this.#aes = aes;
+    this.#post = tweak.mode === TweakMode.XEX;
+    const drawn = new Uint8Array((LAST_BIT + 1 - FIRST_BIT) * 16);
+    random(drawn);
+    const words = new DataView(drawn.buffer);
+    for (let i = 0; i < drawn.length / 4; i++) this.#constants[FIRST_BIT * 4 + i] = words.getInt32(4 * i, true);
+    if (tweak.constants === 'published') {
+      publishedConstants.forEach((word, n) => {
+        this.#constants.fill(word, (PUBLISHED_FIRST_BIT + n) * 4, (PUBLISHED_FIRST_BIT + n + 1) * 4);
+      });
+    }
+    for (let block = 1; block < BLOCKS_PER_PAGE; block++) {
+      const bit = 31 - Math.clz32(block);
+      const rest = block ^ (1 << bit);
+      for (let w = 0; w < 4; w++) this.#inPage[4 * block + w] = this.#inPage[4 * rest + w]! ^ this.#constants[4 * (FIRST_BIT + bit) + w]!;
+    }
+    // What a slot holds that no firmware command has written since reset: some key, known to nobody.
+    const key = new Uint8Array(KEY_BYTES);
+    random(key);
+    this.#resetKey = aes.create(key);
+  }
+
+  /** Puts a key of 16 bytes into a slot, or takes it out (null). Slot 0 takes none. */
+  setKey(slot: number, key: Uint8Array | null): void {
+    assert(slot > 0 && slot < this.slots, 'no such key slot');
+    assert(key === null || key.length === KEY_BYTES, 'a memory key has 16 bytes');
+    this.beforeKeyChange?.(slot);
+    this.#keys[slot] = key === null ? undefined : this.#aes.create(key);
+  }
+
+  /** Encrypts in place what lies at a system physical address; address and length are multiples of 16. */
+  encrypt(slot: number, spa: number, bytes: Uint8Array): void {
+    this.#apply(slot, spa, bytes, false);
+  }
+
+  decrypt(slot: number, spa: number, bytes: Uint8Array): void {
+    this.#apply(slot, spa, bytes, true);
+  }
+
+  #apply(slot: number, spa: number, bytes: Uint8Array, inverse: boolean): void {
+    if (slot === 0) return;
+    assert(spa % 16 === 0 && bytes.length % 16 === 0, 'the memory controller encrypts whole blocks');
+    const key = this.#keys[slot] ?? this.#resetKey;
+    for (let at = 0; at < bytes.length; ) {
+      const offset = (spa + at) % PAGE_SIZE;
+      const length = Math.min(PAGE_SIZE - offset, bytes.length - at);
+      this.#piece(key, spa + at - offset, offset, bytes.subarray(at, at + length), inverse);
+      at += length;
+    }
+  }
+
+  /** At most one page: into an aligned buffer, tweak, AES, tweak, and back. */
+  #piece(key: AesKey, page: number, offset: number, bytes: Uint8Array, inverse: boolean): void {
+    const length = bytes.length;
+    this.#pageTweak(page);
+    this.#bytes.set(bytes);
+    const whole = length === PAGE_SIZE ? this.#bytes : this.#bytes.subarray(0, length);
+    // XE tweaks the plaintext side only.
+    if (this.#post || !inverse) this.#whiten(offset, length);
+    if (inverse) key.decrypt(whole);
+    else key.encrypt(whole);
+    if (this.#post || inverse) this.#whiten(offset, length);
+    bytes.set(whole);
+  }
+
+  #pageTweak(page: number): void {
+    const base = this.#base;
+    base.fill(0);
+    let rest = page / PAGE_SIZE;
+    for (let bit = 12; rest >= 1; bit++) {
+      if (rest % 2 === 1) for (let w = 0; w < 4; w++) base[w] = base[w]! ^ this.#constants[4 * bit + w]!;
+      rest = Math.floor(rest / 2);
+    }
+  }
+
+  #whiten(offset: number, length: number): void {
+    const buffer = this.#buffer;
+    const tweak = this.#inPage;
+    const [b0, b1, b2, b3] = this.#base as unknown as [number, number, number, number];
+    const words = length >>> 2;
+    for (let w = 0, t = offset >>> 2; w < words; w += 4, t += 4) {
+      buffer[w] = buffer[w]! ^ tweak[t]! ^ b0;
+      buffer[w + 1] = buffer[w + 1]! ^ tweak[t + 1]! ^ b1;
+      buffer[w + 2] = buffer[w + 2]! ^ tweak[t + 2]! ^ b2;
+      buffer[w + 3] = buffer[w + 3]! ^ tweak[t + 3]! ^ b3;
+    }
+  }
+}

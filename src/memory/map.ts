@@ -1,0 +1,81 @@
+// The map of the one WebAssembly memory: everything that generated code touches lies here, at addresses that only this file
+// decides. State blocks, translation contexts, instruction records and plaintext frames. Addresses are unsigned 32-bit;
+// 0 is never a valid one.
+
+import { STATE_SIZE } from './state.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** One translation context: read array, write array, jump cache; 1,024 entries of 16 bytes each. */
+export const Context = {
+  READ: 0,
+  WRITE: 16 * KIB,
+  JUMP: 32 * KIB,
+  SIZE: 48 * KIB,
+  ENTRIES: 1024,
+  /** Parts of a read or write entry: u64 tag (linear page; all ones: invalid), i32 delta (host address = delta + low half of the linear one), u32 frame. */
+  TAG: 0,
+  DELTA: 8,
+  FRAME: 12,
+  /** Parts of a jump cache entry: u64 linear RIP, u32 record. */
+  TARGET: 0,
+  RECORD: 8,
+} as const;
+
+/** A tag that no linear page has: entries that hold it never hit. */
+export const INVALID_TAG_LOW = -1;
+/** A jump target that is not canonical, so never asked for: 4000_0000_0000_0000h. */
+export const INVALID_TARGET_HIGH = 0x4000_0000;
+
+export type MapSize = { readonly states: number; readonly contexts: number; readonly recordBytes: number; readonly pages: readonly number[] };
+/** Full size: as much memory as the platform reserves, 4 GiB first (64 KiB pages). */
+export const FULL_MAP: MapSize = { states: 128, contexts: 64, recordBytes: 64 * MIB, pages: [65536, 32768, 16384, 8192] };
+
+/** The one WebAssembly memory, its views and its layout. The views never change: the memory does not grow. */
+export class EngineMemory {
+  readonly memory: WebAssembly.Memory;
+  readonly u8: Uint8Array;
+  readonly i32: Int32Array;
+  readonly view: DataView;
+  readonly states: number;
+  readonly stateCount: number;
+  readonly contexts: number;
+  readonly contextCount: number;
+  readonly records: number;
+  readonly recordsEnd: number;
+  readonly frames: number;
+  readonly frameCount: number;
+
+  constructor(size: MapSize = FULL_MAP) {
+    this.memory = reserve(size.pages);
+    const buffer = this.memory.buffer;
+    this.u8 = new Uint8Array(buffer);
+    this.i32 = new Int32Array(buffer);
+    this.view = new DataView(buffer);
+    this.states = 64 * KIB;
+    this.stateCount = size.states;
+    this.contexts = this.states + size.states * STATE_SIZE;
+    this.contextCount = size.contexts;
+    this.records = this.contexts + size.contexts * Context.SIZE;
+    this.recordsEnd = this.records + size.recordBytes;
+    this.frames = Math.ceil(this.recordsEnd / MIB) * MIB;
+    this.frameCount = Math.floor((buffer.byteLength - this.frames) / (4 * KIB));
+  }
+
+  /** State blocks as after power-on, for the next machine in this memory. Contexts, records and frames belong to their owners. */
+  reset(): void {
+    this.u8.fill(0, this.states, this.contexts);
+  }
+}
+
+function reserve(sizes: readonly number[]): WebAssembly.Memory {
+  for (const pages of sizes) {
+    try {
+      return new WebAssembly.Memory({ initial: pages, maximum: pages });
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+    }
+  }
+  throw new RangeError('the platform reserves no memory for the guest');
+}

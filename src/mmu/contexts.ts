@@ -1,0 +1,195 @@
+// Translation contexts: sets of TLB arrays and jump cache, each for one address space and privilege class. A family is the
+// contexts of one address space: (environment, CR3, paging bits of CR0, CR4, EFER), with one context per class, side by side, so that a
+// change of privilege moves a pointer. Families are recycled least recently used. Context 0 never gets entries: it
+// serves CPL 3 with alignment checks in force, where every access must be looked at.
+
+import { Context, type EngineMemory, INVALID_TAG_LOW, INVALID_TARGET_HIGH } from '../memory/map.ts';
+import { Cr0, Cr4, Efer, Rflags } from '../arch/registers.ts';
+import { State } from '../memory/state.ts';
+
+export const PrivilegeClass = { SUPERVISOR: 0, USER: 1, OPEN: 2, ALIGNED_USER: 3 } as const;
+export type PrivilegeClass = (typeof PrivilegeClass)[keyof typeof PrivilegeClass];
+
+const CLASSES = 3;
+const KEY_WORDS = 6;
+const CR0_BITS = Cr0.PG | Cr0.WP;
+const CR4_BITS = Cr4.PSE | Cr4.PAE | Cr4.LA57 | Cr4.SMEP | Cr4.SMAP | Cr4.PKE;
+const EFER_BITS = Efer.NXE | Efer.LMA;
+const ARRAY_WORDS = (Context.ENTRIES * 16) >>> 2;
+
+export class Contexts {
+  readonly #memory: EngineMemory;
+  readonly #i32: Int32Array;
+  readonly #families: number;
+  readonly #keys: Int32Array;
+  readonly #lastUse: Float64Array;
+  #clock = 0;
+  #current = -1;
+  /** Per context: the arrays were initialised since the family was given out. */
+  readonly #ready: Uint8Array;
+  /** Per context: entries were written since the array was last cleared. */
+  readonly #reads: Uint8Array;
+  readonly #writes: Uint8Array;
+
+  constructor(memory: EngineMemory) {
+    this.#memory = memory;
+    this.#i32 = memory.i32;
+    this.#families = Math.floor((memory.contextCount - 1) / CLASSES);
+    this.#keys = new Int32Array(this.#families * KEY_WORDS);
+    this.#lastUse = new Float64Array(this.#families);
+    this.#ready = new Uint8Array(memory.contextCount);
+    this.#reads = new Uint8Array(memory.contextCount);
+    this.#writes = new Uint8Array(memory.contextCount);
+    this.reset();
+  }
+
+  /** Forgets every family: contexts that state blocks still name are void until `select`. */
+  reset(): void {
+    this.#current = -1;
+    this.#clock = 0;
+    this.#lastUse.fill(0);
+    this.#ready.fill(0);
+    this.#reads.fill(0);
+    this.#writes.fill(0);
+    this.#initialise(0);
+  }
+
+  /** Address of the context for the registers in a state block. Environments are told apart by number. */
+  select(environment: number, state: number): number {
+    const i32 = this.#i32;
+    const s = state >>> 2;
+    const cr0 = i32[s + (State.CR0 >>> 2)]!;
+    const cr4 = i32[s + (State.CR4 >>> 2)]!;
+    const family = this.#family(
+      environment,
+      i32[s + (State.CR3 >>> 2)]!,
+      i32[s + (State.CR3 >>> 2) + 1]!,
+      cr0 & CR0_BITS,
+      cr4 & CR4_BITS,
+      i32[s + (State.EFER >>> 2)]! & EFER_BITS,
+    );
+    const ac = (i32[s + (State.RFLAGS >>> 2)]! & Rflags.AC) !== 0;
+    if (i32[s + (State.CPL >>> 2)] === 3) {
+      return ac && (cr0 & Cr0.AM) !== 0 ? this.#memory.contexts : this.#address(family, PrivilegeClass.USER);
+    }
+    return this.#address(family, ac && (cr4 & Cr4.SMAP) !== 0 ? PrivilegeClass.OPEN : PrivilegeClass.SUPERVISOR);
+  }
+
+  /** The supervisor sibling for implicit accesses of the address space selected last. */
+  supervisor(): number {
+    return this.#address(this.#current, PrivilegeClass.SUPERVISOR);
+  }
+
+  /** The context that never gets entries. */
+  get unfilled(): number {
+    return this.#memory.contexts;
+  }
+
+  classOf(context: number): PrivilegeClass {
+    const index = this.#index(context);
+    return index === 0 ? PrivilegeClass.ALIGNED_USER : (((index - 1) % CLASSES) as PrivilegeClass);
+  }
+
+  noteRead(context: number): void {
+    this.#reads[this.#index(context)] = 1;
+  }
+
+  noteWrite(context: number): void {
+    this.#writes[this.#index(context)] = 1;
+  }
+
+  clearReads(): void {
+    this.#clear(this.#reads, Context.READ);
+  }
+
+  clearWrites(): void {
+    this.#clear(this.#writes, Context.WRITE);
+  }
+
+  clearJumps(): void {
+    for (let index = 0; index < this.#ready.length; index++) if (this.#ready[index] === 1) this.#clearJumps(index);
+  }
+
+  /** One linear page dies in all contexts. */
+  killPage(lo: number, hi: number): void {
+    const offset = (lo >>> 8) & 0x3ff0;
+    for (let index = 0; index < this.#ready.length; index++) {
+      if (this.#ready[index] === 0) continue;
+      const context = this.#memory.contexts + index * Context.SIZE;
+      this.#kill((context + Context.READ + offset) >>> 2, lo, hi);
+      this.#kill((context + Context.WRITE + offset) >>> 2, lo, hi);
+    }
+  }
+
+  #kill(at: number, lo: number, hi: number): void {
+    const i32 = this.#i32;
+    // Bit 0 of a tag marks a watched page.
+    if ((i32[at]! & ~0xfff) === lo && i32[at + 1] === hi) i32.fill(INVALID_TAG_LOW, at, at + 4);
+  }
+
+  #clear(dirty: Uint8Array, array: number): void {
+    for (let index = 0; index < dirty.length; index++) {
+      if (dirty[index] === 0) continue;
+      dirty[index] = 0;
+      const at = (this.#memory.contexts + index * Context.SIZE + array) >>> 2;
+      this.#i32.fill(INVALID_TAG_LOW, at, at + ARRAY_WORDS);
+    }
+  }
+
+  #clearJumps(index: number): void {
+    const at = (this.#memory.contexts + index * Context.SIZE + Context.JUMP) >>> 2;
+    this.#i32.fill(INVALID_TARGET_HIGH, at, at + ARRAY_WORDS);
+  }
+
+  #family(environment: number, cr3lo: number, cr3hi: number, cr0: number, cr4: number, efer: number): number {
+    if (this.#current >= 0 && this.#is(this.#current, environment, cr3lo, cr3hi, cr0, cr4, efer)) return this.#current;
+    this.#clock++;
+    let oldest = 0;
+    for (let family = 0; family < this.#families; family++) {
+      const used = this.#lastUse[family]!;
+      if (used !== 0 && this.#is(family, environment, cr3lo, cr3hi, cr0, cr4, efer)) {
+        this.#lastUse[family] = this.#clock;
+        this.#current = family;
+        return family;
+      }
+      if (used < this.#lastUse[oldest]!) oldest = family;
+    }
+    this.#keys.set([environment, cr3lo, cr3hi, cr0, cr4, efer], oldest * KEY_WORDS);
+    this.#lastUse[oldest] = this.#clock;
+    this.#current = oldest;
+    this.#ready.fill(0, 1 + oldest * CLASSES, 1 + (oldest + 1) * CLASSES);
+    return oldest;
+  }
+
+  #is(family: number, environment: number, cr3lo: number, cr3hi: number, cr0: number, cr4: number, efer: number): boolean {
+    const keys = this.#keys;
+    const at = family * KEY_WORDS;
+    return (
+      keys[at + 1] === cr3lo &&
+      keys[at] === environment &&
+      keys[at + 2] === cr3hi &&
+      keys[at + 3] === cr0 &&
+      keys[at + 4] === cr4 &&
+      keys[at + 5] === efer
+    );
+  }
+
+  #index(context: number): number {
+    return ((context - this.#memory.contexts) / Context.SIZE) | 0;
+  }
+
+  #address(family: number, kind: number): number {
+    const index = 1 + family * CLASSES + kind;
+    if (this.#ready[index] === 0) this.#initialise(index);
+    return this.#memory.contexts + index * Context.SIZE;
+  }
+
+  #initialise(index: number): void {
+    const at = (this.#memory.contexts + index * Context.SIZE) >>> 2;
+    this.#i32.fill(INVALID_TAG_LOW, at, at + 2 * ARRAY_WORDS);
+    this.#clearJumps(index);
+    this.#ready[index] = 1;
+    this.#reads[index] = 0;
+    this.#writes[index] = 0;
+  }
+}

@@ -1,0 +1,368 @@
+// The door through which the processor reaches memory by linear address: the slow path of every load and store in
+// generated code, and the whole path for helpers in TypeScript. A success fills the TLB entry that the fast path
+// tests; a fault is a value in the state block. Addresses are 32-bit halves, host addresses unsigned numbers.
+// TLBs are coherent (Tables): INVLPG, MOV CR3 and TLB_CONTROL drop nothing, they choose a context.
+
+import { Vector } from '../arch/exception.ts';
+import { type Frames, SINK_FRAME, Status, VOID_FRAME } from '../memory/frames.ts';
+import { Context, type EngineMemory } from '../memory/map.ts';
+import { State } from '../memory/state.ts';
+import { Access, AccessFlag } from './access.ts';
+import { Contexts, PrivilegeClass } from './contexts.ts';
+import { BARE, type Environment, sameEnvironment } from './environment.ts';
+import { Nested } from './nested.ts';
+import { Tables } from './tables.ts';
+import { Walk } from './walk.ts';
+
+const PAGE = 4096;
+const MAX_ENVIRONMENTS = 64;
+/** How often a walk is repeated because it lost a frame that it had read; then the access goes through the scratch line. */
+const ATTEMPTS = 3;
+
+export class Mmu {
+  readonly frames: Frames;
+  readonly #i32: Int32Array;
+  readonly #u8: Uint8Array;
+  readonly #contexts: Contexts;
+  readonly #tables: Tables;
+  readonly #nested: Nested;
+  readonly #walk: Walk;
+  readonly #environments: Environment[] = [];
+  #environment: Environment = BARE;
+  #number = 0;
+  // Where `commit` writes the scratch line.
+  #pendingPage = 0;
+  #pendingKey = 0;
+  #pendingFirst = 0;
+  #pendingPage2 = 0;
+  #pendingKey2 = 0;
+
+  constructor(memory: EngineMemory, frames: Frames) {
+    this.frames = frames;
+    this.#i32 = memory.i32;
+    this.#u8 = memory.u8;
+    this.#contexts = new Contexts(memory);
+    this.#tables = new Tables(memory, frames, this.#contexts);
+    this.#nested = new Nested(frames, this.#tables);
+    this.#walk = new Walk(frames, this.#nested, this.#tables);
+    this.#tables.onNestedChange = () => this.#nested.clearCache();
+    frames.translationOwner = this.#tables;
+    this.enter(BARE);
+  }
+
+  /** Another machine begins: after Frames.reset. Contexts that state blocks name are void until `selectContext`. */
+  reset(): void {
+    this.#tables.reset();
+    this.#forget();
+    this.enter(BARE);
+  }
+
+  /** Jump caches of all contexts were cleared because a linear page may now fetch from elsewhere. */
+  set onFetchChange(listener: (() => void) | null) {
+    this.#tables.onFetchChange = listener;
+  }
+
+  get environment(): Environment {
+    return this.#environment;
+  }
+
+  /** What VMRUN decides. Follow with `selectContext`. Handing in the same object again costs one comparison. */
+  enter(environment: Environment): void {
+    if (environment === this.#environment && this.#number !== 0) return;
+    const known = this.#environments;
+    let index = known.indexOf(environment);
+    if (index < 0) index = known.findIndex((other) => sameEnvironment(other, environment));
+    if (index < 0) {
+      if (known.length === MAX_ENVIRONMENTS) this.#forget();
+      index = known.push(environment) - 1;
+    }
+    this.#environment = environment;
+    this.#number = index + 1;
+    this.#walk.select(environment);
+    this.#nested.select(environment, this.#number);
+  }
+
+  /** Puts the translation context into State.CONTEXT: after a change of CR0, CR3, CR4, EFER, CPL, RFLAGS.AC or the environment. */
+  selectContext(state: number): void {
+    this.#i32[(state + State.CONTEXT) >>> 2] = this.#contexts.select(this.#number, state);
+  }
+
+  /**
+   * Host address of `size` readable bytes: in a frame, or the scratch line with a copy. 0: a fault is recorded. `size` is at
+   * most 64, or up to the end of the page for bulk accesses.
+   */
+  load(state: number, lo: number, hi: number, size: number, flags: number): number {
+    const context = this.#context(state, flags);
+    if ((lo & 0xfff) + size > PAGE) return this.#loadAcross(state, context, lo, hi, size, flags);
+    const i32 = this.#i32;
+    const at = (context + Context.READ + ((lo >>> 8) & 0x3ff0)) >>> 2;
+    if (i32[at] === (lo & ~0xfff) && i32[at + 1] === hi) return (i32[at + 2]! + lo) >>> 0;
+    return this.#loadMiss(state, context, lo, hi, size, flags);
+  }
+
+  /** Host address to store `size` bytes to: in a frame, or the scratch line (then `commit` must follow). 0: a fault is recorded. */
+  store(state: number, lo: number, hi: number, size: number, flags: number): number {
+    const context = this.#context(state, flags);
+    if ((lo & 0xfff) + size > PAGE) return this.#storeAcross(state, context, lo, hi, size, flags);
+    const i32 = this.#i32;
+    const at = (context + Context.WRITE + ((lo >>> 8) & 0x3ff0)) >>> 2;
+    const tag = i32[at]!;
+    if ((tag & ~1) === (lo & ~0xfff) && i32[at + 1] === hi) {
+      const address = (i32[at + 2]! + lo) >>> 0;
+      if ((tag & 1) !== 0) this.#storeWatched(at, tag, lo & 0xfff, size);
+      return address;
+    }
+    return this.#storeMiss(state, context, lo, hi, size, flags);
+  }
+
+  /** As `store`, but the bytes at the address are the present ones. */
+  modify(state: number, lo: number, hi: number, size: number, flags: number): number {
+    const address = this.store(state, lo, hi, size, flags);
+    if (address === state + State.SCRATCH && this.#i32[(state + State.PENDING_SIZE) >>> 2] !== 0) this.#present(state, size);
+    return address;
+  }
+
+  /** Writes the scratch line where the last `store` or `modify` wanted it. Cannot fault. */
+  commit(state: number): void {
+    const size = this.#i32[(state + State.PENDING_SIZE) >>> 2]!;
+    this.#i32[(state + State.PENDING_SIZE) >>> 2] = 0;
+    if (size === 0) return;
+    const from = state + State.SCRATCH;
+    const offset = this.#pendingFirst & 0xfff;
+    const first = PAGE - offset; // only accesses across a page border wait here
+    this.#put(this.#pendingPage, this.#pendingKey, offset, from, first);
+    this.#put(this.#pendingPage2, this.#pendingKey2, 0, from + first, size - first);
+  }
+
+  /** The frame that holds the page to fetch instructions of a linear address from (private under SEV). -1: a fault is recorded. */
+  fetch(state: number, lo: number, hi: number): number {
+    const context = this.#i32[(state + State.CONTEXT) >>> 2]! >>> 0;
+    if (!this.#admits(state, context, lo, hi, 1, 0)) return -1;
+    const frames = this.frames;
+    const walk = this.#walk;
+    const access = Access.FETCH | this.#rights(context);
+    let frame = VOID_FRAME;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const before = frames.losses;
+      if (!walk.translate(state, lo, hi, access)) return -1;
+      frame = frames.view(walk.page, walk.key);
+      if (frames.losses === before) {
+        walk.note(lo, hi, access);
+        break;
+      }
+    }
+    return frame;
+  }
+
+  /**
+   * Reads memory as the guest's supervisor would see it, without any effect: for the debugger and reports. `fetch` reads
+   * what an instruction fetch would get. Returns how many bytes could be read.
+   */
+  peek(state: number, lo: number, hi: number, into: Uint8Array, fetch = false): number {
+    const walk = this.#walk;
+    let done = 0;
+    let low = lo;
+    let high = hi;
+    while (done < into.length) {
+      if (!isCanonical(high)) break;
+      if (!walk.translate(state, low, high, Access.READ | Access.OPEN | Access.PEEK)) break;
+      const offset = low & 0xfff;
+      const length = Math.min(PAGE - offset, into.length - done);
+      const at = this.frames.address(this.frames.view(walk.page, fetch ? this.#fetchKey : walk.key)) + offset;
+      into.set(this.#u8.subarray(at, at + length), done);
+      done += length;
+      low = (low + length) | 0;
+      if (low === 0) high = (high + 1) | 0;
+    }
+    return done;
+  }
+
+  /** INVLPG: the TLB is coherent, so that this is only a hint. */
+  invalidatePage(lo: number, hi: number): void {
+    this.#contexts.killPage(lo & ~0xfff, hi);
+  }
+
+  /** Drops every translation and jump cache: changes nothing that a guest can see. */
+  flush(): void {
+    this.#tables.flush();
+  }
+
+  clearJumps(): void {
+    this.#contexts.clearJumps();
+  }
+
+  get #fetchKey(): number {
+    return this.#environment.sev ? this.#environment.guestKey : 0;
+  }
+
+  #forget(): void {
+    this.#environments.length = 0;
+    this.#number = 0;
+    this.#contexts.reset();
+    this.#nested.clearCache();
+  }
+
+  #context(state: number, flags: number): number {
+    return (flags & AccessFlag.IMPLICIT) !== 0 ? this.#contexts.supervisor() : this.#i32[(state + State.CONTEXT) >>> 2]!;
+  }
+
+  #rights(context: number): number {
+    const kind = this.#contexts.classOf(context);
+    return kind === PrivilegeClass.SUPERVISOR ? 0 : kind === PrivilegeClass.OPEN ? Access.OPEN : Access.USER;
+  }
+
+  /** Canonical address and alignment. False: the fault is recorded. */
+  #admits(state: number, context: number, lo: number, hi: number, size: number, flags: number): boolean {
+    if (!isCanonical(hi)) return this.#raise(state, (flags & AccessFlag.STACK) !== 0 ? Vector.SS : Vector.GP);
+    const aligned = size > 8 || (lo & (size - 1)) === 0 || (size & (size - 1)) !== 0;
+    if (!aligned && this.#contexts.classOf(context) === PrivilegeClass.ALIGNED_USER) return this.#raise(state, Vector.AC);
+    return true;
+  }
+
+  #raise(state: number, vector: number): false {
+    this.#i32[(state + State.FAULT_VECTOR) >>> 2] = vector;
+    this.#i32[(state + State.FAULT_CODE) >>> 2] = 0;
+    return false;
+  }
+
+  #loadMiss(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
+    if (!this.#admits(state, context, lo, hi, size, flags)) return 0;
+    const frames = this.frames;
+    const walk = this.#walk;
+    const access = Access.READ | this.#rights(context);
+    let frame = VOID_FRAME;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const before = frames.losses;
+      if (!walk.translate(state, lo, hi, access)) return 0;
+      frame = frames.view(walk.page, walk.key);
+      if (frame === VOID_FRAME) break;
+      if (frames.losses === before) {
+        walk.note(lo, hi, access);
+        this.#fillRead(context, lo, hi, frame);
+        break;
+      }
+    }
+    return frames.address(frame) + (lo & 0xfff);
+  }
+
+  #storeMiss(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
+    if (!this.#admits(state, context, lo, hi, size, flags)) return 0;
+    const frames = this.frames;
+    const walk = this.#walk;
+    const access = Access.WRITE | this.#rights(context);
+    let frame = VOID_FRAME;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const before = frames.losses;
+      if (!walk.translate(state, lo, hi, access)) return 0;
+      frame = frames.own(walk.page, walk.key);
+      if (frame === VOID_FRAME) break;
+      if (frames.losses === before) {
+        walk.note(lo, hi, access);
+        this.#fillWrite(context, lo, hi, frame);
+        break;
+      }
+    }
+    if (frame === VOID_FRAME) return this.#sink(lo, size);
+    if (frames.table.status[frame] !== Status.DIRTY) frames.stored(frame, lo & 0xfff, size);
+    return frames.address(frame) + (lo & 0xfff);
+  }
+
+  #storeWatched(at: number, tag: number, offset: number, size: number): void {
+    const { frames } = this;
+    const frame = this.#i32[at + 3]!;
+    frames.stored(frame, offset, size);
+    // The watch may have ended just now, and the entry may have died of it.
+    if (frames.table.status[frame] === Status.DIRTY && this.#i32[at] === tag) this.#i32[at] = tag & ~1;
+  }
+
+  #fillRead(context: number, lo: number, hi: number, frame: number): void {
+    if (context === this.#contexts.unfilled) return;
+    const slot = context + Context.READ + ((lo >>> 8) & 0x3ff0);
+    this.#entry(slot, lo & ~0xfff, lo & ~0xfff, hi, frame);
+    this.frames.noteRead(frame, slot);
+    this.#contexts.noteRead(context);
+  }
+
+  #fillWrite(context: number, lo: number, hi: number, frame: number): void {
+    if (context === this.#contexts.unfilled) return;
+    const slot = context + Context.WRITE + ((lo >>> 8) & 0x3ff0);
+    const watched = this.frames.table.status[frame] === Status.DIRTY ? 0 : 1;
+    this.#entry(slot, (lo & ~0xfff) | watched, lo & ~0xfff, hi, frame);
+    this.frames.noteWrite(frame, slot);
+    this.#contexts.noteWrite(context);
+    this.#fillRead(context, lo, hi, frame);
+  }
+
+  #entry(slot: number, tag: number, lo: number, hi: number, frame: number): void {
+    const i32 = this.#i32;
+    const at = slot >>> 2;
+    i32[at] = tag;
+    i32[at + 1] = hi;
+    i32[at + 2] = (this.frames.address(frame) - lo) | 0;
+    i32[at + 3] = frame;
+  }
+
+  /** No memory behind the address: a store is lost, and what `modify` reads there is all ones. */
+  #sink(lo: number, size: number): number {
+    const at = this.frames.address(SINK_FRAME) + (lo & 0xfff);
+    this.#u8.fill(0xff, at, at + size);
+    return at;
+  }
+
+  #loadAcross(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
+    const access = Access.READ | this.#rights(context);
+    if (!this.#bothPages(state, context, lo, hi, size, flags, access)) return 0;
+    this.#present(state, size);
+    return state + State.SCRATCH;
+  }
+
+  #storeAcross(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
+    const access = Access.WRITE | this.#rights(context);
+    if (!this.#bothPages(state, context, lo, hi, size, flags, access)) return 0;
+    const i32 = this.#i32;
+    i32[(state + State.PENDING_SIZE) >>> 2] = size;
+    i32[(state + State.PENDING_ADDRESS) >>> 2] = lo;
+    i32[(state + State.PENDING_ADDRESS + 4) >>> 2] = hi;
+    return state + State.SCRATCH;
+  }
+
+  /** Translates the first and the last byte of an access across a page border. */
+  #bothPages(state: number, context: number, lo: number, hi: number, size: number, flags: number, access: number): boolean {
+    if (!this.#admits(state, context, lo, hi, size, flags)) return false;
+    const walk = this.#walk;
+    const lo2 = ((lo & ~0xfff) + PAGE) | 0;
+    // Outside 64-bit mode linear addresses wrap at 4 GiB.
+    const hi2 = lo2 !== 0 || (hi === 0 && this.#i32[(state + State.MODE) >>> 2] !== 64) ? hi : (hi + 1) | 0;
+    if (!this.#admits(state, context, lo2, hi2, 1, flags)) return false;
+    if (!walk.translate(state, lo, hi, access)) return false;
+    this.#pendingPage = walk.page;
+    this.#pendingKey = walk.key;
+    this.#pendingFirst = lo;
+    if (!walk.translate(state, lo2, hi2, access)) return false;
+    this.#pendingPage2 = walk.page;
+    this.#pendingKey2 = walk.key;
+    return true;
+  }
+
+  /** Copies the bytes of both pages into the scratch line. */
+  #present(state: number, size: number): void {
+    const { frames } = this;
+    const offset = this.#pendingFirst & 0xfff;
+    const to = state + State.SCRATCH;
+    const from = frames.address(frames.view(this.#pendingPage, this.#pendingKey)) + offset;
+    this.#u8.copyWithin(to, from, from + PAGE - offset);
+    const from2 = frames.address(frames.view(this.#pendingPage2, this.#pendingKey2));
+    this.#u8.copyWithin(to + PAGE - offset, from2, from2 + size - (PAGE - offset));
+  }
+
+  #put(page: number, key: number, offset: number, from: number, length: number): void {
+    const { frames } = this;
+    const frame = frames.own(page, key);
+    if (frame === VOID_FRAME) return;
+    if (frames.table.status[frame] !== Status.DIRTY) frames.stored(frame, offset, length);
+    this.#u8.copyWithin(frames.address(frame) + offset, from, from + length);
+  }
+}
+
+/** Bits 63:47 are equal. */
+const isCanonical = (hi: number): boolean => (hi << 16) >> 16 === hi;

@@ -1,0 +1,136 @@
+// Which frames translations were derived from, so that TLBs are coherent: a store into a table kills what came from the old
+// entry before the store lands. Dropping any cache at any time then changes nothing that a guest can see (engine.md 6 has
+// the reason: a guest that omits a flush must not see evictions or tiers).
+
+import type { EngineMemory } from '../memory/map.ts';
+import type { Frames, TranslationOwner } from '../memory/frames.ts';
+import { VOID_FRAME } from '../memory/frames.ts';
+import { Entry } from './access.ts';
+import type { Contexts } from './contexts.ts';
+
+/** What a frame served as. */
+export const TableUse = {
+  /** The lowest level of guest tables: each entry is one linear page. */
+  LEAF: 1,
+  /** Guest tables above, or a lowest level found at several linear addresses. */
+  GUEST: 2,
+  NESTED: 4,
+  /** Entries without an accessed bit, or of 4 bytes: any store counts. */
+  ALWAYS: 8,
+  /** An instruction fetch went through it: jump caches derive from it. */
+  FETCH: 16,
+} as const;
+
+/** So many stores without a walk in between, and the frame is no longer a table to us. */
+const STORES_UNTIL_FORGOTTEN = 8;
+const ROW = 4; // use, base of the linear range low and high (LEAF only), stores since the last walk
+
+export class Tables implements TranslationOwner {
+  /** Called when jump caches were cleared: a linear address may now fetch from another frame. */
+  onFetchChange: (() => void) | null = null;
+  /** Called when nested tables changed; the nested walk's cache clears itself. */
+  onNestedChange: (() => void) | null = null;
+  readonly #i32: Int32Array;
+  readonly #frames: Frames;
+  readonly #contexts: Contexts;
+  #rows = new Int32Array(1024 * ROW);
+
+  constructor(memory: EngineMemory, frames: Frames, contexts: Contexts) {
+    this.#i32 = memory.i32;
+    this.#frames = frames;
+    this.#contexts = contexts;
+  }
+
+  reset(): void {
+    this.#rows.fill(0);
+  }
+
+  /** A walk for the linear address hi:lo was derived from an entry of this frame. */
+  note(frame: number, use: number, lo: number, hi: number): void {
+    const at = frame * ROW;
+    const rows = this.#rows;
+    // The same table as last time, by far the most frequent case: only the store count starts anew.
+    if (at < rows.length && (rows[at]! & use) === use && ((use & TableUse.LEAF) === 0 || (rows[at + 1] === lo && rows[at + 2] === hi))) {
+      rows[at + 3] = 0;
+      return;
+    }
+    this.#noteNew(frame, use, lo, hi);
+  }
+
+  #noteNew(frame: number, use: number, lo: number, hi: number): void {
+    if (frame === VOID_FRAME) return;
+    const at = frame * ROW;
+    if (at >= this.#rows.length) {
+      const rows = new Int32Array(Math.max(this.#rows.length * 2, (frame + 1) * ROW));
+      rows.set(this.#rows);
+      this.#rows = rows;
+    }
+    const rows = this.#rows;
+    const before = rows[at]!;
+    let after = before | use;
+    if ((use & TableUse.LEAF) !== 0) {
+      const elsewhere = (before & TableUse.LEAF) !== 0 && (rows[at + 1] !== lo || rows[at + 2] !== hi);
+      if (elsewhere || (before & TableUse.GUEST) !== 0) after |= TableUse.GUEST;
+      rows[at + 1] = lo;
+      rows[at + 2] = hi;
+    }
+    rows[at] = after;
+    rows[at + 3] = 0;
+    this.#frames.watchTable(frame);
+  }
+
+  onTableStore(frame: number, offset: number, length: number): void {
+    const at = frame * ROW;
+    const rows = this.#rows;
+    const use = rows[at]!;
+    const first = offset >>> 3;
+    const last = (offset + length - 1) >>> 3;
+    const entries = this.#frames.address(frame) >>> 2;
+    for (let n = first; n <= last; n++) {
+      const live = (use & TableUse.ALWAYS) !== 0 || (this.#i32[entries + 2 * n]! & (Entry.P | Entry.A)) === (Entry.P | Entry.A);
+      if (!live) continue;
+      if ((use & (TableUse.GUEST | TableUse.NESTED | TableUse.ALWAYS)) !== 0 || last - first > 8) {
+        this.#drop(use);
+        break;
+      }
+      this.#contexts.killPage(rows[at + 1]! + (n << 12), rows[at + 2]!);
+      if ((use & TableUse.FETCH) !== 0) this.#jumps();
+    }
+    if (++rows[at + 3]! >= STORES_UNTIL_FORGOTTEN) {
+      this.#drop(use);
+      rows[at] = 0;
+      this.#frames.unwatchTable(frame);
+    }
+  }
+
+  onTableDrop(frame: number): void {
+    const use = this.#rows[frame * ROW]!;
+    this.#rows[frame * ROW] = 0;
+    this.#drop(use);
+  }
+
+  clearReads(): void {
+    this.#contexts.clearReads();
+  }
+
+  clearWrites(): void {
+    this.#contexts.clearWrites();
+  }
+
+  /** Everything derived from any table dies. */
+  flush(): void {
+    this.#drop(TableUse.NESTED | TableUse.FETCH);
+  }
+
+  #drop(use: number): void {
+    this.#contexts.clearReads();
+    this.#contexts.clearWrites();
+    if ((use & TableUse.NESTED) !== 0) this.onNestedChange?.();
+    if ((use & TableUse.FETCH) !== 0) this.#jumps();
+  }
+
+  #jumps(): void {
+    this.#contexts.clearJumps();
+    this.onFetchChange?.();
+  }
+}

@@ -1,0 +1,273 @@
+// The guest's own paging: linear to guest physical, and through Nested to a page of system physical memory and the key that
+// applies. APM vol. 2, 5.3-5.6; 15.34.5: fetches and table accesses are always private, data goes by the C-bit,
+// everything is private where the guest cannot set one (paging off, 32-bit paging). All numbers are 32-bit halves: a miss
+// costs no allocation.
+
+import type { Frames } from '../memory/frames.ts';
+import { ExitCode } from '../arch/exit-code.ts';
+import { PageFault, Vector } from '../arch/exception.ts';
+import { Cr0, Cr4, Efer } from '../arch/registers.ts';
+import { State } from '../memory/state.ts';
+import { ACCESS_KIND, Access, ENTRY_NX_HIGH, Entry, RESERVED_1G, RESERVED_2M } from './access.ts';
+import { type Environment, highAddressMask } from './environment.ts';
+import { NESTED_FAULT, type Nested, physicalPage, setEntryBits, tableIndex } from './nested.ts';
+import { type Tables, TableUse } from './tables.ts';
+
+const CR0 = State.CR0 >>> 2;
+const CR3 = State.CR3 >>> 2;
+const CR4 = State.CR4 >>> 2;
+const EFER = State.EFER >>> 2;
+/** What a directory pointer entry of PAE paging must have clear (5.3.4): bits 2:1 and 8:5. */
+const RESERVED_PAE_POINTER = 0x1e6;
+/** Bit 21 of a 4 MiB entry; bits 20:13 are address bits 39:32. */
+const RESERVED_4M = 1 << 21;
+
+export class Walk {
+  /** Result of `translate`: page number of system physical memory (NO_MEMORY: none there), and key slot. */
+  page = 0;
+  key = 0;
+  /** Guest physical address of the result, in halves. */
+  gpaLow = 0;
+  gpaHigh = 0;
+  readonly #frames: Frames;
+  readonly #i32: Int32Array;
+  readonly #nested: Nested;
+  readonly #tables: Tables;
+  #isNested = false;
+  #guestKey = 0;
+  /** The C-bit in the high half of an entry, 0 when it is none. */
+  #cMask = 0;
+  #addressHigh = 0;
+  #reservedHigh = 0;
+  // The entries of the walk, by level.
+  #leaf = 0;
+  #top = 0;
+  #always = 0;
+  readonly #path = new Int32Array(5);
+  readonly #pages = new Int32Array(5);
+  readonly #offsets = new Int32Array(5);
+
+  constructor(frames: Frames, nested: Nested, tables: Tables) {
+    this.#frames = frames;
+    this.#i32 = frames.memory.i32;
+    this.#nested = nested;
+    this.#tables = tables;
+  }
+
+  select(environment: Environment): void {
+    this.#isNested = environment.nested;
+    this.#guestKey = environment.sev ? environment.guestKey : 0;
+    this.#cMask = environment.sev && environment.cBit >= 32 ? 1 << (environment.cBit - 32) : 0;
+    // The C-bit is no address bit even where it lies inside the width (15.34.6).
+    this.#addressHigh = highAddressMask(environment.guestPhysicalBits) & ~this.#cMask;
+    this.#reservedHigh = 0xf_ffff & ~this.#addressHigh & ~this.#cMask;
+  }
+
+  /** True: `page` and `key` are set. False: a fault is recorded in the state block (unless Access.PEEK). */
+  translate(state: number, lo: number, hi: number, access: number): boolean {
+    const s = state >>> 2;
+    const i32 = this.#i32;
+    this.#top = 0;
+    this.#leaf = 1;
+    this.#always = 0;
+    if ((i32[s + CR0]! & Cr0.PG) === 0) return this.#final(state, lo, 0, access, this.#guestKey);
+    const cr4 = i32[s + CR4]!;
+    const nxe = (i32[s + EFER]! & Efer.NXE) !== 0;
+    if ((i32[s + EFER]! & Efer.LMA) !== 0) {
+      return this.#levels(state, lo, hi, access, 4, i32[s + CR3]! & ~0xfff, i32[s + CR3 + 1]! & this.#addressHigh, nxe);
+    }
+    this.#always = TableUse.ALWAYS;
+    return (cr4 & Cr4.PAE) !== 0 ? this.#pae(state, lo, access, nxe) : this.#legacy(state, lo, access);
+  }
+
+  /** Makes every table of the last successful walk known, so that stores to them kill what is derived now. */
+  note(lo: number, hi: number, access: number): void {
+    const fetch = (access & Access.FETCH) !== 0 ? TableUse.FETCH : 0;
+    const lowest = this.#leaf === 1 && this.#always === 0;
+    for (let level = this.#top; level >= this.#leaf; level--) {
+      const use = lowest && level === 1 ? TableUse.LEAF : TableUse.GUEST;
+      this.#tables.note(this.#path[level]!, use | fetch | this.#always, lo & ~0x1f_ffff, hi);
+    }
+  }
+
+  /** Long mode from level 4, PAE from level 2. */
+  #levels(state: number, lo: number, hi: number, access: number, top: number, low: number, high: number, nxe: boolean): boolean {
+    const i32 = this.#i32;
+    const frames = this.#frames;
+    const reservedHigh = this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH);
+    let permitted = Entry.RW | Entry.US;
+    let noExecute = 0;
+    let tableLow = low;
+    let tableHigh = high;
+    let e0 = 0;
+    let e1 = 0;
+    let level = top;
+    if (this.#top === 0) this.#top = top;
+    for (; ; level--) {
+      const offset = tableIndex(lo, hi, level) << 3;
+      const frame = this.#table(state, level, tableLow, tableHigh, offset, access);
+      if (frame < 0) return false;
+      const entry = (frames.address(frame) + offset) >>> 2;
+      e0 = i32[entry]!;
+      e1 = i32[entry + 1]!;
+      if ((e0 & Entry.P) === 0) return this.#pageFault(state, lo, hi, access, 0);
+      if ((e1 & reservedHigh) !== 0) return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
+      permitted &= e0;
+      noExecute |= e1;
+      tableLow = e0 & ~0xfff;
+      tableHigh = e1 & this.#addressHigh;
+      if (level === 1) break;
+      if (level === 4) {
+        if ((e0 & (Entry.PS | Entry.G)) !== 0) return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
+      } else if ((e0 & Entry.PS) !== 0) {
+        if ((e0 & (level === 3 ? RESERVED_1G : RESERVED_2M)) !== 0) return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
+        const inside = level === 3 ? 0x3fff_f000 : 0x1f_f000;
+        tableLow = (e0 & ~0xfff & ~inside) | (lo & inside);
+        break;
+      }
+    }
+    this.#leaf = level;
+    if (!this.#permits(state, permitted, noExecute, access)) return this.#pageFault(state, lo, hi, access, PageFault.P);
+    if ((access & Access.PEEK) === 0) this.#mark(access, top);
+    const key = (e1 & this.#cMask) !== 0 || (access & Access.FETCH) !== 0 ? this.#guestKey : 0;
+    return this.#final(state, tableLow | (lo & 0xfff), tableHigh, access, key);
+  }
+
+  /** Four directory pointers, read at each walk (with nested paging the processor keeps no copy of them, 15.25.10). */
+  #pae(state: number, lo: number, access: number, nxe: boolean): boolean {
+    const table = this.#i32[(state >>> 2) + CR3]! & ~0x1f;
+    const offset = (table & 0xfe0) | ((lo >>> 30) << 3);
+    this.#top = 3;
+    const frame = this.#table(state, 3, table & ~0xfff, 0, offset, access);
+    if (frame < 0) return false;
+    const entry = (this.#frames.address(frame) + offset) >>> 2;
+    const e0 = this.#i32[entry]!;
+    const e1 = this.#i32[entry + 1]!;
+    if ((e0 & Entry.P) === 0) return this.#pageFault(state, lo, 0, access, 0);
+    if ((e0 & RESERVED_PAE_POINTER) !== 0 || (e1 & (this.#reservedHigh | 0xfff0_0000)) !== 0) {
+      return this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
+    }
+    return this.#levels(state, lo, 0, access, 2, e0 & ~0xfff, e1 & this.#addressHigh, nxe);
+  }
+
+  /** Two levels of 4-byte entries, 4 MiB pages with CR4.PSE. */
+  #legacy(state: number, lo: number, access: number): boolean {
+    const i32 = this.#i32;
+    const frames = this.#frames;
+    const s = state >>> 2;
+    this.#top = 2;
+    const directoryOffset = (lo >>> 22) << 2;
+    const directory = this.#table(state, 2, i32[s + CR3]! & ~0xfff, 0, directoryOffset, access);
+    if (directory < 0) return false;
+    const pde = i32[(frames.address(directory) + directoryOffset) >>> 2]!;
+    if ((pde & Entry.P) === 0) return this.#pageFault(state, lo, 0, access, 0);
+    let low: number;
+    let high = 0;
+    let permitted = pde;
+    if ((pde & Entry.PS) !== 0 && (i32[s + CR4]! & Cr4.PSE) !== 0) {
+      if ((pde & RESERVED_4M) !== 0) return this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
+      this.#leaf = 2;
+      low = (pde & 0xffc0_0000) | (lo & 0x3f_ffff);
+      high = (pde >>> 13) & 0xff;
+    } else {
+      const offset = ((lo >>> 12) & 0x3ff) << 2;
+      const table = this.#table(state, 1, pde & ~0xfff, 0, offset, access);
+      if (table < 0) return false;
+      const pte = i32[(frames.address(table) + offset) >>> 2]!;
+      if ((pte & Entry.P) === 0) return this.#pageFault(state, lo, 0, access, 0);
+      permitted &= pte;
+      low = (pte & ~0xfff) | (lo & 0xfff);
+    }
+    if (!this.#permits(state, permitted, 0, access)) return this.#pageFault(state, lo, 0, access, PageFault.P);
+    if ((access & Access.PEEK) === 0) this.#mark(access, 2);
+    return this.#final(state, low, high, access, this.#guestKey);
+  }
+
+  /** The frame of a guest table, -1 after a nested page fault. */
+  #table(state: number, level: number, low: number, high: number, offset: number, access: number): number {
+    const frames = this.#frames;
+    const page = this.#isNested
+      ? this.#nested.translate(low, high, Access.WRITE, true, (access & Access.PEEK) !== 0)
+      : physicalPage(low, high, frames.pageCount);
+    if (page === NESTED_FAULT) {
+      this.#nestedFault(state, low | offset, high, access);
+      return -1;
+    }
+    const frame = frames.view(page, this.#guestKey);
+    this.#path[level] = frame;
+    this.#pages[level] = page;
+    this.#offsets[level] = offset;
+    return frame;
+  }
+
+  /** Rights as all levels together give them (5.6). */
+  #permits(state: number, permitted: number, noExecute: number, access: number): boolean {
+    const s = state >>> 2;
+    if ((access & Access.FETCH) !== 0 && noExecute < 0) return false;
+    const user = (permitted & Entry.US) !== 0;
+    const writable = (permitted & Entry.RW) !== 0;
+    if ((access & Access.USER) !== 0) return user && (writable || (access & Access.WRITE) === 0);
+    if ((access & Access.WRITE) !== 0 && !writable && (this.#i32[s + CR0]! & Cr0.WP) !== 0) return false;
+    if (!user) return true;
+    const cr4 = this.#i32[s + CR4]!;
+    if ((access & Access.FETCH) !== 0) return (cr4 & Cr4.SMEP) === 0;
+    return (cr4 & Cr4.SMAP) === 0 || (access & Access.OPEN) !== 0;
+  }
+
+  /** Accessed bits on all levels from `top` down, dirty on the lowest for a write. */
+  #mark(access: number, top: number): void {
+    const i32 = this.#i32;
+    const leaf = this.#leaf;
+    for (let level = top; level >= leaf; level--) {
+      const bits = level === leaf && (access & Access.WRITE) !== 0 ? Entry.A | Entry.D : Entry.A;
+      const frame = this.#path[level]!;
+      const offset = this.#offsets[level]!;
+      // If the frame was lost in between this looks at other bytes; then the bits are set one walk later, by the retry.
+      if ((i32[(this.#frames.address(frame) + offset) >>> 2]! & bits) !== bits) {
+        setEntryBits(this.#frames, this.#pages[level]!, this.#guestKey, offset, bits);
+      }
+    }
+  }
+
+  #final(state: number, low: number, high: number, access: number, key: number): boolean {
+    this.gpaLow = low;
+    this.gpaHigh = high;
+    this.key = key;
+    if (!this.#isNested) {
+      this.page = physicalPage(low, high, this.#frames.pageCount);
+      return true;
+    }
+    this.page = this.#nested.translate(low & ~0xfff, high, access & ACCESS_KIND, false, (access & Access.PEEK) !== 0);
+    if (this.page !== NESTED_FAULT) return true;
+    return this.#nestedFault(state, low, high, access);
+  }
+
+  #pageFault(state: number, lo: number, hi: number, access: number, code: number): false {
+    if ((access & Access.PEEK) !== 0) return false;
+    const s = state >>> 2;
+    const i32 = this.#i32;
+    const nx = (i32[s + EFER]! & Efer.NXE) !== 0 && (i32[s + CR4]! & Cr4.PAE) !== 0;
+    const reportsFetch = nx || (i32[s + CR4]! & Cr4.SMEP) !== 0;
+    i32[(state + State.FAULT_VECTOR) >>> 2] = Vector.PF;
+    i32[(state + State.FAULT_CODE) >>> 2] =
+      code |
+      ((access & Access.WRITE) !== 0 ? PageFault.RW : 0) |
+      ((access & Access.USER) !== 0 ? PageFault.US : 0) |
+      ((access & Access.FETCH) !== 0 && reportsFetch ? PageFault.ID : 0);
+    i32[(state + State.FAULT_ADDRESS) >>> 2] = lo;
+    i32[(state + State.FAULT_ADDRESS + 4) >>> 2] = hi;
+    return false;
+  }
+
+  #nestedFault(state: number, low: number, high: number, access: number): false {
+    if ((access & Access.PEEK) !== 0) return false;
+    const i32 = this.#i32;
+    i32[(state + State.STOP) >>> 2] = ExitCode.NPF;
+    i32[(state + State.STOP_TRAP) >>> 2] = 0;
+    i32[(state + State.STOP_INFO1) >>> 2] = this.#nested.infoLow;
+    i32[(state + State.STOP_INFO1 + 4) >>> 2] = this.#nested.infoHigh;
+    i32[(state + State.STOP_INFO2) >>> 2] = low;
+    i32[(state + State.STOP_INFO2 + 4) >>> 2] = high;
+    return false;
+  }
+}

@@ -1,0 +1,322 @@
+// A builder for the body of one WebAssembly function. Expressions are values that emit themselves when they are used, typed by
+// what they leave on the stack, so that a wrong width does not compile. Nothing here knows about x86.
+// Locals come from a pool: a temporary goes back to it at the end of the `scope` that took it, because V8's baseline compiler
+// works in (locals x merges) and a local for each temporary takes seconds and gigabytes.
+
+import { ByteWriter } from './bytes.ts';
+
+export const Type = { I32: 0x7f, I64: 0x7e, F64: 0x7c, V128: 0x7b } as const;
+export type Type = (typeof Type)[keyof typeof Type];
+const VOID = 0x40;
+
+/** An expression that leaves an i32 when it is emitted. */
+export type I32 = { (): void; readonly type?: 'i32' };
+/** An expression that leaves an i64. */
+export type I64 = { (): void; readonly type?: 'i64' };
+
+/** A place that `br` can go to. */
+export type Label = { readonly depth: number };
+
+/** An allocated local: reading it is an expression. */
+export type Local<E> = { readonly index: number; readonly get: E };
+
+const Op = {
+  block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d, brTable: 0x0e, return: 0x0f, call: 0x10, callIndirect: 0x11,
+  drop: 0x1a, select: 0x1b, localGet: 0x20, localSet: 0x21, i32Const: 0x41, i64Const: 0x42, unreachable: 0x00,
+} as const;
+
+/** Arithmetic of one width. `V` is the expression type of its values. */
+export type Arithmetic<V> = {
+  readonly bits: 32 | 64;
+  readonly const: (value: number | bigint) => V;
+  readonly add: (a: V, b: V) => V;
+  readonly sub: (a: V, b: V) => V;
+  readonly mul: (a: V, b: V) => V;
+  readonly divU: (a: V, b: V) => V;
+  readonly remU: (a: V, b: V) => V;
+  readonly and: (a: V, b: V) => V;
+  readonly or: (a: V, b: V) => V;
+  readonly xor: (a: V, b: V) => V;
+  readonly shl: (a: V, b: V) => V;
+  readonly shrS: (a: V, b: V) => V;
+  readonly shrU: (a: V, b: V) => V;
+  readonly rotl: (a: V, b: V) => V;
+  readonly rotr: (a: V, b: V) => V;
+  readonly clz: (a: V) => V;
+  readonly ctz: (a: V) => V;
+  readonly popcnt: (a: V) => V;
+  readonly not: (a: V) => V;
+  readonly eqz: (a: V) => I32;
+  readonly eq: (a: V, b: V) => I32;
+  readonly ne: (a: V, b: V) => I32;
+  readonly ltS: (a: V, b: V) => I32;
+  readonly ltU: (a: V, b: V) => I32;
+  readonly gtU: (a: V, b: V) => I32;
+  readonly leU: (a: V, b: V) => I32;
+  readonly geU: (a: V, b: V) => I32;
+  readonly select: (condition: I32, then: V, otherwise: V) => V;
+};
+
+export class FunctionBuilder {
+  readonly code = new ByteWriter(512);
+  readonly #locals: Type[] = [];
+  readonly #free = new Map<Type, number[]>();
+  #taken: { type: Type; index: number }[] = [];
+  #depth = 0;
+  readonly parameters: number;
+  readonly i32: Arithmetic<I32>;
+  readonly i64: Arithmetic<I64>;
+
+  constructor(parameters: number) {
+    this.parameters = parameters;
+    this.i32 = this.#arithmetic<I32>(32, (v) => this.const32(Number(BigInt.asIntN(32, BigInt(v)))), [0x45, 0x6a, 0x67]);
+    this.i64 = this.#arithmetic<I64>(64, (v) => this.const64(BigInt(v)), [0x50, 0x7c, 0x79]);
+  }
+
+  /** The types of the locals beyond the parameters. */
+  get locals(): readonly Type[] {
+    return this.#locals;
+  }
+
+  // --- expressions ---
+
+  const32(value: number): I32 {
+    return () => {
+      this.code.u8(Op.i32Const);
+      this.code.sleb32(value);
+    };
+  }
+
+  const64(value: bigint): I64 {
+    return () => {
+      this.code.u8(Op.i64Const);
+      this.code.sleb64(value);
+    };
+  }
+
+  parameter(index: number): I32 {
+    return this.#get(index);
+  }
+
+  loadU8 = (p: I32, offset = 0): I32 => this.#load(0x2d, p, offset);
+  loadS8 = (p: I32, offset = 0): I32 => this.#load(0x2c, p, offset);
+  loadU16 = (p: I32, offset = 0): I32 => this.#load(0x2f, p, offset);
+  load32 = (p: I32, offset = 0): I32 => this.#load(0x28, p, offset);
+  load64 = (p: I32, offset = 0): I64 => this.#load(0x29, p, offset);
+  /** i64 from the 8, 16 or 32 bits at p, zero-extended; the opcodes are i64.load8_u, load16_u, load32_u. */
+  load64U8 = (p: I32, offset = 0): I64 => this.#load(0x31, p, offset);
+  load64S32 = (p: I32, offset = 0): I64 => this.#load(0x34, p, offset);
+
+  store8 = (p: I32, value: I32, offset = 0): void => this.#store(0x3a, p, value, offset);
+  store16 = (p: I32, value: I32, offset = 0): void => this.#store(0x3b, p, value, offset);
+  store32 = (p: I32, value: I32, offset = 0): void => this.#store(0x36, p, value, offset);
+  store64 = (p: I32, value: I64, offset = 0): void => this.#store(0x37, p, value, offset);
+
+  wrap = (e: I64): I32 => this.#op(0xa7, e);
+  extendU = (e: I32): I64 => this.#op(0xad, e);
+  extendS = (e: I32): I64 => this.#op(0xac, e);
+  extend8S = (e: I32): I32 => this.#op(0xc0, e);
+  extend16S = (e: I32): I32 => this.#op(0xc1, e);
+
+  call(index: number, ...args: readonly (I32 | I64)[]): I32 {
+    return () => {
+      for (const a of args) a();
+      this.code.u8(Op.call);
+      this.code.uleb(index);
+    };
+  }
+
+  callIndirect(typeIndex: number, table: I32, ...args: readonly (I32 | I64)[]): I32 {
+    return () => {
+      for (const a of args) a();
+      table();
+      this.code.u8(Op.callIndirect);
+      this.code.uleb(typeIndex);
+      this.code.uleb(0);
+    };
+  }
+
+  // --- locals ---
+
+  local32(): Local<I32> {
+    return this.#local<I32>(Type.I32);
+  }
+
+  local64(): Local<I64> {
+    return this.#local<I64>(Type.I64);
+  }
+
+  set(local: { readonly index: number }, value: I32 | I64): void {
+    value();
+    this.code.u8(Op.localSet);
+    this.code.uleb(local.index);
+  }
+
+  setParameter(index: number, value: I32): void {
+    this.set({ index }, value);
+  }
+
+  /** Evaluates an expression now and keeps it in a temporary. */
+  let32(value: I32): I32 {
+    const local = this.local32();
+    this.set(local, value);
+    return local.get;
+  }
+
+  let64(value: I64): I64 {
+    const local = this.local64();
+    this.set(local, value);
+    return local.get;
+  }
+
+  /** Temporaries taken inside go back to the pool at the end. */
+  scope(body: () => void): void {
+    const outer = this.#taken;
+    this.#taken = [];
+    body();
+    for (const { type, index } of this.#taken) this.#pool(type).push(index);
+    this.#taken = outer;
+  }
+
+  // --- control ---
+
+  block(body: (label: Label) => void): void {
+    this.#structured(Op.block, body);
+  }
+
+  loop(body: (label: Label) => void): void {
+    this.#structured(Op.loop, body);
+  }
+
+  if(condition: I32, then: () => void, otherwise?: () => void): void {
+    condition();
+    this.code.u8(Op.if);
+    this.code.u8(VOID);
+    this.#depth++;
+    then();
+    if (otherwise) {
+      this.code.u8(Op.else);
+      otherwise();
+    }
+    this.#depth--;
+    this.code.u8(Op.end);
+  }
+
+  br(label: Label): void {
+    this.code.u8(Op.br);
+    this.code.uleb(this.#depth - label.depth);
+  }
+
+  brIf(label: Label, condition: I32): void {
+    condition();
+    this.code.u8(Op.brIf);
+    this.code.uleb(this.#depth - label.depth);
+  }
+
+  brTable(index: I32, labels: readonly Label[], otherwise: Label): void {
+    index();
+    this.code.u8(Op.brTable);
+    this.code.uleb(labels.length);
+    for (const label of labels) this.code.uleb(this.#depth - label.depth);
+    this.code.uleb(this.#depth - otherwise.depth);
+  }
+
+  return(value?: I32): void {
+    value?.();
+    this.code.u8(Op.return);
+  }
+
+  drop(value: I32 | I64): void {
+    value();
+    this.code.u8(Op.drop);
+  }
+
+  /** Leaves the value of an expression on the stack: the result of the function at its end. */
+  result(value: I32): void {
+    value();
+  }
+
+  unreachable(): void {
+    this.code.u8(Op.unreachable);
+  }
+
+  // --- inside ---
+
+  #get(index: number): I32 & I64 {
+    return (() => {
+      this.code.u8(Op.localGet);
+      this.code.uleb(index);
+    }) as I32 & I64;
+  }
+
+  #local<E extends I32 | I64>(type: Type): Local<E> {
+    let index = this.#pool(type).pop();
+    if (index === undefined) {
+      index = this.parameters + this.#locals.length;
+      this.#locals.push(type);
+    }
+    this.#taken.push({ type, index });
+    return { index, get: this.#get(index) as unknown as E };
+  }
+
+  #pool(type: Type): number[] {
+    let pool = this.#free.get(type);
+    if (!pool) this.#free.set(type, (pool = []));
+    return pool;
+  }
+
+  #structured(op: number, body: (label: Label) => void): void {
+    this.code.u8(op);
+    this.code.u8(VOID);
+    this.#depth++;
+    body({ depth: this.#depth });
+    this.#depth--;
+    this.code.u8(Op.end);
+  }
+
+  #op(code: number, ...args: readonly (() => void)[]): () => void {
+    return () => {
+      for (const a of args) a();
+      this.code.u8(code);
+    };
+  }
+
+  #load(code: number, p: I32, offset: number): () => void {
+    return () => {
+      p();
+      this.#access(code, offset);
+    };
+  }
+
+  #store(code: number, p: I32, value: () => void, offset: number): void {
+    p();
+    value();
+    this.#access(code, offset);
+  }
+
+  #access(code: number, offset: number): void {
+    this.code.u8(code);
+    this.code.u8(0); // alignment hint: none, guest accesses may have any
+    this.code.uleb(offset);
+  }
+
+  /** `base` holds the opcodes of eqz, add and clz of the width; the others follow in the specification's order. */
+  #arithmetic<V extends I32 | I64>(bits: 32 | 64, constant: (v: number | bigint) => V, base: readonly [number, number, number]): Arithmetic<V> {
+    const [eqz, add, clz] = base;
+    const unary = (code: number) => (a: V) => this.#op(code, a) as V;
+    const binary = (code: number) => (a: V, b: V) => this.#op(code, a, b) as V;
+    const compare = (code: number) => (a: V, b: V) => this.#op(code, a, b) as I32;
+    return {
+      bits,
+      const: constant,
+      add: binary(add), sub: binary(add + 1), mul: binary(add + 2), divU: binary(add + 4), remU: binary(add + 6),
+      and: binary(add + 7), or: binary(add + 8), xor: binary(add + 9), shl: binary(add + 10), shrS: binary(add + 11), shrU: binary(add + 12),
+      rotl: binary(add + 13), rotr: binary(add + 14),
+      clz: unary(clz), ctz: unary(clz + 1), popcnt: unary(clz + 2),
+      not: (a) => this.#op(add + 9, a, constant(-1)) as V,
+      eqz: (a) => this.#op(eqz, a) as I32,
+      eq: compare(eqz + 1), ne: compare(eqz + 2), ltS: compare(eqz + 3), ltU: compare(eqz + 4), gtU: compare(eqz + 6), leU: compare(eqz + 8), geU: compare(eqz + 10),
+      select: (condition, then, otherwise) => this.#op(Op.select, then, otherwise, condition) as V,
+    };
+  }
+}

@@ -1,0 +1,285 @@
+// iced-x86 as the decoder: bytes of a code page become forms and the fields of a record. The only file outside semantics/ and
+// asm/ that names iced's registers and operand kinds.
+
+import { Code, Decoder, DecoderError, DecoderOptions, Instruction, MemorySizeExt, OpKind, Register, RegisterExt } from 'iced-x86';
+import type { Form, Mode, Operand, Size } from './form.ts';
+import { Gpr, gprAt, Segment, State, segmentAt } from '../memory/state.ts';
+
+/** A decoded instruction: its form and what its record will hold. Offsets are relative to the linear page it starts in. */
+export type Decoded = {
+  readonly form: Form;
+  readonly length: number;
+  readonly registers: readonly number[];
+  readonly base: number;
+  readonly index: number;
+  readonly scale: number;
+  readonly segment: number;
+  /** Displacement, absolute offset, or branch target relative to the page. */
+  readonly displacement: bigint;
+  readonly immediate: bigint;
+  /** Does control never fall through to the next instruction, or must it leave generated code anyway? */
+  readonly ends: boolean;
+};
+
+/** Why nothing could be decoded. */
+export const DecodeProblem = { INVALID: 'invalid', MORE_BYTES: 'more bytes', TOO_LONG: 'too long' } as const;
+export type DecodeProblem = (typeof DecodeProblem)[keyof typeof DecodeProblem];
+
+const MAX_LENGTH = 15;
+
+/** Instructions behind which a block of records ends. */
+const endings = /^(Jmp|Call|Ret|Retf|Iret|Sysret|Syscall|Hlt|Ud\d|Int\d?_?|INVALID|Vmgexit|Vmmcall|Mov_cr)/;
+
+export class InstructionDecoder {
+  readonly #instruction = new Instruction();
+  readonly #operands = new Map<number, OperandTemplate>();
+
+  /**
+   * Decodes instructions one after another from bytes that start at page offset `start`, giving each to `take` until that
+   * returns false, the bytes run out, or one does not decode.
+   */
+  decode(bytes: Uint8Array, start: number, mode: Mode, take: (d: Decoded, offset: number) => boolean): DecodeProblem | undefined {
+    const decoder = new Decoder(mode, bytes, DecoderOptions.AMD);
+    try {
+      decoder.ip = BigInt(start);
+      while (decoder.canDecode) {
+        const position = decoder.position;
+        decoder.decodeOut(this.#instruction);
+        if (this.#instruction.code === Code.INVALID) {
+          if (decoder.lastError === DecoderError.NoMoreBytes && bytes.length - position < MAX_LENGTH) return DecodeProblem.MORE_BYTES;
+          return onlyPrefixes(bytes, position, mode) ? DecodeProblem.TOO_LONG : DecodeProblem.INVALID;
+        }
+        if (!take(this.#describe(mode, start + position), start + position)) return undefined;
+      }
+      return undefined;
+    } finally {
+      decoder.free();
+    }
+  }
+
+  #describe(mode: Mode, offset: number): Decoded {
+    const i = this.#instruction;
+    const template = this.#template(mode);
+    const registers: number[] = [];
+    let immediate = 0n;
+    let displacement = 0n;
+    let base: number = State.ZERO;
+    let index: number = State.ZERO;
+    let branch: Form['branch'] = 'none';
+    let memory: Form['memory'] = 'none';
+    let addressSize = template.addressSize;
+    const operands: Operand[] = [];
+    let special = template.special;
+    let segment: number = Segment.DS;
+    for (let n = 0; n < i.opCount; n++) {
+      const kind = i.opKind(n);
+      const size = template.sizes[n] ?? 8;
+      if (kind === OpKind.Register) {
+        const slot = registerSlot(i.opRegister(n));
+        if (slot < 0) special = 'invalid';
+        registers[n] = Math.max(slot, 0);
+        operands.push({ kind: 'register', size });
+      } else if (kind === OpKind.Memory && template.name !== 'Xlat_m8') {
+        operands.push({ kind: 'memory', size });
+        addressSize = addressSizeOf(i, mode);
+        segment = segmentOf(i.memorySegment);
+        if (i.memoryBase !== Register.None) base = isRip(i.memoryBase) ? State.PAGE : registerSlot(i.memoryBase);
+        if (i.memoryIndex !== Register.None) index = registerSlot(i.memoryIndex);
+        displacement = BigInt.asIntN(64, i.memoryDisplacement);
+        const plain = mode === 64 && addressSize === 8 && segment !== Segment.FS && segment !== Segment.GS;
+        memory = !plain ? 'general' : index === State.ZERO ? 'flat' : 'indexed';
+      } else if (kind >= OpKind.NearBranch16 && kind <= OpKind.NearBranch64) {
+        operands.push({ kind: 'branch', size });
+        displacement = branchTarget(i.nearBranchTarget, size);
+        const stays = displacement >= 0n && displacement < 4096n && offset + i.length <= 4096;
+        branch = stays ? 'page' : 'cross';
+      } else if (isImmediate(kind)) {
+        operands.push({ kind: 'immediate', size });
+        const value = kind === OpKind.Immediate8_2nd ? BigInt(i.immediate8_2nd) << 32n : BigInt.asUintN(size === 8 ? 64 : 8 * size, i.immediate(n));
+        immediate |= value;
+      } else if (kind === OpKind.FarBranch16 || kind === OpKind.FarBranch32) {
+        operands.push({ kind: 'immediate', size: 4 });
+        immediate = BigInt(kind === OpKind.FarBranch16 ? i.farBranch16 : i.farBranch32) | (BigInt(i.farBranchSelector) << 32n);
+      } else {
+        operands.push({ kind: 'implicit', size });
+        if (i.memorySegment !== Register.None) segment = segmentOf(i.memorySegment);
+      }
+    }
+    // XLAT and the string source name their segment without a memory operand of ours.
+    if (memory === 'none') segment = i.segmentPrefix !== Register.None ? segmentOf(i.segmentPrefix) : segment;
+    const operandSize = branch === 'none' ? template.operandSize : (operands.find((o) => o.kind === 'branch')?.size ?? 8);
+    const stack = template.stackSize || operandSize;
+    // POP to memory forms its address with the stack pointer already moved.
+    if (template.popsMemory && memory !== 'none' && base === gprAt(Gpr.RSP)) displacement += BigInt(operandSize);
+    const form: Form = {
+      name: template.name,
+      mnemonic: i.mnemonic,
+      mode,
+      operands,
+      memory,
+      addressSize,
+      operandSize: branch === 'none' ? stack : operandSize,
+      condition: i.conditionCode === 0 ? -1 : i.conditionCode - 1,
+      repeat: template.string ? (i.hasRepnePrefix ? 'repne' : i.hasRepPrefix || i.hasRepePrefix ? 'rep' : 'none') : 'none',
+      special,
+      branch,
+    };
+    return { form, length: i.length, registers, base, index, scale: Math.log2(i.memoryIndexScale), segment, displacement, immediate, ends: template.ends };
+  }
+
+  /** What is the same for every instruction of one Code. */
+  #template(mode: Mode): OperandTemplate {
+    const i = this.#instruction;
+    const key = (i.code << 2) | (mode === 64 ? 2 : mode === 32 ? 1 : 0);
+    // Memory and register variants of one Code have the same operand sizes, but string address sizes differ by prefix.
+    const known = this.#operands.get(key);
+    if (known && !known.string && !known.variable) return known;
+    const name = Code[i.code] ?? 'INVALID';
+    const sizes: Size[] = [];
+    for (let n = 0; n < i.opCount; n++) sizes.push(operandSizeOf(i, n));
+    const string = i.isStringInstruction;
+    const element = string ? (MemorySizeExt.size(i.memorySize) as Size) : undefined;
+    const suffixed = suffixSize(name);
+    const template: OperandTemplate = {
+      name,
+      sizes,
+      operandSize: element ?? suffixed ?? sizes[0] ?? 8,
+      stackSize: element ? 0 : (stackOperand(name, sizes, mode) ?? 0),
+      addressSize: stringAddressSize(i, name, mode),
+      special: specialOf(i, name),
+      string,
+      variable: /^(Xlat|Loop|Monitor|J\w?cxz)/.test(name),
+      popsMemory: name.startsWith('Pop_rm'),
+      ends: endings.test(name) || specialOf(i, name) === 'movToCr',
+    };
+    this.#operands.set(key, template);
+    return template;
+  }
+}
+
+type OperandTemplate = {
+  readonly name: string;
+  readonly sizes: readonly Size[];
+  readonly operandSize: Size;
+  readonly stackSize: Size | 0;
+  readonly addressSize: 2 | 4 | 8;
+  readonly special: Form['special'];
+  readonly string: boolean;
+  readonly variable: boolean;
+  readonly popsMemory: boolean;
+  readonly ends: boolean;
+};
+
+/** More than 15 bytes of prefixes: #GP rather than #UD. */
+function onlyPrefixes(bytes: Uint8Array, position: number, mode: Mode): boolean {
+  let n = 0;
+  const prefix = (b: number): boolean => [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(b) || (mode === 64 && (b & 0xf0) === 0x40);
+  while (n < MAX_LENGTH && position + n < bytes.length && prefix(bytes[position + n] ?? 0)) n++;
+  return n >= MAX_LENGTH - 1;
+}
+
+const isRip = (r: Register): boolean => r === Register.RIP || r === Register.EIP;
+
+/** iced gives targets unsigned in the width of the operand; relative to the page they are small signed numbers. */
+const branchTarget = (target: bigint, size: Size): bigint => BigInt.asIntN(8 * size, target);
+
+function isImmediate(kind: OpKind): boolean {
+  return kind >= OpKind.Immediate8 && kind <= OpKind.Immediate32to64;
+}
+
+const immediateSizes: Readonly<Record<number, Size>> = {
+  [OpKind.Immediate8]: 1, [OpKind.Immediate8_2nd]: 1, [OpKind.Immediate16]: 2, [OpKind.Immediate32]: 4, [OpKind.Immediate64]: 8,
+  [OpKind.Immediate8to16]: 2, [OpKind.Immediate8to32]: 4, [OpKind.Immediate8to64]: 8, [OpKind.Immediate32to64]: 8,
+};
+
+function operandSizeOf(i: Instruction, n: number): Size {
+  const kind = i.opKind(n);
+  if (kind === OpKind.Register) {
+    const r = i.opRegister(n);
+    return RegisterExt.isSegmentRegister(r) ? 2 : (Math.min(RegisterExt.size(r), 16) as Size);
+  }
+  if (kind === OpKind.NearBranch16) return 2;
+  if (kind === OpKind.NearBranch32) return 4;
+  if (kind === OpKind.NearBranch64) return 8;
+  const immediate = immediateSizes[kind];
+  if (immediate) return immediate;
+  const bytes = MemorySizeExt.size(i.memorySize);
+  return bytes === 1 || bytes === 2 || bytes === 4 || bytes === 8 || bytes === 16 ? bytes : 8;
+}
+
+/** The operand size that a Code's name ends in (Retnq, Pushfw, Iretd ...), where no operand shows it. */
+function suffixSize(name: string): Size | undefined {
+  const m = /^(Retn|Retf|Pushf|Popf|Iret|Enter|Leave|Pusha|Popa|Sysret|Push|Pop|Sysexit)(w|d|q)(_|$)/.exec(name);
+  return m ? ({ w: 2, d: 4, q: 8 } as const)[m[2] as 'w' | 'd' | 'q'] : undefined;
+}
+
+/** Width of the stack slot of PUSH and POP: of the operand, except for segment registers and immediates, whose Code says it. */
+function stackOperand(name: string, sizes: readonly Size[], mode: Mode): Size | undefined {
+  if (!/^(Push|Pop)(_|w|d|q)/.test(name)) return undefined;
+  return suffixSize(name) ?? (/_(ES|CS|SS|DS|FS|GS)$/.test(name) ? ((mode / 8) as Size) : (sizes[0] ?? 8));
+}
+
+function addressSizeOf(i: Instruction, mode: Mode): 2 | 4 | 8 {
+  const register = i.memoryBase !== Register.None ? i.memoryBase : i.memoryIndex;
+  if (register !== Register.None) {
+    if (register === Register.RIP) return 8;
+    if (register === Register.EIP) return 4;
+    const bytes = RegisterExt.size(register);
+    return bytes === 8 ? 8 : bytes === 4 ? 4 : 2;
+  }
+  const bytes = i.memoryDisplSize;
+  return bytes === 8 ? 8 : bytes === 2 ? 2 : bytes === 4 ? 4 : mode === 64 ? 8 : mode === 32 ? 4 : 2;
+}
+
+const addressKinds: Readonly<Record<number, 2 | 4 | 8>> = {
+  [OpKind.MemorySegSI]: 2, [OpKind.MemorySegESI]: 4, [OpKind.MemorySegRSI]: 8, [OpKind.MemorySegDI]: 2, [OpKind.MemorySegEDI]: 4, [OpKind.MemorySegRDI]: 8,
+  [OpKind.MemoryESDI]: 2, [OpKind.MemoryESEDI]: 4, [OpKind.MemoryESRDI]: 8,
+};
+
+function stringAddressSize(i: Instruction, name: string, mode: Mode): 2 | 4 | 8 {
+  for (let n = 0; n < i.opCount; n++) {
+    const size = addressKinds[i.opKind(n)];
+    if (size) return size;
+  }
+  const loop = /_(CX|ECX|RCX)$/.exec(name) ?? /^J(r|e)?cxz/.exec(name);
+  if (loop) return loop[1] === 'RCX' || loop[1] === 'r' ? 8 : loop[1] === 'ECX' || loop[1] === 'e' ? 4 : 2;
+  if (name === 'Xlat_m8') return addressSizeOf(i, mode);
+  return mode === 64 ? 8 : mode === 32 ? 4 : 2;
+}
+
+function specialOf(i: Instruction, name: string): Form['special'] {
+  if (/^Mov_(r32|r64)_cr$/.test(name)) return 'movFromCr';
+  if (/^Mov_cr_(r32|r64)$/.test(name)) return 'movToCr';
+  if (/^Mov_(r32|r64)_dr$/.test(name)) return 'movFromDr';
+  if (/^Mov_dr_(r32|r64)$/.test(name)) return 'movToDr';
+  if (/^Mov_Sreg_/.test(name)) return i.opRegister(0) === Register.CS ? 'invalid' : 'loadSegment';
+  if (/^Pop[wdq]?_(ES|SS|DS|FS|GS)$/.test(name)) return 'popSegment';
+  if (/^Jmp_(ptr|m)16/.test(name)) return 'farJump';
+  if (/^Call_(ptr|m)16/.test(name)) return 'farCall';
+  return undefined;
+}
+
+function segmentOf(r: Register): number {
+  return r >= Register.ES && r <= Register.GS ? r - Register.ES : Segment.DS;
+}
+
+const controlSlots: Readonly<Record<number, number>> = {
+  [Register.CR0]: State.CR0, [Register.CR2]: State.CR2, [Register.CR3]: State.CR3, [Register.CR4]: State.CR4, [Register.CR8]: State.CR8,
+  [Register.DR0]: State.DR0, [Register.DR1]: State.DR0 + 8, [Register.DR2]: State.DR0 + 16, [Register.DR3]: State.DR0 + 24,
+  [Register.DR4]: State.DR6, [Register.DR5]: State.DR7, [Register.DR6]: State.DR6, [Register.DR7]: State.DR7,
+};
+
+/** Byte offset of a register in the processor state; -1 if the processor has no such register. */
+function registerSlot(r: Register): number {
+  if (r >= Register.RAX && r <= Register.R15) return gprAt(r - Register.RAX);
+  if (r >= Register.EAX && r <= Register.R15D) return gprAt(r - Register.EAX);
+  if (r >= Register.AX && r <= Register.R15W) return gprAt(r - Register.AX);
+  if (r >= Register.AL && r <= Register.BL) return gprAt(r - Register.AL);
+  if (r >= Register.AH && r <= Register.BH) return gprAt(r - Register.AH) + 1;
+  if (r >= Register.SPL && r <= Register.R15L) return gprAt(r - Register.SPL + 4);
+  if (r >= Register.ES && r <= Register.GS) return segmentAt((r - Register.ES) as Segment);
+  if (r >= Register.XMM0 && r <= Register.XMM15) return State.XMM + 16 * (r - Register.XMM0);
+  if (r >= Register.MM0 && r <= Register.MM7) return State.X87 + 16 * (r - Register.MM0);
+  if (r >= Register.ST0 && r <= Register.ST7) return State.X87;
+  return controlSlots[r] ?? -1;
+}
