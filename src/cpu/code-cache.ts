@@ -34,6 +34,8 @@ export class CodeCache {
   readonly #pages = new Map<number, PageCode>();
   readonly #straddlers = new Map<string, Straddler>();
   #top: number;
+  /** Frame of each record. */
+  #owner = new Int32Array(1 << 14);
   /** Record addresses given out since the last reset are valid while this number stays. */
   generation = 0;
   decoded = 0;
@@ -70,7 +72,7 @@ export class CodeCache {
     bytes.set(u8.subarray(next, next + bytes.length - here), here);
     let record = 0;
     const problem = this.#decoder.decode(bytes, offset, mode, (d) => {
-      record = this.#allocate(2);
+      record = this.#allocate(2, first);
       this.#write(record, offset, d);
       this.#writeSteering(record + RECORD_SIZE, 0, Steering.CROSS, BigInt(offset + d.length));
       this.#frames.watchCode(first, offset, here);
@@ -84,18 +86,25 @@ export class CodeCache {
   }
 
   /** Points a branch at its target, if the branch still belongs to the frame that the target is in. */
-  link(from: number, frame: number, mode: Mode, to: number): void {
+  link(from: number, frame: number, to: number): void {
     const { view } = this.#memory;
-    const offset = view.getUint16(from + Record.PLACE, true) & 0xfff;
-    const form = view.getUint16(from + Record.FORM, true);
-    if (form === Steering.STOP) return;
-    if (form !== Steering.LINK && this.#pages.get(frame)?.records.get(keyOf(offset, mode)) !== from) return;
+    // A record that was stopped meanwhile, or stands in another frame, is left alone.
+    if (view.getUint16(from + Record.FORM, true) === Steering.STOP) return;
+    if (this.#owner[(from - this.#memory.records) / RECORD_SIZE] !== frame) return;
     view.setUint32(from + Record.LINK, to, true);
   }
 
   /** Is there room for another block? If not, the caller resets, at a moment when no record is in use. */
   get full(): boolean {
     return this.#top + (MOST_RECORDS + 2) * RECORD_SIZE > this.#memory.recordsEnd;
+  }
+
+  /** Drops the page that a record belongs to; 0 is none. */
+  dropPageOf(record: number): void {
+    if (record === 0) return;
+    const frame = this.#owner[(record - this.#memory.records) / RECORD_SIZE]!;
+    this.#dropFrame(frame);
+    this.#frames.unwatchCode(frame);
   }
 
   /** Forgets everything. */
@@ -125,7 +134,7 @@ export class CodeCache {
     const problem = this.#decoder.decode(bytes, start, mode, (d, at) => {
       // A window that ends within the page may cut an instruction: the next block begins with it.
       if (count > 0 && records.has(keyOf(at, mode))) return false;
-      this.#write(this.#allocate(1), at, d);
+      this.#write(this.#allocate(1, frame), at, d);
       records.set(keyOf(at, mode), first + count * RECORD_SIZE);
       count++;
       offset = at + d.length;
@@ -135,9 +144,9 @@ export class CodeCache {
     if (count === 0) return problem ?? DecodeProblem.MORE_BYTES;
     // What follows the last record: the next instruction, on this page or the next. Behind a jump it is never reached, but a
     // conditional one, a call's return or a routine that comes back needs it.
-    if (offset >= PAGE) this.#writeSteering(this.#allocate(1), 0, Steering.CROSS, BigInt(offset));
-    else if (problem === DecodeProblem.MORE_BYTES && end === PAGE) this.#writeSteering(this.#allocate(1), offset, Steering.CROSS, BigInt(offset));
-    else this.#writeSteering(this.#allocate(1), offset, Steering.LINK, BigInt(offset));
+    if (offset >= PAGE) this.#writeSteering(this.#allocate(1, frame), 0, Steering.CROSS, BigInt(offset));
+    else if (problem === DecodeProblem.MORE_BYTES && end === PAGE) this.#writeSteering(this.#allocate(1, frame), offset, Steering.CROSS, BigInt(offset));
+    else this.#writeSteering(this.#allocate(1, frame), offset, Steering.LINK, BigInt(offset));
     blocks.push({ first, count, start, end: offset, key: mode });
     this.decoded += count;
     this.#frames.watchCode(frame, start, Math.min(offset, PAGE) - start);
@@ -145,8 +154,15 @@ export class CodeCache {
     return first;
   }
 
-  #allocate(count: number): number {
+  #allocate(count: number, frame: number): number {
     const at = this.#top;
+    const index = (at - this.#memory.records) / RECORD_SIZE;
+    if (index + count > this.#owner.length) {
+      const grown = new Int32Array(2 * this.#owner.length);
+      grown.set(this.#owner);
+      this.#owner = grown;
+    }
+    this.#owner.fill(frame, index, index + count);
     this.#top += count * RECORD_SIZE;
     return at;
   }

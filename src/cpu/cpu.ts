@@ -21,6 +21,7 @@ import { flagRoutines } from './system/flags.ts';
 import { ioRoutines } from './system/io.ts';
 import { miscRoutines } from './system/misc.ts';
 import { msrRoutines } from './system/msr.ts';
+import { stackRoutines } from './system/stack.ts';
 import { tableRoutines } from './system/tables.ts';
 import { transferRoutines } from './system/transfer.ts';
 
@@ -31,7 +32,7 @@ export const Stopped = {
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
 
-const all = { ...miscRoutines, ...controlRoutines, ...msrRoutines, ...tableRoutines, ...flagRoutines, ...ioRoutines, ...transferRoutines };
+const all = { ...miscRoutines, ...controlRoutines, ...msrRoutines, ...tableRoutines, ...flagRoutines, ...ioRoutines, ...stackRoutines, ...transferRoutines };
 const routines: readonly Routine[] = systemRoutines.map((name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine));
 
 /** Longest entry of generated code: a loop that is entered once would stay in V8's baseline code for ever. */
@@ -67,10 +68,15 @@ export class Cpu {
         p.fault(segment === Segment.SS ? Vector.SS : Vector.GP);
         return 0;
       },
-      system: (_state, record, routine, low, high) => routines[routine]!(p, record, low, high),
+      system: (state, record, routine, low, high) => {
+        memory.i32[(state + State.RECORD) >>> 2] = record;
+        return routines[routine]!(p, record, low, high);
+      },
     });
     p.formAt = (index) => this.#interpreter.form(index);
     this.#code = new CodeCache(memory, frames, this.#interpreter);
+    // The page in execution may now be another: the next record stops, and RIP is looked up anew.
+    mmu.onFetchChange = () => this.#code.dropPageOf(p.u32(State.RECORD));
   }
 
   /** Address of the state block in force. A world switch sets it. */
@@ -150,6 +156,7 @@ export class Cpu {
       const leave = this.#interpreter.run(p.state, record, fuel);
       const used = fuel - i32[s + (State.FUEL >> 2)]!;
       p.fuelGiven = 0;
+      i32[s + (State.RECORD >> 2)] = 0;
       i32[s + (State.FUEL >> 2)] = 0;
       p.retiredBefore += used;
       left -= used;
@@ -181,11 +188,10 @@ export class Cpu {
     return this.#raise(vector, errorCode);
   }
 
-  /** Injects an event by EVENTINJ (15.20). True: delivery ended in an exit. */
+  /** Injects an event by EVENTINJ (15.20): type 4 is a software interrupt; an error code below 0 is none. True: delivery ended in an exit. */
   inject(vector: number, type: number, errorCode: number): boolean {
     const p = this.#p;
     p.clearPending();
-    if (type === 3 && vector === Vector.PF) p.setU64(State.FAULT_ADDRESS, p.u64(State.CR2));
     const outcome = deliver(p, { vector, errorCode, software: type === 4, external: true, rip: p.u64(State.RIP) });
     return this.#conclude(outcome);
   }
@@ -259,7 +265,7 @@ export class Cpu {
     const link = i32[(p.state + State.LINK) >>> 2]! >>> 0;
     if (link !== 0) {
       i32[(p.state + State.LINK) >>> 2] = 0;
-      if (generation === this.#code.generation) this.#code.link(link, frame, mode, found);
+      if (generation === this.#code.generation) this.#code.link(link, frame, found);
     }
     const page = rip - BigInt(offset);
     p.setU64(State.PAGE, page);

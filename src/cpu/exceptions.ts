@@ -5,7 +5,7 @@ import { ExitCode } from '../arch/exit-code.ts';
 import { givesDoubleFault, pushesErrorCode, Vector } from '../arch/exception.ts';
 import { Rflags, SegmentAttribute as A } from '../arch/registers.ts';
 import { gprAt, Gpr, Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
-import { isCanonical, NO_FAULT, type Processor } from './processor.ts';
+import { By, isCanonical, NO_FAULT, type Processor } from './processor.ts';
 import { DescriptorType, dplOf, readDescriptor, setCode } from './segmentation.ts';
 
 /** What is to be delivered. */
@@ -69,7 +69,7 @@ function throughLongGate(p: Processor, event: Event): boolean {
     return false;
   };
   if (16 * vector + 15 > p.u32(idt + SegmentPart.LIMIT)) return refuse(Vector.GP, gateError(vector));
-  const at = p.load(p.u64(idt + SegmentPart.BASE) + BigInt(16 * vector), 16, true);
+  const at = p.load(p.u64(idt + SegmentPart.BASE) + BigInt(16 * vector), 16, By.PROCESSOR);
   if (at === 0) return false;
   const w0 = p.view.getUint32(at, true);
   const w1 = p.view.getUint32(at + 4, true);
@@ -95,7 +95,7 @@ function throughLongGate(p: Processor, event: Event): boolean {
     const offset = ist !== 0 ? 0x1c + 8 * ist : 4 + 8 * cpl;
     const tr = segmentAt(Segment.TR);
     if (offset + 7 > p.u32(tr + SegmentPart.LIMIT)) return refuse(Vector.TS, p.selector(Segment.TR) & 0xfffc);
-    const pointer = p.read(p.u64(tr + SegmentPart.BASE) + BigInt(offset), 8, true);
+    const pointer = p.read(p.u64(tr + SegmentPart.BASE) + BigInt(offset), 8, By.PROCESSOR);
     if (pointer === undefined) return false;
     stack = pointer;
   }
@@ -146,7 +146,7 @@ function throughVectorTable(p: Processor, event: Event): boolean {
     p.generalProtection(0);
     return false;
   }
-  const entry = p.read(p.u64(idt + SegmentPart.BASE) + BigInt(4 * event.vector), 4, true);
+  const entry = p.read(p.u64(idt + SegmentPart.BASE) + BigInt(4 * event.vector), 4, By.PROCESSOR);
   if (entry === undefined) return false;
   const sp = p.gpr32(Gpr.RSP);
   const base = p.u64(segmentAt(Segment.SS) + SegmentPart.BASE);
@@ -166,7 +166,7 @@ function throughVectorTable(p: Processor, event: Event): boolean {
 function throughLegacyGate(p: Processor, event: Event): boolean {
   const idt = segmentAt(Segment.IDTR);
   const { vector } = event;
-  const gate = 8 * vector + 7 <= p.u32(idt + SegmentPart.LIMIT) ? p.read(p.u64(idt + SegmentPart.BASE) + BigInt(8 * vector), 8, true) : undefined;
+  const gate = 8 * vector + 7 <= p.u32(idt + SegmentPart.LIMIT) ? p.read(p.u64(idt + SegmentPart.BASE) + BigInt(8 * vector), 8, By.PROCESSOR) : undefined;
   if (gate === undefined) {
     if ((p.u32(State.FAULT_VECTOR) | 0) === NO_FAULT) p.generalProtection(gateError(vector));
     return false;

@@ -206,9 +206,13 @@ function emitCore(forms: readonly (Form | undefined)[]): Uint8Array<ArrayBuffer>
           });
         });
       });
-      // The budget is used up before this record.
+      // The budget is used up before this record. That of a crossing stands for an instruction on another page.
       f.setParameter(2, f.const32(0));
-      storeRip(f);
+      f.if(
+        f.i32.eq(f.loadU16(record, Record.FORM), f.const32(Steering.CROSS)),
+        () => f.store64(state, f.i64.add(f.load64(state, State.PAGE), f.load64(record, Record.DISPLACEMENT)), State.RIP),
+        () => storeRip(f),
+      );
       f.store32(state, f.const32(Leave.FUEL), State.LEAVE);
       f.br(leave);
     });

@@ -17,7 +17,9 @@ import { gprAt, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../mem
 /** No exception is pending. */
 export const NO_FAULT = -1;
 
-const SUPERVISOR = 1;
+/** How a routine accesses memory: flags of mmu/access.ts. */
+export const By = { PROGRAM: 0, PROCESSOR: 1, STACK: 2, PROCESSOR_STACK: 3 } as const;
+export type By = (typeof By)[keyof typeof By];
 
 export type ProcessorOptions = {
   /** CPUID as the processor model answers it: EAX, EBX, ECX, EDX. */
@@ -224,21 +226,21 @@ export class Processor {
   // --- memory, with the rights of the running program or of the processor itself ---
 
   /** Host address of readable bytes, 0 if a fault is recorded. */
-  load(address: bigint, size: number, supervisor = false): number {
+  load(address: bigint, size: number, by: By = By.PROGRAM): number {
     const a = BigInt.asUintN(64, address);
-    return this.mmu.load(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, supervisor ? SUPERVISOR : 0) >>> 0;
+    return this.mmu.load(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, by) >>> 0;
   }
 
-  read(address: bigint, size: 1 | 2 | 4 | 8, supervisor = false): bigint | undefined {
-    const at = this.load(address, size, supervisor);
+  read(address: bigint, size: 1 | 2 | 4 | 8, by: By = By.PROGRAM): bigint | undefined {
+    const at = this.load(address, size, by);
     if (at === 0) return undefined;
     return size === 8 ? this.view.getBigUint64(at, true) : BigInt(size === 4 ? this.view.getUint32(at, true) : size === 2 ? this.view.getUint16(at, true) : this.view.getUint8(at));
   }
 
   /** False: a fault is recorded and nothing is written. */
-  write(address: bigint, size: 1 | 2 | 4 | 8, value: bigint, supervisor = false): boolean {
+  write(address: bigint, size: 1 | 2 | 4 | 8, value: bigint, by: By = By.PROGRAM): boolean {
     const a = BigInt.asUintN(64, address);
-    const at = this.mmu.store(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, supervisor ? SUPERVISOR : 0) >>> 0;
+    const at = this.mmu.store(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, by) >>> 0;
     if (at === 0) return false;
     if (size === 8) this.view.setBigUint64(at, BigInt.asUintN(64, value), true);
     else if (size === 4) this.view.setUint32(at, Number(BigInt.asUintN(32, value)), true);

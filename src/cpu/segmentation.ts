@@ -3,7 +3,7 @@
 import { Vector } from '../arch/exception.ts';
 import { SegmentAttribute as A } from '../arch/registers.ts';
 import { Segment, State, segmentAt, SegmentPart } from '../memory/state.ts';
-import type { Processor } from './processor.ts';
+import { By, type Processor } from './processor.ts';
 
 /** A descriptor, with attributes as the VMCB packs them. */
 export type Descriptor = { readonly attributes: number; readonly base: bigint; readonly limit: number; readonly address: bigint };
@@ -31,15 +31,15 @@ export function readDescriptor(p: Processor, selector: number, vector: number = 
     return undefined;
   }
   const address = p.u64(table + SegmentPart.BASE) + BigInt(index);
-  const raw = p.read(address, 8, true);
+  const raw = p.read(address, 8, By.PROCESSOR);
   return raw === undefined ? undefined : unpackDescriptor(raw, address);
 }
 
 /** Sets the accessed bit in the table. False: a fault is recorded. */
 export function markAccessed(p: Processor, d: Descriptor): boolean {
   if (d.attributes & A.ACCESSED) return true;
-  const type = p.read(d.address + 4n, 4, true);
-  return type !== undefined && p.write(d.address + 4n, 4, type | 0x100n, true);
+  const type = p.read(d.address + 4n, 4, By.PROCESSOR);
+  return type !== undefined && p.write(d.address + 4n, 4, type | 0x100n, By.PROCESSOR);
 }
 
 /** Loads a data segment register or SS by MOV, POP, IRET to an outer ring. False: a fault is recorded and nothing changed. */

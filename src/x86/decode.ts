@@ -130,8 +130,8 @@ export class InstructionDecoder {
   /** What is the same for every instruction of one Code. */
   #template(mode: Mode): OperandTemplate {
     const i = this.#instruction;
-    const key = (i.code << 2) | (mode === 64 ? 2 : mode === 32 ? 1 : 0);
-    // Memory and register variants of one Code have the same operand sizes, but string address sizes differ by prefix.
+    // The sizes of some Codes differ with a memory operand (MOV r32/m16, Sreg); string address sizes differ by prefix.
+    const key = (i.code << 3) | (i.op0Kind === OpKind.Memory || i.op1Kind === OpKind.Memory ? 4 : 0) | (mode === 64 ? 2 : mode === 32 ? 1 : 0);
     const known = this.#operands.get(key);
     if (known && !known.string && !known.variable) return known;
     const name = Code[i.code] ?? 'INVALID';

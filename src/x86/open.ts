@@ -32,6 +32,8 @@ export class OpenOperands extends Emitter {
   readonly #imports: Imports;
   readonly #state: I32;
   readonly #record: I32;
+  /** Is the access being emitted one to the stack? */
+  #throughStack = false;
   /** Has control been given on? */
   #ended = false;
 
@@ -170,16 +172,16 @@ export class OpenOperands extends Emitter {
   push(size: Size, value: Value): void {
     const v = this.let(size, value);
     const { offset, linear, set } = this.#stack((sp) => this.f.i64.sub(sp, this.f.const64(BigInt(size))), size);
-    this.storeAt(size, linear, v);
+    this.#onStack(() => this.storeAt(size, linear, v));
     set(offset);
   }
 
   peek(size: Size): Value {
-    return this.loadAt(size, this.#stack((sp) => sp, size).linear);
+    return this.#onStack(() => this.loadAt(size, this.#stack((sp) => sp, size).linear));
   }
 
   peekAt(size: Size, stackPointer: I64): Value {
-    return this.loadAt(size, this.#stack(() => stackPointer, size).linear);
+    return this.#onStack(() => this.loadAt(size, this.#stack(() => stackPointer, size).linear));
   }
 
   setStackPointer(value: I64): void {
@@ -195,7 +197,7 @@ export class OpenOperands extends Emitter {
     const order = [kept.length - 1, ...kept.keys()].slice(0, kept.length);
     for (const k of order) {
       const slot = this.#stack(() => f.i64.sub(sp, f.const64(BigInt(size * (k + 1)))), size);
-      this.storeAt(size, slot.linear, kept[k] as Value);
+      this.#onStack(() => this.storeAt(size, slot.linear, kept[k] as Value));
     }
     this.#setStackPointer(sp, f.i64.sub(sp, f.const64(BigInt(size * kept.length))));
   }
@@ -390,7 +392,10 @@ export class OpenOperands extends Emitter {
 
   #slow(helper: number, a: I64, size: Size, p: { readonly index: number; readonly get: I32 }): void {
     const { f } = this;
-    const stack = f.i32.shl(f.i32.eq(f.loadU8(this.#record, Record.SEGMENT), f.const32(Segment.SS)), f.const32(STACK_ACCESS_SHIFT));
+    // A store may change the mapping that this very code was fetched through: the processor must know where it stands.
+    if (helper !== this.#imports.load) f.store32(this.#state, this.#record, State.RECORD);
+    const bySegment = f.i32.shl(f.i32.eq(f.loadU8(this.#record, Record.SEGMENT), f.const32(Segment.SS)), f.const32(STACK_ACCESS_SHIFT));
+    const stack = this.#throughStack ? f.const32(1 << STACK_ACCESS_SHIFT) : bySegment;
     f.set(p, f.call(helper, this.#state, f.wrap(a), f.wrap(f.i64.shrU(a, f.const64(32n))), f.const32(size), stack));
     f.if(f.i32.eqz(p.get), () => this.#embedding.fault());
   }
@@ -419,6 +424,13 @@ export class OpenOperands extends Emitter {
     if (this.form.mode === 64) return { offset: moved, linear: moved, set: (offset) => this.setGpr(8, Gpr.RSP, offset as Value) };
     const masked = f.let64(f.i64.and(moved, this.state64(State.STACK_MASK)));
     return { offset: moved, linear: this.#inSegment(masked, f.const32(Segment.SS), size), set: (offset) => this.#setStackPointer(sp, offset) };
+  }
+
+  #onStack<T>(access: () => T): T {
+    this.#throughStack = true;
+    const result = access();
+    this.#throughStack = false;
+    return result;
   }
 
   /** SP or ESP, as SS.B says: the bits above stay. */

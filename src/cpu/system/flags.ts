@@ -5,7 +5,7 @@ import { Vector } from '../../arch/exception.ts';
 import { ARITHMETIC_FLAGS, Rflags } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { Gpr, gprAt, SegmentPart, Segment, segmentAt, State } from '../../memory/state.ts';
-import type { Processor } from '../processor.ts';
+import { By, type Processor } from '../processor.ts';
 import type { Routine, Routines } from './routine.ts';
 
 const iopl = (p: Processor): number => (p.u32(State.RFLAGS) & Rflags.IOPL) >> 12;
@@ -64,7 +64,7 @@ export const flagRoutines: Routines = {
     if (p.intercepted(ExitCode.PUSHF)) return p.exit(ExitCode.PUSHF);
     const size = slotSize(p, record);
     const image = p.rflags & ~(Rflags.VM | Rflags.RF);
-    if (!p.write(stackAddress(p, BigInt(-size)), size, BigInt(image >>> 0))) return SystemResult.FAULT;
+    if (!p.write(stackAddress(p, BigInt(-size)), size, BigInt(image >>> 0), By.STACK)) return SystemResult.FAULT;
     moveStack(p, -size);
     return SystemResult.NEXT;
   },
@@ -72,7 +72,7 @@ export const flagRoutines: Routines = {
   popf(p, record) {
     if (p.intercepted(ExitCode.POPF)) return p.exit(ExitCode.POPF);
     const size = slotSize(p, record);
-    const image = p.read(stackAddress(p, 0n), size);
+    const image = p.read(stackAddress(p, 0n), size, By.STACK);
     if (image === undefined) return SystemResult.FAULT;
     const mask = writableFlags(p) & (size === 2 ? 0xffff : -1);
     p.rflags = (p.rflags & ~(mask | Rflags.RF)) | (Number(image & 0xffff_ffffn) & mask);

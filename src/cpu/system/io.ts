@@ -4,10 +4,11 @@
 
 import { ExitCode } from '../../arch/exit-code.ts';
 import { Rflags } from '../../arch/registers.ts';
+import { SevStatus } from '../../arch/sev-features.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { Record } from '../../x86/record.ts';
 import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
-import type { Processor } from '../processor.ts';
+import { By, type Processor } from '../processor.ts';
 import type { Routine, Routines } from './routine.ts';
 
 /** May the running program touch these ports (12.2.4)? False: #GP(0) or the fault of the TSS access is recorded. */
@@ -21,11 +22,11 @@ function allowed(p: Processor, port: number, size: number): boolean {
     return false;
   };
   if (limit < 0x67) return refuse();
-  const map = p.read(base + 0x66n, 2, true);
+  const map = p.read(base + 0x66n, 2, By.PROCESSOR);
   if (map === undefined) return false;
   const at = Number(map) + (port >> 3);
   if (at + 1 > limit) return refuse();
-  const bits = p.read(base + BigInt(at), 2, true);
+  const bits = p.read(base + BigInt(at), 2, By.PROCESSOR);
   if (bits === undefined) return false;
   return ((Number(bits) >> (port & 7)) & ((1 << size) - 1)) === 0 ? true : refuse();
 }
@@ -54,6 +55,33 @@ function intercept(p: Processor, record: number, port: number, size: number, inp
   return p.exit(ExitCode.IOIO, information(p, record, port, size, input, string), next);
 }
 
+/**
+ * An intercepted string instruction. Where the hypervisor is to move the element it is told its guest physical address, in
+ * EXITINFO2 instead of the next RIP (which nRIP has): no hypervisor can walk the encrypted tables of a SEV guest. A page fault
+ * of the access comes instead of the exit then. An SEV-ES guest moves its elements itself.
+ */
+function interceptString(p: Processor, record: number, port: number, size: number, input: boolean): typeof SystemResult.FAULT {
+  if ((p.u32(State.SEV_STATUS) & SevStatus.SEV_ES) !== 0) return intercept(p, record, port, size, input, true);
+  const { repeat, addressSize } = p.form(record);
+  const information1 = information(p, record, port, size, input, true);
+  if (repeat !== 'none' && (p.u64(gprAt(Gpr.RCX)) & addressMask(addressSize)) === 0n) return p.exit(ExitCode.IOIO, information1, 0n);
+  const address = elementAddress(p, record, input);
+  const gpa = p.mmu.guestPhysical(p.state, Number(address & 0xffff_ffffn) | 0, Number(address >> 32n) | 0, input);
+  return gpa < 0 ? SystemResult.FAULT : p.exit(ExitCode.IOIO, information1, BigInt(gpa));
+}
+
+const addressMask = (size: number): bigint => (size === 8 ? 0xffff_ffff_ffff_ffffn : size === 4 ? 0xffff_ffffn : 0xffffn);
+
+/** Linear address of the element that ES:rDI or seg:rSI names. */
+function elementAddress(p: Processor, record: number, input: boolean): bigint {
+  const { addressSize, mode } = p.form(record);
+  const offset = p.u64(gprAt(input ? Gpr.RDI : Gpr.RSI)) & addressMask(addressSize);
+  const segment = (input ? Segment.ES : p.view.getUint8(record + Record.SEGMENT)) as Segment;
+  const based = mode !== 64 || segment === Segment.FS || segment === Segment.GS;
+  const address = offset + (based ? p.u64(segmentAt(segment) + SegmentPart.BASE) : 0n);
+  return mode === 64 ? BigInt.asUintN(64, address) : address & 0xffff_ffffn;
+}
+
 /** The port is DX or an immediate byte. */
 const portOf = (p: Processor, record: number): number => (p.form(record).operands.every((o) => o.kind === 'register') ? p.gpr32(Gpr.RDX) & 0xffff : p.view.getUint8(record + Record.IMMEDIATE));
 
@@ -75,15 +103,13 @@ const single =
 
 /** One element; a repeated instruction stays at its RIP until rCX is 0, so that it is interruptible. */
 function element(p: Processor, record: number, input: boolean, size: 1 | 2 | 4): SystemResult {
-  const { addressSize, repeat, mode } = p.form(record);
-  const mask = addressSize === 8 ? 0xffff_ffff_ffff_ffffn : addressSize === 4 ? 0xffff_ffffn : 0xffffn;
+  const { addressSize, repeat } = p.form(record);
+  const mask = addressMask(addressSize);
   const count = p.u64(gprAt(Gpr.RCX)) & mask;
   if (repeat !== 'none' && count === 0n) return SystemResult.NEXT;
   const register = gprAt(input ? Gpr.RDI : Gpr.RSI);
   const offset = p.u64(register) & mask;
-  const segment = (input ? Segment.ES : p.view.getUint8(record + Record.SEGMENT)) as Segment;
-  const based = mode !== 64 || segment === Segment.FS || segment === Segment.GS;
-  const address = offset + (based ? p.u64(segmentAt(segment) + SegmentPart.BASE) : 0n);
+  const address = elementAddress(p, record, input);
   if (input ? !p.write(address, size, mask) : p.read(address, size) === undefined) return SystemResult.FAULT;
   const step = BigInt((p.u32(State.RFLAGS) & Rflags.DF) !== 0 ? -size : size);
   const advanced = (offset + step) & mask;
@@ -104,7 +130,7 @@ const string =
     const size = p.form(record).operandSize as 1 | 2 | 4;
     const port = p.gpr32(Gpr.RDX) & 0xffff;
     if (!allowed(p, port, size)) return SystemResult.FAULT;
-    if (interceptedPort(p, port, size)) return intercept(p, record, port, size, input, true);
+    if (interceptedPort(p, port, size)) return interceptString(p, record, port, size, input);
     return element(p, record, input, size);
   };
 

@@ -5,7 +5,7 @@ import { Vector } from '../../arch/exception.ts';
 import { SegmentAttribute as A } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
-import { isCanonical, type Processor } from '../processor.ts';
+import { By, isCanonical, type Processor } from '../processor.ts';
 import { DescriptorType, loadSegment, readDescriptor } from '../segmentation.ts';
 import { operand64, type Routine, type Routines } from './routine.ts';
 
@@ -69,15 +69,15 @@ const loadSystemSegment =
     if ((d.attributes & A.P) === 0) return p.fault(Vector.NP, selector & 0xfffc);
     let { base } = d;
     if (p.longMode) {
-      const upper = p.read(d.address + 8n, 8, true);
+      const upper = p.read(d.address + 8n, 8, By.PROCESSOR);
       if (upper === undefined) return SystemResult.FAULT;
       base |= (upper & 0xffff_ffffn) << 32n;
       if (!isCanonical(base) || ((upper >> 40n) & 0x1fn) !== 0n) return p.generalProtection(selector & 0xfffc);
     }
     let { attributes } = d;
     if (segment === Segment.TR) {
-      const word = p.read(d.address + 4n, 4, true);
-      if (word === undefined || !p.write(d.address + 4n, 4, word | 0x200n, true)) return SystemResult.FAULT;
+      const word = p.read(d.address + 4n, 4, By.PROCESSOR);
+      if (word === undefined || !p.write(d.address + 4n, 4, word | 0x200n, By.PROCESSOR)) return SystemResult.FAULT;
       attributes |= 2; // busy
     }
     p.setSegment(segment, selector, attributes, d.limit, base);
@@ -99,6 +99,8 @@ export const tableRoutines: Routines = {
     if (!loadSegment(p, segment, low & 0xffff)) return SystemResult.FAULT;
     if (segment !== Segment.SS) return SystemResult.NEXT;
     p.settle();
+    // POP SS has its stack pointer still to move.
+    if (p.form(record).special === 'popSegment') return SystemResult.NEXT;
     p.setU32(State.SHADOW, 1);
     return SystemResult.EVENTS;
   },

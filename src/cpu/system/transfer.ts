@@ -8,7 +8,7 @@ import { SystemResult } from '../../x86/emitter.ts';
 import { Record } from '../../x86/record.ts';
 import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
 import { Delivery, deliver } from '../exceptions.ts';
-import { isCanonical, type Processor } from '../processor.ts';
+import { By, isCanonical, type Processor } from '../processor.ts';
 import { checkCode, dplOf, loadSegment, setCode } from '../segmentation.ts';
 import { writableFlags } from './flags.ts';
 import { operand64, type Routine, type Routines } from './routine.ts';
@@ -70,7 +70,7 @@ function slots(p: Processor, count: number, size: 2 | 4 | 8): bigint[] | undefin
   for (let n = 0; n < count; n++) {
     const at = sp + BigInt(n * size);
     const linear = p.mode === 64 ? at : ((at & p.u64(State.STACK_MASK)) + p.u64(segmentAt(Segment.SS) + SegmentPart.BASE)) & 0xffff_ffffn;
-    const value = p.read(linear, size);
+    const value = p.read(linear, size, By.STACK);
     if (value === undefined) return undefined;
     values.push(value);
   }

@@ -1,0 +1,121 @@
+// The processor models, and what CPUID says of them: exactly what this processor implements. APM vol. 3, appendix E; the
+// values of Fn8000_001F by generation as published dumps have them. Values without a public source are marked.
+
+import { type CpuidFeature, type CpuidRegister, Feature, REPEATED_IN_EXTENDED } from '../arch/cpuid.ts';
+import type { Tweak } from '../memory/encryption.ts';
+
+export type CpuidResult = readonly [eax: number, ebx: number, ecx: number, edx: number];
+
+export type ProcessorModel = {
+  readonly name: string;
+  /** CPUID leaf 1 EAX: family, model, stepping. */
+  readonly signature: number;
+  /** Position of the C-bit, and how many physical address bits memory encryption takes away (Fn8000_001F EBX). */
+  readonly cBit: number;
+  readonly reducedBits: number;
+  readonly vmpls: number;
+  /** Highest ASID of an encrypted guest, and lowest one for guests without SEV-ES (Fn8000_001F ECX, EDX). */
+  readonly lastAsid: number;
+  readonly firstAsidWithoutEs: number;
+  /** Width of physical addresses before the reduction. */
+  readonly physicalBits: number;
+  readonly tweak: Tweak;
+  /** Does the hardware keep views of a page under different keys coherent (Fn8000_001F EAX[10])? */
+  readonly coherent: boolean;
+};
+
+const drawn = { mode: 'xex', constants: 'drawn' } as const;
+
+// biome-ignore format: a table
+const models = [
+  { name: 'naples', signature: 0x0080_0f12, cBit: 47, reducedBits: 5, vmpls: 0, lastAsid: 15,   firstAsidWithoutEs: 5,   physicalBits: 48, tweak: { mode: 'xe', constants: 'published' }, coherent: false },
+  { name: 'rome',   signature: 0x0083_0f10, cBit: 47, reducedBits: 5, vmpls: 0, lastAsid: 509,  firstAsidWithoutEs: 100, physicalBits: 48, tweak: drawn, coherent: false },
+  { name: 'milan',  signature: 0x00a0_0f11, cBit: 51, reducedBits: 4, vmpls: 4, lastAsid: 253,  firstAsidWithoutEs: 15,  physicalBits: 48, tweak: drawn, coherent: true },
+  { name: 'genoa',  signature: 0x00a1_0f11, cBit: 51, reducedBits: 6, vmpls: 4, lastAsid: 1006, firstAsidWithoutEs: 100, physicalBits: 52, tweak: drawn, coherent: true },
+  { name: 'turin',  signature: 0x00b0_0f21, cBit: 51, reducedBits: 6, vmpls: 4, lastAsid: 1006, firstAsidWithoutEs: 100, physicalBits: 52, tweak: drawn, coherent: true },
+] as const satisfies readonly ProcessorModel[];
+// Without a public source: first ASID without SEV-ES of rome, genoa and turin, which firmware settings choose.
+
+export const processorModels: readonly ProcessorModel[] = models;
+export const DEFAULT_MODEL = 'milan';
+export const processorModel = (name: string): ProcessorModel | undefined => processorModels.find((model) => model.name === name);
+
+/** Reported because every 64-bit kernel looks for them; the instructions behind them are still to come. */
+const expected: readonly CpuidFeature[] = [Feature.FPU, Feature.MMX, Feature.FXSR, Feature.SSE, Feature.SSE2, Feature.CMPXCHG8B];
+
+/** The switchboard: what is not named here is reported absent. */
+const implemented: readonly CpuidFeature[] = [
+  Feature.DE, Feature.PSE, Feature.TSC, Feature.MSR, Feature.PAE, Feature.MCE, Feature.APIC, Feature.MTRR, Feature.PGE, Feature.MCA, Feature.CMOV,
+  Feature.PAT, Feature.PSE36,
+  Feature.MOVBE, Feature.POPCNT, Feature.RDRAND,
+  Feature.BMI1, Feature.SMEP, Feature.BMI2, Feature.RDSEED, Feature.ADX, Feature.SMAP,
+  Feature.LAHF_SAHF, Feature.SVM, Feature.ABM, Feature.PREFETCHW,
+  Feature.SYSCALL, Feature.NX, Feature.PAGE1GB, Feature.RDTSCP, Feature.LM,
+  Feature.INVARIANT_TSC, Feature.WBNOINVD,
+  Feature.NESTED_PAGING, Feature.LBR_VIRT, Feature.NRIPS, Feature.VMCB_CLEAN, Feature.FLUSH_BY_ASID, Feature.DECODE_ASSISTS,
+  Feature.SEV, Feature.SEV_ES,
+  ...expected,
+];
+
+/** Does every model have the feature? */
+export const reports = (feature: CpuidFeature): boolean => implemented.includes(feature);
+
+const LAST_STANDARD = 7;
+const LAST_EXTENDED = 0x8000_001f;
+const LINEAR_BITS = 48;
+/** Line size of CLFLUSH in units of 8 bytes; one logical processor (leaf 1 EBX). */
+const LEAF1_EBX = (8 << 8) | (1 << 16);
+/** L1 data and instruction cache: 32 KiB, 8 ways, one line a tag, 64 bytes a line (Fn8000_0005 ECX, EDX). */
+const L1 = 0x2008_0140;
+/** L2: 512 KiB, 8 ways, 64 bytes a line (Fn8000_0006 ECX). */
+const L2 = 0x0200_6140;
+const SVM_REVISION = 1;
+/** ASIDs of SVM, encrypted or not (Fn8000_000A EBX). */
+const SVM_ASIDS = 0x8000;
+
+const VENDOR = 'AuthenticAMD';
+const slot: Readonly<Record<CpuidRegister, number>> = { eax: 0, ebx: 1, ecx: 2, edx: 3 };
+
+/** Four ASCII characters from `at` on as a register holds them. */
+const characters = (text: string, at: number): number =>
+  (text.charCodeAt(at) | (text.charCodeAt(at + 1) << 8) | (text.charCodeAt(at + 2) << 16) | (text.charCodeAt(at + 3) << 24)) >>> 0;
+const vendor = [characters(VENDOR, 0), characters(VENDOR, 8), characters(VENDOR, 4)] as const; // EBX, ECX, EDX
+
+function leaves(model: ProcessorModel): Map<number, CpuidResult> {
+  const table = new Map<number, [number, number, number, number]>();
+  const set = (leaf: number, eax: number, ebx: number, ecx: number, edx: number): void => {
+    table.set(leaf, [eax, ebx, ecx, edx]);
+  };
+  set(0, LAST_STANDARD, ...vendor);
+  set(1, model.signature, LEAF1_EBX, 0, 0);
+  set(7, 0, 0, 0, 0);
+  set(0x8000_0000, LAST_EXTENDED, ...vendor);
+  set(0x8000_0001, model.signature, 0, 0, 0);
+  const brand = `AMD EPYC (${model.name}) emulated by cbit`.padEnd(48, '\0');
+  for (let k = 0; k < 3; k++) {
+    set(0x8000_0002 + k, characters(brand, 16 * k), characters(brand, 16 * k + 4), characters(brand, 16 * k + 8), characters(brand, 16 * k + 12));
+  }
+  set(0x8000_0005, 0, 0, L1, L1);
+  set(0x8000_0006, 0, 0, L2, 0);
+  set(0x8000_0007, 0, 0, 0, 0);
+  set(0x8000_0008, model.physicalBits | (LINEAR_BITS << 8), 0, 0, 0);
+  set(0x8000_000a, SVM_REVISION, SVM_ASIDS, 0, 0);
+  set(0x8000_001f, 0, model.cBit | (model.reducedBits << 6) | (model.vmpls << 12), model.lastAsid, model.firstAsidWithoutEs);
+  const features = model.coherent ? [...implemented, Feature.HW_CACHE_COHERENCY] : implemented;
+  for (const { leaf, register, bit } of features) {
+    const row = table.get(leaf);
+    if (row) row[slot[register]] = ((row[slot[register]] ?? 0) | (1 << bit)) >>> 0;
+  }
+  const standard = table.get(1);
+  const extended = table.get(0x8000_0001);
+  if (standard && extended) extended[3] = (extended[3] | (standard[3] & REPEATED_IN_EXTENDED)) >>> 0;
+  return table;
+}
+
+const absent: CpuidResult = [0, 0, 0, 0];
+
+/** CPUID of a processor of this model. Leaves that do not exist, and sub-leaves of leaf 7 beyond 0, read as zeros. */
+export function processorCpuid(model: ProcessorModel): (leaf: number, subleaf: number) => CpuidResult {
+  const table = leaves(model);
+  return (leaf, subleaf) => (leaf === 7 && subleaf !== 0 ? absent : (table.get(leaf >>> 0) ?? absent));
+}
