@@ -4,11 +4,11 @@
 
 import type { EngineMemory } from '../memory/map.ts';
 import type { Frames } from '../memory/frames.ts';
-import type { Decoded } from '../x86/decode.ts';
 import { DecodeProblem, InstructionDecoder } from '../x86/decode.ts';
 import type { Mode } from '../x86/form.ts';
 import { Record, RECORD_SIZE, Steering } from '../x86/record.ts';
 import type { Interpreter } from './interpreter.ts';
+import { writeInstruction, writeSteering } from './record-writer.ts';
 
 const PAGE = 4096;
 /** Longest run of records that is decoded at once. */
@@ -73,8 +73,8 @@ export class CodeCache {
     let record = 0;
     const problem = this.#decoder.decode(bytes, offset, mode, (d) => {
       record = this.#allocate(2, first);
-      this.#write(record, offset, d);
-      this.#writeSteering(record + RECORD_SIZE, 0, Steering.CROSS, BigInt(offset + d.length));
+      writeInstruction(this.#memory.view, this.#interpreter, record, offset, d);
+      writeSteering(this.#memory.view, record + RECORD_SIZE, 0, Steering.CROSS, BigInt(offset + d.length));
       this.#frames.watchCode(first, offset, here);
       this.#frames.watchCode(second, 0, d.length - here);
       return false;
@@ -134,7 +134,7 @@ export class CodeCache {
     const problem = this.#decoder.decode(bytes, start, mode, (d, at) => {
       // A window that ends within the page may cut an instruction: the next block begins with it.
       if (count > 0 && records.has(keyOf(at, mode))) return false;
-      this.#write(this.#allocate(1, frame), at, d);
+      writeInstruction(this.#memory.view, this.#interpreter, this.#allocate(1, frame), at, d);
       records.set(keyOf(at, mode), first + count * RECORD_SIZE);
       count++;
       offset = at + d.length;
@@ -144,9 +144,9 @@ export class CodeCache {
     if (count === 0) return problem ?? DecodeProblem.MORE_BYTES;
     // What follows the last record: the next instruction, on this page or the next. Behind a jump it is never reached, but a
     // conditional one, a call's return or a routine that comes back needs it.
-    if (offset >= PAGE) this.#writeSteering(this.#allocate(1, frame), 0, Steering.CROSS, BigInt(offset));
-    else if (problem === DecodeProblem.MORE_BYTES && end === PAGE) this.#writeSteering(this.#allocate(1, frame), offset, Steering.CROSS, BigInt(offset));
-    else this.#writeSteering(this.#allocate(1, frame), offset, Steering.LINK, BigInt(offset));
+    if (offset >= PAGE) writeSteering(this.#memory.view, this.#allocate(1, frame), 0, Steering.CROSS, BigInt(offset));
+    else if (problem === DecodeProblem.MORE_BYTES && end === PAGE) writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.CROSS, BigInt(offset));
+    else writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.LINK, BigInt(offset));
     blocks.push({ first, count, start, end: offset, key: mode });
     this.decoded += count;
     this.#frames.watchCode(frame, start, Math.min(offset, PAGE) - start);
@@ -165,27 +165,6 @@ export class CodeCache {
     this.#owner.fill(frame, index, index + count);
     this.#top += count * RECORD_SIZE;
     return at;
-  }
-
-  #write(at: number, offset: number, d: Decoded): void {
-    const { view } = this.#memory;
-    view.setUint16(at + Record.FORM, this.#interpreter.formIndex(d.form), true);
-    view.setUint16(at + Record.PLACE, offset | (d.length << 12), true);
-    for (let n = 0; n < 3; n++) view.setUint16(at + Record.REGISTERS + 2 * n, d.registers[n] ?? 0, true);
-    view.setUint16(at + Record.BASE, d.base, true);
-    view.setUint16(at + Record.INDEX, d.index, true);
-    view.setUint8(at + Record.SCALE, d.scale);
-    view.setUint8(at + Record.SEGMENT, d.segment);
-    view.setBigInt64(at + Record.DISPLACEMENT, d.displacement, true);
-    view.setBigInt64(at + Record.IMMEDIATE, BigInt.asIntN(64, d.immediate), true);
-  }
-
-  #writeSteering(at: number, offset: number, form: number, displacement: bigint): void {
-    const { view } = this.#memory;
-    view.setUint16(at + Record.FORM, form, true);
-    view.setUint16(at + Record.PLACE, offset & 0xfff, true);
-    view.setBigInt64(at + Record.DISPLACEMENT, displacement, true);
-    view.setBigInt64(at + Record.IMMEDIATE, 0n, true);
   }
 
   /** Code in these lines is about to change: whoever arrives at a record of its blocks leaves with an exact RIP and decodes anew. */
