@@ -120,7 +120,8 @@ export const AspStatus = {
 } as const;
 export type AspStatus = (typeof AspStatus)[keyof typeof AspStatus];
 
-const nameIn = (table: Readonly<Record<string, number>>): ReadonlyMap<number, string> => new Map(Object.entries(table).map(([name, value]) => [value, name]));
+const nameIn = (table: Readonly<Record<string, number>>): ReadonlyMap<number, string> =>
+  new Map(Object.entries(table).map(([name, value]) => [value, name]));
 const statusNames = nameIn(AspStatus);
 const commandNames = nameIn(AspCommand);
 const numbered = (number: number): string => `${number.toString(16).toUpperCase().padStart(2, '0')}h`;

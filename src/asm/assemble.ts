@@ -116,7 +116,8 @@ class Pass {
       case 'instruction':
         return this.#instruction(body, repetition);
       case 'data':
-        for (const item of body.items) this.#put(item.kind === 'bytes' ? padded(item.bytes, body.width) : this.#integer(item.value, body.width));
+        for (const item of body.items)
+          this.#put(item.kind === 'bytes' ? padded(item.bytes, body.width) : this.#integer(item.value, body.width));
         return;
       case 'reserve':
         return this.#fill(this.#count(body.count) * BigInt(body.width), 0);
@@ -177,7 +178,8 @@ class Pass {
 
   #align({ to, fill }: Body & { kind: 'align' }): void {
     const boundary = this.#guessedOr(1n, to);
-    if (boundary < 1n || boundary > SIZE_LIMIT || (boundary & (boundary - 1n)) !== 0n) throw new UserError(`${boundary} is not a power of two to align to`);
+    if (boundary < 1n || boundary > SIZE_LIMIT || (boundary & (boundary - 1n)) !== 0n)
+      throw new UserError(`${boundary} is not a power of two to align to`);
     const byte = fill ? Number(BigInt.asUintN(8, this.#number(fill))) : 0x90;
     this.#fill(-this.#here() & (boundary - 1n), byte);
   }
@@ -189,7 +191,8 @@ class Pass {
       return;
     }
     const gap = address - this.#here();
-    if (gap < 0n && !this.#guessed) throw new UserError(`org cannot go back from 0x${this.#here().toString(16)} to 0x${address.toString(16)}`);
+    if (gap < 0n && !this.#guessed)
+      throw new UserError(`org cannot go back from 0x${this.#here().toString(16)} to 0x${address.toString(16)}`);
     this.#fill(gap < 0n ? 0n : gap, 0);
   }
 
@@ -225,6 +228,7 @@ function padded(bytes: Uint8Array, width: number): Uint8Array {
 
 function little(value: bigint, width: number): Uint8Array {
   const bits = BigInt(8 * width);
-  if (value < -(1n << (bits - 1n)) || value >= 1n << bits) throw new UserError(`${value} does not fit in ${width === 1 ? 'a byte' : `${width} bytes`}`);
+  if (value < -(1n << (bits - 1n)) || value >= 1n << bits)
+    throw new UserError(`${value} does not fit in ${width === 1 ? 'a byte' : `${width} bytes`}`);
   return Uint8Array.from({ length: width }, (_, n) => Number((value >> BigInt(8 * n)) & 0xffn));
 }

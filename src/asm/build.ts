@@ -2,11 +2,13 @@
 
 import { type Instruction, OpKind, Register, RegisterExt } from 'iced-x86';
 import { assert } from '../util/errors.ts';
-import type { Candidate } from './encoder.ts';
-import type { Bits } from './forms.ts';
+import type { Bits, Form } from './forms.ts';
 import type { Operand } from './operand.ts';
 import type { Accepts } from './operand-kinds.ts';
 import { registerClass } from './registers.ts';
+
+/** A form and, for each of its operands, what was written; null where the instruction implies the operand. */
+export type Candidate = { readonly form: Form; readonly operands: readonly (Operand | null)[]; readonly addressSize: number };
 
 /** Sizes in bits, 0 where no a16..a64, o16..o64 was written. */
 export type Prefixes = {

@@ -2,14 +2,11 @@
 
 import { Code, Encoder, Instruction, Register, RegisterExt } from 'iced-x86';
 import { UserError } from '../util/errors.ts';
-import { build, type Prefixes } from './build.ts';
+import { build, type Candidate, type Prefixes } from './build.ts';
 import { aliasOf, formsOf, naturalSize, type Bits, type Form } from './forms.ts';
 import { describe, type Operand } from './operand.ts';
 import type { Accepts } from './operand-kinds.ts';
 import { registerClass } from './registers.ts';
-
-/** A form and, for each of its operands, what was written; null where the instruction implies the operand. */
-export type Candidate = { readonly form: Form; readonly operands: readonly (Operand | null)[]; readonly addressSize: number };
 
 export type Request = { readonly mnemonic: string; readonly prefixes: Prefixes; readonly operands: readonly Operand[] };
 
@@ -61,7 +58,8 @@ function encodeAt(candidate: Candidate, prefixes: Prefixes, bits: Bits, ip: bigi
 }
 
 /** iced's message, without the addresses and the instruction that follow the cause. */
-const reasonOf = (message: string): string => (/distance|too far/i.test(message) ? 'the target is too far away' : message.replace(/[(:].*/s, '').trim());
+const reasonOf = (message: string): string =>
+  /distance|too far/i.test(message) ? 'the target is too far away' : message.replace(/[(:].*/s, '').trim();
 
 function candidatesOf(request: Request, bits: Bits): readonly Candidate[] {
   const alias = aliasOf(request.mnemonic, request.prefixes.operandSize, bits);
@@ -89,8 +87,23 @@ const st1: Operand = { kind: 'register', register: Register.ST1 };
 const ten: Operand = { kind: 'immediate', value: 10n, size: 0, distance: null };
 /** Operands that may be left out, where they are not implied by the form. */
 const unwritten: ReadonlyMap<string, readonly Operand[]> = new Map<string, readonly Operand[]>([
-  ...['faddp', 'fmulp', 'fsubp', 'fsubrp', 'fdivp', 'fdivrp', 'fxch', 'fcom', 'fcomp', 'fucom', 'fucomp', 'fcomi', 'fcomip', 'fucomi', 'fucomip']
-    .map((name) => [name, [st1]] as const),
+  ...[
+    'faddp',
+    'fmulp',
+    'fsubp',
+    'fsubrp',
+    'fdivp',
+    'fdivrp',
+    'fxch',
+    'fcom',
+    'fcomp',
+    'fucom',
+    'fucomp',
+    'fcomi',
+    'fcomip',
+    'fucomi',
+    'fucomip',
+  ].map((name) => [name, [st1]] as const),
   ['aam', [ten]],
   ['aad', [ten]],
 ]);
@@ -108,9 +121,13 @@ function fit(form: Form, operands: readonly Operand[]): Candidate | null {
   if (operands.length > kinds.length) return fitMore(form, operands);
   if (kinds.some((kind) => kind.implied)) {
     const rest = [...operands];
-    const filled = kinds.map((kind) => (kind.implied || (operands.length === 0 && kind.only !== undefined) ? null : (rest.shift() ?? null)));
+    const filled = kinds.map((kind) =>
+      kind.implied || (operands.length === 0 && kind.only !== undefined) ? null : (rest.shift() ?? null),
+    );
     const complete = rest.length === 0 && kinds.every((kind, n) => kind.implied || kind.only !== undefined || filled[n]);
-    return complete && kinds.every((kind, n) => !filled[n] || takes(kind, filled[n], form)) ? { form, operands: filled, addressSize } : null;
+    return complete && kinds.every((kind, n) => !filled[n] || takes(kind, filled[n], form))
+      ? { form, operands: filled, addressSize }
+      : null;
   }
   const [only] = operands;
   if (kinds.length !== 2 || operands.length !== 1 || !only) return null;
@@ -143,10 +160,22 @@ function fitMore(form: Form, operands: readonly Operand[]): Candidate | null {
   const impliesAddress = form.addressSize > 0 && registerClass(first) === `r${form.addressSize}`;
   return impliesXmm0 || impliesAddress ? fitAll(form, written) : null;
 }
-const takesXmm0: ReadonlySet<Code> = new Set([Code.Sha256rnds2_xmm_xmmm128, Code.Blendvps_xmm_xmmm128, Code.Blendvpd_xmm_xmmm128, Code.Pblendvb_xmm_xmmm128]);
+const takesXmm0: ReadonlySet<Code> = new Set([
+  Code.Sha256rnds2_xmm_xmmm128,
+  Code.Blendvps_xmm_xmmm128,
+  Code.Blendvpd_xmm_xmmm128,
+  Code.Pblendvb_xmm_xmmm128,
+]);
 
 /** Forms that read 16 bits of a 32-bit register: the 16-bit name says the same. */
-const readsLowWord: ReadonlySet<Code> = new Set([Code.Mov_Sreg_r32m16, Code.Lldt_r32m16, Code.Ltr_r32m16, Code.Lmsw_r32m16, Code.Verr_r32m16, Code.Verw_r32m16]);
+const readsLowWord: ReadonlySet<Code> = new Set([
+  Code.Mov_Sreg_r32m16,
+  Code.Lldt_r32m16,
+  Code.Ltr_r32m16,
+  Code.Lmsw_r32m16,
+  Code.Verr_r32m16,
+  Code.Verw_r32m16,
+]);
 
 function takes(kind: Accepts, operand: Operand, form: Form): boolean {
   switch (operand.kind) {
@@ -165,7 +194,14 @@ function takes(kind: Accepts, operand: Operand, form: Form): boolean {
 }
 
 /** Far pointers in memory: selector and offset. */
-const farThroughMemory: ReadonlySet<Code> = new Set([Code.Call_m1616, Code.Call_m1632, Code.Call_m1664, Code.Jmp_m1616, Code.Jmp_m1632, Code.Jmp_m1664]);
+const farThroughMemory: ReadonlySet<Code> = new Set([
+  Code.Call_m1616,
+  Code.Call_m1632,
+  Code.Call_m1664,
+  Code.Jmp_m1616,
+  Code.Jmp_m1632,
+  Code.Jmp_m1664,
+]);
 
 function takesMemory(kind: Accepts, operand: Operand & { kind: 'memory' }, form: Form): boolean {
   if (kind.offset && (operand.base !== Register.None || operand.index !== Register.None)) return false;
@@ -195,25 +231,59 @@ function takesImmediate(kind: Accepts, operand: Operand & { kind: 'immediate' },
 }
 
 function sizedBy(found: readonly Candidate[], operandSize: number, addressSize: number): Candidate[] {
-  return found.filter(({ form }) => (operandSize === 0 || form.operandSize === operandSize || form.operandSize === 0) && (addressSize === 0 || form.addressSize === 0 || form.addressSize === addressSize))
+  return found
+    .filter(
+      ({ form }) =>
+        (operandSize === 0 || form.operandSize === operandSize || form.operandSize === 0) &&
+        (addressSize === 0 || form.addressSize === 0 || form.addressSize === addressSize),
+    )
     .map((candidate) => (addressSize === 0 ? candidate : { ...candidate, addressSize }));
 }
 
 /** These have a usual size, so that an unsized memory operand is not in doubt. */
-const usual: ReadonlySet<string> = new Set(['push', 'pop', 'call', 'jmp', 'fldenv', 'fnstenv', 'fstenv', 'fnsave', 'fsave', 'frstor', 'lgdt', 'lidt', 'sgdt', 'sidt']);
+const usual: ReadonlySet<string> = new Set([
+  'push',
+  'pop',
+  'call',
+  'jmp',
+  'fldenv',
+  'fnstenv',
+  'fstenv',
+  'fnsave',
+  'fsave',
+  'frstor',
+  'lgdt',
+  'lidt',
+  'sgdt',
+  'sidt',
+]);
 
-function unambiguous(written: string, found: readonly Candidate[], operands: readonly Operand[], bits: Bits, mnemonic: string): readonly Candidate[] {
+function unambiguous(
+  written: string,
+  found: readonly Candidate[],
+  operands: readonly Operand[],
+  bits: Bits,
+  mnemonic: string,
+): readonly Candidate[] {
   const memory = operands.find((operand) => operand.kind === 'memory');
-  if (memory?.kind === 'memory' && memory.size === 0 && !usual.has(mnemonic) && new Set(found.map(({ form }) => form.memorySize)).size > 1) {
+  if (
+    memory?.kind === 'memory' &&
+    memory.size === 0 &&
+    !usual.has(mnemonic) &&
+    new Set(found.map(({ form }) => form.memorySize)).size > 1
+  ) {
     throw new UserError(`the size of the memory operand of ${written} is unknown: write byte, word, dword or qword before it`);
   }
-  const natural = operands.some(saysSize) ? [] : found.filter(({ form }) => form.operandSize === 0 || form.operandSize === naturalSize(form, bits));
+  const natural = operands.some(saysSize)
+    ? []
+    : found.filter(({ form }) => form.operandSize === 0 || form.operandSize === naturalSize(form, bits));
   const rest = natural.length > 0 ? natural : found;
   const plain = rest.filter(({ form, addressSize }) => form.addressSize === 0 || addressSize === bits);
   return plain.length > 0 ? plain : rest;
 }
 
 function saysSize(operand: Operand): boolean {
-  if (operand.kind === 'register') return ['r8', 'r16', 'r32', 'r64'].includes(registerClass(operand.register)) && RegisterExt.number(operand.register) >= 0;
+  if (operand.kind === 'register')
+    return ['r8', 'r16', 'r32', 'r64'].includes(registerClass(operand.register)) && RegisterExt.number(operand.register) >= 0;
   return operand.size > 8;
 }

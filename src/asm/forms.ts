@@ -69,10 +69,19 @@ export function naturalSize(form: Form, bits: Bits): number {
 /** Another name of an instruction, and the operand size that the name asks for. */
 export type Alias = { readonly mnemonic: string; readonly operandSize: number };
 
+// biome-ignore format: a table
 const conditions: Readonly<Record<string, string>> = {
   z: 'e', nz: 'ne', c: 'b', nc: 'ae', nae: 'b', nb: 'ae', na: 'be', nbe: 'a', pe: 'p', po: 'np', nge: 'l', nl: 'ge', ng: 'le', nle: 'g',
 };
-const renamed: Readonly<Record<string, string>> = { sal: 'shl', movabs: 'mov', xlat: 'xlatb', loopz: 'loope', loopnz: 'loopne', icebp: 'int1', retn: 'ret' };
+const renamed: Readonly<Record<string, string>> = {
+  sal: 'shl',
+  movabs: 'mov',
+  xlat: 'xlatb',
+  loopz: 'loope',
+  loopnz: 'loopne',
+  icebp: 'int1',
+  retn: 'ret',
+};
 /** In iced the plain names of these mean the 16-bit form; here they mean the form of the mode, as the manual has it. */
 const bySize: Readonly<Record<string, readonly [word: string, dword: string, qword: string]>> = {
   pushf: ['pushf', 'pushfd', 'pushfq'],
@@ -83,9 +92,13 @@ const bySize: Readonly<Record<string, readonly [word: string, dword: string, qwo
 };
 const sized: Readonly<Record<string, Alias>> = {
   ...Object.fromEntries(Object.entries(bySize).map(([name, [word]]) => [`${name}w`, { mnemonic: word, operandSize: 0 }])),
-  ...Object.fromEntries(['retf', 'ret', 'enter', 'leave'].flatMap((name) => [
-    [`${name}w`, { mnemonic: name, operandSize: 16 }], [`${name}d`, { mnemonic: name, operandSize: 32 }], [`${name}q`, { mnemonic: name, operandSize: 64 }],
-  ])),
+  ...Object.fromEntries(
+    ['retf', 'ret', 'enter', 'leave'].flatMap((name) => [
+      [`${name}w`, { mnemonic: name, operandSize: 16 }],
+      [`${name}d`, { mnemonic: name, operandSize: 32 }],
+      [`${name}q`, { mnemonic: name, operandSize: 64 }],
+    ]),
+  ),
 };
 
 /** O64 before these makes what iced knows by a name of its own. */

@@ -29,6 +29,7 @@ const only = (one: Register): Accepts => ({ only: one });
 const immediate = (opKind: OpKind, stored: number, width: number): Accepts => ({ immediate: { opKind, stored, width } });
 const branch = (displacement: number, pointer: number): Accepts => ({ branch: { displacement, pointer } });
 
+// biome-ignore format: a table
 const table: readonly (readonly [Kind, Accepts])[] = [
   [Kind.r8_or_mem, orMemory('r8')],
   [Kind.r16_or_mem, orMemory('r16')],

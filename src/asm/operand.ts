@@ -3,7 +3,19 @@
 
 import { Register, RegisterExt } from 'iced-x86';
 import { UserError } from '../util/errors.ts';
-import { accept, evaluate, evaluateNumber, expect, isMark, parseExpression, peek, type Cursor, type Expression, type Linear, type Scope } from './expression.ts';
+import {
+  accept,
+  evaluate,
+  evaluateNumber,
+  expect,
+  isMark,
+  parseExpression,
+  peek,
+  type Cursor,
+  type Expression,
+  type Linear,
+  type Scope,
+} from './expression.ts';
 import { addressWidth, registerClass, registerName, registerOf } from './registers.ts';
 
 export type Distance = 'short' | 'near' | 'far';
@@ -14,7 +26,13 @@ type Written = { readonly size: number; readonly distance: Distance | null };
 export type WrittenOperand = Written &
   (
     | { readonly kind: 'value'; readonly value: Expression }
-    | { readonly kind: 'memory'; readonly segment: Register; readonly relativity: Relativity; readonly width: number; readonly address: Expression }
+    | {
+        readonly kind: 'memory';
+        readonly segment: Register;
+        readonly relativity: Relativity;
+        readonly width: number;
+        readonly address: Expression;
+      }
     | { readonly kind: 'far'; readonly selector: Expression; readonly offset: Expression }
   );
 
@@ -35,6 +53,7 @@ export type Address = {
   readonly fromNext: boolean;
 };
 
+// biome-ignore format: a table
 const sizes: ReadonlyMap<string, number> = new Map([
   ['byte', 8], ['word', 16], ['dword', 32], ['fword', 48], ['qword', 64], ['mmword', 64], ['tbyte', 80], ['tword', 80],
   ['oword', 128], ['xmmword', 128], ['yword', 256], ['ymmword', 256],
@@ -155,7 +174,8 @@ function indexed(base: Register, index: Register, scale: number): { base: Regist
   return { base, index, scale };
 }
 
-const isStackPointer = (register: Register): boolean => register !== Register.None && registerClass(register) !== 'r8' && RegisterExt.number(register) === 4 && addressWidth(register) > 16;
+const isStackPointer = (register: Register): boolean =>
+  register !== Register.None && registerClass(register) !== 'r8' && RegisterExt.number(register) === 4 && addressWidth(register) > 16;
 const isBase16 = (register: Register): boolean => register === Register.BX || register === Register.BP;
 
 /** An operand as an error message names it. */

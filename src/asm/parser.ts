@@ -23,8 +23,18 @@ export type Body =
 
 export type Statement = { readonly line: number; readonly label: string | null; readonly body: Body | null };
 
-const widths: ReadonlyMap<string, number> = new Map([['db', 1], ['dw', 2], ['dd', 4], ['dq', 8]]);
-const reservations: ReadonlyMap<string, number> = new Map([['resb', 1], ['resw', 2], ['resd', 4], ['resq', 8]]);
+const widths: ReadonlyMap<string, number> = new Map([
+  ['db', 1],
+  ['dw', 2],
+  ['dd', 4],
+  ['dq', 8],
+]);
+const reservations: ReadonlyMap<string, number> = new Map([
+  ['resb', 1],
+  ['resw', 2],
+  ['resd', 4],
+  ['resq', 8],
+]);
 
 /** Parses the lines in turn; it remembers the last label for local ones and what `default` said. */
 export class Parser {
@@ -44,7 +54,10 @@ export class Parser {
     const [name, next] = cursor.tokens;
     if (name?.kind !== 'name' || next?.kind === 'end') return null;
     const colon = next?.kind === 'mark' && next.text === ':';
-    const beforeData = next?.kind === 'name' && (widths.has(next.text.toLowerCase()) || reservations.has(next.text.toLowerCase())) && name.text.toLowerCase() !== 'times';
+    const beforeData =
+      next?.kind === 'name' &&
+      (widths.has(next.text.toLowerCase()) || reservations.has(next.text.toLowerCase())) &&
+      name.text.toLowerCase() !== 'times';
     if (!colon && !beforeData) return null;
     if (registerOf(name.text) !== undefined) throw new UserError(`${name.text} is a register and cannot be a label`);
     cursor.at += colon ? 2 : 1;

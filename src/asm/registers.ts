@@ -34,7 +34,8 @@ for (const [name, value] of Object.entries(Register)) {
 for (let n = 8; n < 16; n++) names.set(`r${n}b`, Register.R8L + (n - 8));
 
 /** The register of that name in any case; undefined if there is none. `st` alone is the top of the x87 stack. */
-export const registerOf = (name: string): Register | undefined => (name.toLowerCase() === 'st' ? Register.ST0 : names.get(name.toLowerCase()));
+export const registerOf = (name: string): Register | undefined =>
+  name.toLowerCase() === 'st' ? Register.ST0 : names.get(name.toLowerCase());
 
 /** How a register is written. */
 export const registerName = (register: Register): string => Register[register].toLowerCase();

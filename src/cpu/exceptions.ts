@@ -20,11 +20,14 @@ export type Event = {
   readonly rip: bigint;
 };
 
-export const Delivery = { DONE: 0, SHUTDOWN: 1, EXIT: 2 } as const;
+export const Delivery = { DONE: 0, SHUTDOWN: 1, EXIT: 2, FAULT: 3 } as const;
 export type Delivery = (typeof Delivery)[keyof typeof Delivery];
 
-/** Delivers an event, and what faults on the way. EXIT: a nested page fault or an intercepted exception is recorded as an exit. */
-export function deliver(p: Processor, first: Event): Delivery {
+/**
+ * Delivers an event, and what faults on the way. EXIT: a nested page fault or an intercepted exception is recorded as an exit.
+ * FAULT: an instruction asked for the event (`byInstruction`), and the fault on the way, which is recorded, is that instruction's.
+ */
+export function deliver(p: Processor, first: Event, byInstruction = false): Delivery {
   let event = first;
   for (;;) {
     if (!event.software && !event.external && p.intercepted(ExitCode.EXCEPTION + event.vector)) {
@@ -43,12 +46,12 @@ export function deliver(p: Processor, first: Event): Delivery {
     }
     const vector = p.u32(State.FAULT_VECTOR) | 0;
     if (vector === NO_FAULT) return Delivery.EXIT;
-    const errorCode = p.u32(State.FAULT_CODE) | (event.external && vector !== Vector.PF ? 1 : 0);
+    if (byInstruction) return Delivery.FAULT;
+    const errorCode = p.u32(State.FAULT_CODE) | (first.external && vector !== Vector.PF ? 1 : 0);
     if (event.vector === Vector.DF) return Delivery.SHUTDOWN;
     const double = !event.software && !event.external && givesDoubleFault(event.vector, vector);
-    event = { vector: double ? Vector.DF : vector, errorCode: double ? 0 : pushesErrorCode(vector) ? errorCode : -1, software: false, external: event.external, rip: event.rip };
-    // A fault on the way to the handler of a software interrupt or external event is that of the interrupted instruction.
-    if (event.software) continue;
+    // From here on it is an exception like any other: it can be intercepted, writes CR2, and sets RF in its frame.
+    event = { vector: double ? Vector.DF : vector, errorCode: double ? 0 : pushesErrorCode(vector) ? errorCode : -1, software: false, external: false, rip: event.rip };
   }
 }
 

@@ -8,10 +8,12 @@ import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import type { Dram } from './dram.ts';
 import type { EncryptionEngine } from './encryption.ts';
-import { FrameTable, MANY } from './frame-table.ts';
+import { readBytes, writeBytes } from './byte-access.ts';
+import { FrameTable } from './frame-table.ts';
 import { lineMaskHigh, lineMaskLow } from './lines.ts';
-import { Context, type EngineMemory, INVALID_TAG_LOW } from './map.ts';
+import type { EngineMemory } from './map.ts';
 import { FENCED, LAZY_PAGE, PageTable, SPECIAL } from './page-table.ts';
+import { ReverseMap, type TlbArrays } from './reverse-map.ts';
 
 export const VOID_FRAME = 0;
 /** Takes stores to addresses without memory; nobody reads it. */
@@ -29,13 +31,10 @@ export interface CodeOwner {
 }
 
 /** Who has derived translations from frames and keeps the TLB arrays (the mmu). */
-export interface TranslationOwner {
+export interface TranslationOwner extends TlbArrays {
   /** A store is about to change bytes of a page table; the old bytes are still there. */
   onTableStore(frame: number, offset: number, length: number): void;
   onTableDrop(frame: number): void;
-  /** Clear the read or write arrays of all contexts in use. */
-  clearReads(): void;
-  clearWrites(): void;
 }
 
 /** Who keeps the true contents of a page elsewhere for the time being (the svm a VMSA in processor state). */
@@ -46,11 +45,10 @@ export interface LazyOwner {
 export class Frames {
   readonly memory: EngineMemory;
   codeOwner: CodeOwner | null = null;
-  translationOwner: TranslationOwner | null = null;
   /** Grows whenever a frame loses its page; who held frame numbers across other calls compares it. */
   losses = 0;
-  /** Status bits, page and key slot of each frame in use; grown by replacement, so never keep these arrays. */
-  table: FrameTable;
+  /** Status bits, page and key slot of each frame in use; its arrays grow by replacement, so never keep them. */
+  readonly table: FrameTable;
   dram!: Dram;
   encryption!: EncryptionEngine;
   /** Number of pages of DRAM. */
@@ -59,11 +57,14 @@ export class Frames {
   readonly #lazy = new Map<number, LazyOwner>();
   #hand = 1;
   readonly #batch: number;
+  readonly #tlb: ReverseMap;
+  #translationOwner: TranslationOwner | null = null;
 
   constructor(memory: EngineMemory, dram: Dram, encryption: EncryptionEngine) {
     assert(memory.frameCount >= 64, 'too few frames to hold the pages of one access');
     this.memory = memory;
     this.table = new FrameTable(memory.frameCount);
+    this.#tlb = new ReverseMap(memory.i32, this.table);
     this.#batch = Math.min(1000, memory.frameCount >>> 2);
     memory.u8.fill(0xff, memory.frames, memory.frames + PAGE_SIZE);
     this.reset(dram, encryption);
@@ -81,6 +82,15 @@ export class Frames {
     this.encryption = encryption;
     this.pageCount = dram.pages;
     encryption.beforeKeyChange = (slot) => this.#flushKey(slot);
+  }
+
+  get translationOwner(): TranslationOwner | null {
+    return this.#translationOwner;
+  }
+
+  set translationOwner(owner: TranslationOwner | null) {
+    this.#translationOwner = owner;
+    this.#tlb.arrays = owner;
   }
 
   /** Host address of a frame in the WebAssembly memory, unsigned. */
@@ -128,7 +138,7 @@ export class Frames {
   stored(frame: number, offset: number, length: number): void {
     const status = this.table.status[frame]!;
     if ((status & Status.CODE) !== 0) this.#storedCode(frame, offset, length);
-    if ((status & Status.TABLE) !== 0) this.translationOwner?.onTableStore(frame, offset, length);
+    if ((status & Status.TABLE) !== 0) this.#translationOwner?.onTableStore(frame, offset, length);
   }
 
   /** As `stored`, for accessed and dirty bits that a walk sets in an entry of 8 bytes: no translation depends on them. */
@@ -148,7 +158,7 @@ export class Frames {
     const { table } = this;
     if ((table.status[frame]! & Status.CODE) === 0) {
       table.status[frame]! |= Status.CODE;
-      this.#killWrite(frame);
+      this.#tlb.killWrite(frame);
     }
     table.codeLow[frame]! |= lineMaskLow(offset, length);
     table.codeHigh[frame]! |= lineMaskHigh(offset, length);
@@ -164,7 +174,7 @@ export class Frames {
   watchTable(frame: number): void {
     if (frame === VOID_FRAME || (this.table.status[frame]! & Status.TABLE) !== 0) return;
     this.table.status[frame]! |= Status.TABLE;
-    this.#killWrite(frame);
+    this.#tlb.killWrite(frame);
   }
 
   unwatchTable(frame: number): void {
@@ -173,30 +183,30 @@ export class Frames {
 
   /** The TLB entry at `slot` of a read (write) array now points to the frame. */
   noteRead(frame: number, slot: number): void {
-    this.#note(this.table.readSlot, frame, slot);
+    this.#tlb.noteRead(frame, slot);
   }
 
   noteWrite(frame: number, slot: number): void {
-    this.#note(this.table.writeSlot, frame, slot);
+    this.#tlb.noteWrite(frame, slot);
   }
 
   /** Reads any range of system physical memory under a key; what lies beyond DRAM or behind a fence reads as all ones. */
   read(spa: number, key: number, into: Uint8Array): void {
-    this.#read(spa, key, into, false);
+    readBytes(this, spa, key, into, false);
   }
 
   /** Writes any range, running all watches; what lies beyond DRAM or behind a fence is lost. */
   write(spa: number, key: number, from: Uint8Array): void {
-    this.#write(spa, key, from, false);
+    writeBytes(this, spa, key, from, false);
   }
 
   /** The accesses of the AMD-SP and of microcode, which pass fences. */
   readSecure(spa: number, key: number, into: Uint8Array): void {
-    this.#read(spa, key, into, true);
+    readBytes(this, spa, key, into, true);
   }
 
   writeSecure(spa: number, key: number, from: Uint8Array): void {
-    this.#write(spa, key, from, true);
+    writeBytes(this, spa, key, from, true);
   }
 
   /** What the chips would hold now; creates no view. */
@@ -242,8 +252,8 @@ export class Frames {
     if (known !== undefined) return;
     this.#directory.set(page, this.#directory.get(page) | LAZY_PAGE);
     for (let f = this.#head(page); f !== 0; f = this.table.next[f]!) {
-      this.#killRead(f);
-      this.#killWrite(f);
+      this.#tlb.killRead(f);
+      this.#tlb.killWrite(f);
       this.#forget(f);
       this.table.status[f]! |= Status.LAZY;
     }
@@ -270,7 +280,7 @@ export class Frames {
 
   /** Drops every frame, as memory pressure would: changes nothing that a guest can see. For tests. */
   evictAll(): void {
-    this.#clearTranslations();
+    this.#tlb.clear();
     for (let f = 1; f < this.table.end; f++) if (this.table.pages[f]! >= 0) this.#evict(f);
   }
 
@@ -312,7 +322,7 @@ export class Frames {
 
   /** Second chance, in batches, so that translations are cleared once for all of them. */
   #evictBatch(): void {
-    this.#clearTranslations();
+    this.#tlb.clear();
     const { table } = this;
     for (let left = this.#batch; left > 0; ) {
       const f = this.#hand;
@@ -338,7 +348,7 @@ export class Frames {
     bytes.set(this.#bytes(frame));
     this.encryption.encrypt(this.table.keys[frame]!, page * PAGE_SIZE, bytes);
     this.table.status[frame]! &= ~Status.DIRTY;
-    this.#killWrite(frame);
+    this.#tlb.killWrite(frame);
   }
 
   /** The frame loses its page without being written back. */
@@ -352,8 +362,8 @@ export class Frames {
       while (table.next[before] !== frame) before = table.next[before]!;
       table.next[before] = table.next[frame]!;
     }
-    this.#killRead(frame);
-    this.#killWrite(frame);
+    this.#tlb.killRead(frame);
+    this.#tlb.killWrite(frame);
     this.#forget(frame);
     table.release(frame);
     this.losses++;
@@ -373,7 +383,7 @@ export class Frames {
     }
     if ((status & Status.TABLE) !== 0) {
       this.unwatchTable(frame);
-      this.translationOwner?.onTableDrop(frame);
+      this.#translationOwner?.onTableDrop(frame);
     }
   }
 
@@ -393,67 +403,5 @@ export class Frames {
     const owner = this.#lazy.get(page);
     this.#endLazy(page);
     owner?.materialise(page);
-  }
-
-  #note(slots: Int32Array, frame: number, slot: number): void {
-    const known = slots[frame]!;
-    if (known === slot) return;
-    // A slot that meanwhile points elsewhere is no longer ours: only one that still does makes it "many".
-    const alone = known === 0 || (known !== MANY && this.memory.i32[(known + Context.FRAME) >>> 2] !== frame);
-    slots[frame] = alone ? slot : MANY;
-  }
-
-  #killRead(frame: number): void {
-    const slot = this.table.readSlot[frame]!;
-    if (slot === 0) return;
-    this.table.readSlot[frame] = 0;
-    if (slot === MANY) this.translationOwner?.clearReads();
-    else this.#killSlot(slot, frame);
-  }
-
-  #killWrite(frame: number): void {
-    const slot = this.table.writeSlot[frame]!;
-    if (slot === 0) return;
-    this.table.writeSlot[frame] = 0;
-    if (slot === MANY) this.translationOwner?.clearWrites();
-    else this.#killSlot(slot, frame);
-  }
-
-  #killSlot(slot: number, frame: number): void {
-    const { i32 } = this.memory;
-    if (i32[(slot + Context.FRAME) >>> 2] === frame) i32.fill(INVALID_TAG_LOW, slot >>> 2, (slot >>> 2) + 4);
-  }
-
-  #clearTranslations(): void {
-    this.translationOwner?.clearReads();
-    this.translationOwner?.clearWrites();
-  }
-
-  #read(spa: number, key: number, into: Uint8Array, secure: boolean): void {
-    const { u8 } = this.memory;
-    for (let done = 0; done < into.length; ) {
-      const page = Math.floor((spa + done) / PAGE_SIZE);
-      const offset = spa + done - page * PAGE_SIZE;
-      const length = Math.min(PAGE_SIZE - offset, into.length - done);
-      const f = page < this.pageCount ? this.view(page, key, secure) : VOID_FRAME;
-      const at = this.address(f) + offset;
-      into.set(u8.subarray(at, at + length), done);
-      done += length;
-    }
-  }
-
-  #write(spa: number, key: number, from: Uint8Array, secure: boolean): void {
-    const { u8 } = this.memory;
-    for (let done = 0; done < from.length; ) {
-      const page = Math.floor((spa + done) / PAGE_SIZE);
-      const offset = spa + done - page * PAGE_SIZE;
-      const length = Math.min(PAGE_SIZE - offset, from.length - done);
-      const f = page < this.pageCount ? this.own(page, key, secure) : VOID_FRAME;
-      if (f !== VOID_FRAME) {
-        if (this.table.status[f] !== Status.DIRTY) this.stored(f, offset, length);
-        u8.set(from.subarray(done, done + length), this.address(f) + offset);
-      }
-      done += length;
-    }
   }
 }

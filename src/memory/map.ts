@@ -28,7 +28,12 @@ export const INVALID_TAG_LOW = -1;
 /** A jump target that is not canonical, so never asked for: 4000_0000_0000_0000h. */
 export const INVALID_TARGET_HIGH = 0x4000_0000;
 
-export type MapSize = { readonly states: number; readonly contexts: number; readonly recordBytes: number; readonly pages: readonly number[] };
+export type MapSize = {
+  readonly states: number;
+  readonly contexts: number;
+  readonly recordBytes: number;
+  readonly pages: readonly number[];
+};
 /** Full size: as much memory as the platform reserves, 4 GiB first (64 KiB pages). */
 export const FULL_MAP: MapSize = { states: 128, contexts: 64, recordBytes: 64 * MIB, pages: [65536, 32768, 16384, 8192] };
 

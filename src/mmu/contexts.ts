@@ -16,6 +16,9 @@ const CR0_BITS = Cr0.PG | Cr0.WP;
 const CR4_BITS = Cr4.PSE | Cr4.PAE | Cr4.LA57 | Cr4.SMEP | Cr4.SMAP | Cr4.PKE;
 const EFER_BITS = Efer.NXE | Efer.LMA;
 const ARRAY_WORDS = (Context.ENTRIES * 16) >>> 2;
+/** A context is three arrays of 2^14 bytes; per-context data stands at the number of its first array, found without a division. */
+const ARRAY_SHIFT = 14;
+const ARRAYS = Context.SIZE >>> ARRAY_SHIFT;
 
 export class Contexts {
   readonly #memory: EngineMemory;
@@ -23,11 +26,16 @@ export class Contexts {
   readonly #families: number;
   readonly #keys: Int32Array;
   readonly #lastUse: Float64Array;
+  /** Number of the address space that a family serves now; no two ever share one. */
+  readonly #serials: Int32Array;
+  #serial = 0;
   #clock = 0;
   #current = -1;
-  /** Per context: the arrays were initialised since the family was given out. */
+  /** By context: its class. */
+  readonly #kinds: Uint8Array;
+  /** By context: the arrays were initialised since the family was given out. */
   readonly #ready: Uint8Array;
-  /** Per context: entries were written since the array was last cleared. */
+  /** By context: entries were written since the array was last cleared. */
   readonly #reads: Uint8Array;
   readonly #writes: Uint8Array;
 
@@ -37,9 +45,14 @@ export class Contexts {
     this.#families = Math.floor((memory.contextCount - 1) / CLASSES);
     this.#keys = new Int32Array(this.#families * KEY_WORDS);
     this.#lastUse = new Float64Array(this.#families);
-    this.#ready = new Uint8Array(memory.contextCount);
-    this.#reads = new Uint8Array(memory.contextCount);
-    this.#writes = new Uint8Array(memory.contextCount);
+    this.#serials = new Int32Array(this.#families);
+    const size = memory.contextCount * ARRAYS;
+    this.#kinds = new Uint8Array(size);
+    this.#kinds[0] = PrivilegeClass.ALIGNED_USER;
+    for (let index = 1; index < memory.contextCount; index++) this.#kinds[index * ARRAYS] = (index - 1) % CLASSES;
+    this.#ready = new Uint8Array(size);
+    this.#reads = new Uint8Array(size);
+    this.#writes = new Uint8Array(size);
     this.reset();
   }
 
@@ -85,17 +98,21 @@ export class Contexts {
     return this.#memory.contexts;
   }
 
+  /** A number that only the address space selected last has ever had. */
+  get space(): number {
+    return this.#serials[this.#current]!;
+  }
+
   classOf(context: number): PrivilegeClass {
-    const index = this.#index(context);
-    return index === 0 ? PrivilegeClass.ALIGNED_USER : (((index - 1) % CLASSES) as PrivilegeClass);
+    return this.#kinds[(context - this.#memory.contexts) >>> ARRAY_SHIFT] as PrivilegeClass;
   }
 
   noteRead(context: number): void {
-    this.#reads[this.#index(context)] = 1;
+    this.#reads[(context - this.#memory.contexts) >>> ARRAY_SHIFT] = 1;
   }
 
   noteWrite(context: number): void {
-    this.#writes[this.#index(context)] = 1;
+    this.#writes[(context - this.#memory.contexts) >>> ARRAY_SHIFT] = 1;
   }
 
   clearReads(): void {
@@ -107,15 +124,15 @@ export class Contexts {
   }
 
   clearJumps(): void {
-    for (let index = 0; index < this.#ready.length; index++) if (this.#ready[index] === 1) this.#clearJumps(index);
+    for (let n = 0; n < this.#ready.length; n += ARRAYS) if (this.#ready[n] === 1) this.#clearJumps(n);
   }
 
   /** One linear page dies in all contexts. */
   killPage(lo: number, hi: number): void {
     const offset = (lo >>> 8) & 0x3ff0;
-    for (let index = 0; index < this.#ready.length; index++) {
-      if (this.#ready[index] === 0) continue;
-      const context = this.#memory.contexts + index * Context.SIZE;
+    for (let n = 0; n < this.#ready.length; n += ARRAYS) {
+      if (this.#ready[n] === 0) continue;
+      const context = this.#memory.contexts + (n << ARRAY_SHIFT);
       this.#kill((context + Context.READ + offset) >>> 2, lo, hi);
       this.#kill((context + Context.WRITE + offset) >>> 2, lo, hi);
     }
@@ -128,16 +145,16 @@ export class Contexts {
   }
 
   #clear(dirty: Uint8Array, array: number): void {
-    for (let index = 0; index < dirty.length; index++) {
-      if (dirty[index] === 0) continue;
-      dirty[index] = 0;
-      const at = (this.#memory.contexts + index * Context.SIZE + array) >>> 2;
+    for (let n = 0; n < dirty.length; n += ARRAYS) {
+      if (dirty[n] === 0) continue;
+      dirty[n] = 0;
+      const at = (this.#memory.contexts + (n << ARRAY_SHIFT) + array) >>> 2;
       this.#i32.fill(INVALID_TAG_LOW, at, at + ARRAY_WORDS);
     }
   }
 
-  #clearJumps(index: number): void {
-    const at = (this.#memory.contexts + index * Context.SIZE + Context.JUMP) >>> 2;
+  #clearJumps(n: number): void {
+    const at = (this.#memory.contexts + (n << ARRAY_SHIFT) + Context.JUMP) >>> 2;
     this.#i32.fill(INVALID_TARGET_HIGH, at, at + ARRAY_WORDS);
   }
 
@@ -157,7 +174,8 @@ export class Contexts {
     this.#keys.set([environment, cr3lo, cr3hi, cr0, cr4, efer], oldest * KEY_WORDS);
     this.#lastUse[oldest] = this.#clock;
     this.#current = oldest;
-    this.#ready.fill(0, 1 + oldest * CLASSES, 1 + (oldest + 1) * CLASSES);
+    this.#serials[oldest] = ++this.#serial;
+    this.#ready.fill(0, (1 + oldest * CLASSES) * ARRAYS, (1 + (oldest + 1) * CLASSES) * ARRAYS);
     return oldest;
   }
 
@@ -174,22 +192,18 @@ export class Contexts {
     );
   }
 
-  #index(context: number): number {
-    return ((context - this.#memory.contexts) / Context.SIZE) | 0;
-  }
-
   #address(family: number, kind: number): number {
-    const index = 1 + family * CLASSES + kind;
-    if (this.#ready[index] === 0) this.#initialise(index);
-    return this.#memory.contexts + index * Context.SIZE;
+    const n = (1 + family * CLASSES + kind) * ARRAYS;
+    if (this.#ready[n] === 0) this.#initialise(n);
+    return this.#memory.contexts + (n << ARRAY_SHIFT);
   }
 
-  #initialise(index: number): void {
-    const at = (this.#memory.contexts + index * Context.SIZE) >>> 2;
+  #initialise(n: number): void {
+    const at = (this.#memory.contexts + (n << ARRAY_SHIFT)) >>> 2;
     this.#i32.fill(INVALID_TAG_LOW, at, at + 2 * ARRAY_WORDS);
-    this.#clearJumps(index);
-    this.#ready[index] = 1;
-    this.#reads[index] = 0;
-    this.#writes[index] = 0;
+    this.#clearJumps(n);
+    this.#ready[n] = 1;
+    this.#reads[n] = 0;
+    this.#writes[n] = 0;
   }
 }

@@ -24,7 +24,15 @@ export type Environment = {
 
 /** No SVM guest: tables translate to system physical addresses, no key. For tests and for a bare processor. */
 export const BARE: Environment = {
-  nested: false, nCr3: 0 as Spa, asid: 0, sev: false, guestKey: 0, cBit: -1, guestPhysicalBits: 48, hostPhysicalBits: 48, hostNx: true,
+  nested: false,
+  nCr3: 0 as Spa,
+  asid: 0,
+  sev: false,
+  guestKey: 0,
+  cBit: -1,
+  guestPhysicalBits: 48,
+  hostPhysicalBits: 48,
+  hostNx: true,
 };
 
 export function sameEnvironment(a: Environment, b: Environment): boolean {

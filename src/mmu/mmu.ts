@@ -45,7 +45,10 @@ export class Mmu {
     this.#tables = new Tables(memory, frames, this.#contexts);
     this.#nested = new Nested(frames, this.#tables);
     this.#walk = new Walk(frames, this.#nested, this.#tables);
-    this.#tables.onNestedChange = () => this.#nested.clearCache();
+    this.#tables.onChange = (nested) => {
+      this.#walk.clearCache();
+      if (nested) this.#nested.clearCache();
+    };
     frames.translationOwner = this.#tables;
     this.enter(BARE);
   }
@@ -85,6 +88,7 @@ export class Mmu {
   /** Puts the translation context into State.CONTEXT: after a change of CR0, CR3, CR4, EFER, CPL, RFLAGS.AC or the environment. */
   selectContext(state: number): void {
     this.#i32[(state + State.CONTEXT) >>> 2] = this.#contexts.select(this.#number, state);
+    this.#walk.space = this.#contexts.space;
   }
 
   /**
@@ -177,6 +181,18 @@ export class Mmu {
     return done;
   }
 
+  /**
+   * Guest physical address of a linear one, with the rights of the running program: what an exit of a string I/O
+   * instruction names (EXITINFO2). -1: a fault is recorded.
+   */
+  guestPhysical(state: number, lo: number, hi: number, write: boolean): number {
+    const context = this.#i32[(state + State.CONTEXT) >>> 2]! >>> 0;
+    if (!this.#admits(state, context, lo, hi, 1, 0)) return -1;
+    const walk = this.#walk;
+    if (!walk.translate(state, lo, hi, (write ? Access.WRITE : Access.READ) | this.#rights(context))) return -1;
+    return (walk.gpaHigh >>> 0) * 2 ** 32 + ((walk.gpaLow & ~0xfff) >>> 0) + (lo & 0xfff);
+  }
+
   /** INVLPG: the TLB is coherent, so that this is only a hint. */
   invalidatePage(lo: number, hi: number): void {
     this.#contexts.killPage(lo & ~0xfff, hi);
@@ -200,6 +216,7 @@ export class Mmu {
     this.#number = 0;
     this.#contexts.reset();
     this.#nested.clearCache();
+    this.#walk.clearCache();
   }
 
   #context(state: number, flags: number): number {

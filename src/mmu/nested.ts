@@ -28,6 +28,7 @@ export class Nested {
   readonly #tables: Tables;
   /** u32 page address low bits | environment, u32 high bits, page, kinds of access permitted. */
   readonly #cache = new Int32Array(CACHE_ENTRIES * 4);
+  #cached = false;
   #environment = 0;
   #rootLow = 0;
   #rootHigh = 0;
@@ -54,7 +55,8 @@ export class Nested {
   }
 
   clearCache(): void {
-    this.#cache.fill(0);
+    if (this.#cached) this.#cache.fill(0);
+    this.#cached = false;
   }
 
   /**
@@ -122,6 +124,7 @@ export class Nested {
     cache[at] = (lo & ~0xfff) | this.#environment;
     cache[at + 1] = hi;
     cache[at + 2] = page;
+    this.#cached = true;
     cache[at + 3] = Access.READ | (writable && dirty ? Access.WRITE : 0) | (executable ? Access.FETCH : 0);
     return page;
   }

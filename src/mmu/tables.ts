@@ -28,8 +28,8 @@ const ROW = 4; // use, base of the linear range low and high (LEAF only), stores
 export class Tables implements TranslationOwner {
   /** Called when jump caches were cleared: a linear address may now fetch from another frame. */
   onFetchChange: (() => void) | null = null;
-  /** Called when nested tables changed; the nested walk's cache clears itself. */
-  onNestedChange: (() => void) | null = null;
+  /** Called when tables above the lowest level changed, or nested ones: caches of walks clear themselves. */
+  onChange: ((nested: boolean) => void) | null = null;
   readonly #i32: Int32Array;
   readonly #frames: Frames;
   readonly #contexts: Contexts;
@@ -125,7 +125,7 @@ export class Tables implements TranslationOwner {
   #drop(use: number): void {
     this.#contexts.clearReads();
     this.#contexts.clearWrites();
-    if ((use & TableUse.NESTED) !== 0) this.onNestedChange?.();
+    this.onChange?.((use & TableUse.NESTED) !== 0);
     if ((use & TableUse.FETCH) !== 0) this.#jumps();
   }
 

@@ -12,6 +12,7 @@ import { ACCESS_KIND, Access, ENTRY_NX_HIGH, Entry, RESERVED_1G, RESERVED_2M } f
 import { type Environment, highAddressMask } from './environment.ts';
 import { NESTED_FAULT, type Nested, physicalPage, setEntryBits, tableIndex } from './nested.ts';
 import { type Tables, TableUse } from './tables.ts';
+import { Cached, CachedFlag, WalkCache } from './walk-cache.ts';
 
 const CR0 = State.CR0 >>> 2;
 const CR3 = State.CR3 >>> 2;
@@ -19,6 +20,8 @@ const CR4 = State.CR4 >>> 2;
 const EFER = State.EFER >>> 2;
 /** What a directory pointer entry of PAE paging must have clear (5.3.4): bits 2:1 and 8:5. */
 const RESERVED_PAE_POINTER = 0x1e6;
+/** Answer of `#short` when it cannot tell. */
+const UNKNOWN = null;
 /** Bit 21 of a 4 MiB entry; bits 20:13 are address bits 39:32. */
 const RESERVED_4M = 1 << 21;
 
@@ -39,6 +42,13 @@ export class Walk {
   #cMask = 0;
   #addressHigh = 0;
   #reservedHigh = 0;
+  /** The address space in force; the key of the cache. */
+  space = 0;
+  readonly #cache = new WalkCache();
+  // Rights that the levels above the lowest table give, or all of them where there is none.
+  #permitted = 0;
+  #noExecute = 0;
+  #largeFlags = 0;
   // The entries of the walk, by level.
   #leaf = 0;
   #top = 0;
@@ -74,6 +84,11 @@ export class Walk {
     const cr4 = i32[s + CR4]!;
     const nxe = (i32[s + EFER]! & Efer.NXE) !== 0;
     if ((i32[s + EFER]! & Efer.LMA) !== 0) {
+      const at = this.#cache.find(lo, hi, this.space);
+      if (at >= 0) {
+        const known = this.#short(state, lo, access, at, nxe);
+        if (known !== UNKNOWN) return known;
+      }
       return this.#levels(state, lo, hi, access, 4, i32[s + CR3]! & ~0xfff, i32[s + CR3 + 1]! & this.#addressHigh, nxe);
     }
     this.#always = TableUse.ALWAYS;
@@ -88,6 +103,52 @@ export class Walk {
       const use = lowest && level === 1 ? TableUse.LEAF : TableUse.GUEST;
       this.#tables.note(this.#path[level]!, use | fetch | this.#always, lo & ~0x1f_ffff, hi);
     }
+    if (this.#top === 4) this.#remember(lo, hi, access);
+  }
+
+  clearCache(): void {
+    this.#cache.clear();
+  }
+
+  #remember(lo: number, hi: number, access: number): void {
+    const cache = this.#cache.words;
+    const at = this.#cache.begin(lo, hi, this.space);
+    cache[at + Cached.FLAGS]! |= access & CachedFlag.FETCH;
+    cache[at + Cached.PERMITTED] = this.#permitted;
+    cache[at + Cached.NO_EXECUTE] = this.#noExecute;
+    if (this.#leaf === 1) cache[at + Cached.FRAME] = this.#path[1]!;
+    else {
+      cache[at + Cached.FLAGS]! |= CachedFlag.LARGE | this.#largeFlags;
+      cache[at + Cached.LOW] = this.gpaLow & ~0x1f_ffff;
+      cache[at + Cached.HIGH] = this.gpaHigh;
+    }
+  }
+
+  /** The walk from a cache entry, UNKNOWN wherever anything is out of the ordinary: then the whole walk decides. */
+  #short(state: number, lo: number, access: number, at: number, nxe: boolean): boolean | typeof UNKNOWN {
+    const cache = this.#cache.words;
+    const flags = cache[at + Cached.FLAGS]!;
+    let permitted = cache[at + Cached.PERMITTED]!;
+    let noExecute = cache[at + Cached.NO_EXECUTE]!;
+    if ((access & (Access.FETCH | Access.PEEK) & ~flags) !== 0) return UNKNOWN;
+    if ((flags & CachedFlag.LARGE) !== 0) {
+      if ((access & Access.WRITE & ~flags) !== 0 || !this.#permits(state, permitted, noExecute, access)) return UNKNOWN;
+      const key = (access & Access.FETCH) !== 0 || (flags & CachedFlag.PRIVATE) !== 0 ? this.#guestKey : 0;
+      return this.#final(state, cache[at + Cached.LOW]! | (lo & 0x1f_ffff), cache[at + Cached.HIGH]!, access, key);
+    }
+    const frame = cache[at + Cached.FRAME]!;
+    const entry = (this.#frames.address(frame) >>> 2) + ((lo >>> 11) & 0x3fe);
+    const e0 = this.#i32[entry]!;
+    const e1 = this.#i32[entry + 1]!;
+    const bits = Entry.P | Entry.A | ((access & Access.WRITE) !== 0 ? Entry.D : 0);
+    if ((e0 & bits) !== bits || (e1 & (this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH))) !== 0) return UNKNOWN;
+    permitted &= e0;
+    noExecute |= e1;
+    if (!this.#permits(state, permitted, noExecute, access)) return UNKNOWN;
+    this.#top = 1;
+    this.#path[1] = frame;
+    const key = (access & Access.FETCH) !== 0 || (e1 & this.#cMask) !== 0 ? this.#guestKey : 0;
+    return this.#final(state, (e0 & ~0xfff) | (lo & 0xfff), e1 & this.#addressHigh, access, key);
   }
 
   /** Long mode from level 4, PAE from level 2. */
@@ -112,6 +173,10 @@ export class Walk {
       e1 = i32[entry + 1]!;
       if ((e0 & Entry.P) === 0) return this.#pageFault(state, lo, hi, access, 0);
       if ((e1 & reservedHigh) !== 0) return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
+      if (level === 1) {
+        this.#permitted = permitted;
+        this.#noExecute = noExecute;
+      }
       permitted &= e0;
       noExecute |= e1;
       tableLow = e0 & ~0xfff;
@@ -120,9 +185,14 @@ export class Walk {
       if (level === 4) {
         if ((e0 & (Entry.PS | Entry.G)) !== 0) return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
       } else if ((e0 & Entry.PS) !== 0) {
-        if ((e0 & (level === 3 ? RESERVED_1G : RESERVED_2M)) !== 0) return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
+        if ((e0 & (level === 3 ? RESERVED_1G : RESERVED_2M)) !== 0)
+          return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
         const inside = level === 3 ? 0x3fff_f000 : 0x1f_f000;
         tableLow = (e0 & ~0xfff & ~inside) | (lo & inside);
+        this.#permitted = permitted;
+        this.#noExecute = noExecute;
+        this.#largeFlags =
+          ((e1 & this.#cMask) !== 0 ? CachedFlag.PRIVATE : 0) | ((e0 & Entry.D) !== 0 ? CachedFlag.WRITE : access & Access.WRITE);
         break;
       }
     }

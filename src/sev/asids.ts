@@ -34,7 +34,11 @@ export class Asids {
     this.firstWithoutEs = firstWithoutEs;
     this.#owner = new Uint32Array(count + 1);
     this.#pending = new Uint8Array(count + 1);
-    this.#caches = Array.from({ length: processors }, () => ({ ran: new Uint8Array(count + 1), dirty: new Uint8Array(count + 1), writtenBack: false }));
+    this.#caches = Array.from({ length: processors }, () => ({
+      ran: new Uint8Array(count + 1),
+      dirty: new Uint8Array(count + 1),
+      writtenBack: false,
+    }));
     this.initialise();
   }
 

@@ -23,15 +23,28 @@ const tables = ((): Uint32Array[] => {
   return all;
 })();
 const [t0, t1, t2, t3, t4, t5, t6, t7] = tables as unknown as readonly [
-  Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array, Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
 ];
 
 /** Continues a CRC over two words of the message. */
 function eight(crc: number, low: number, high: number): number {
   const c = crc ^ low;
   return (
-    t7[c & 0xff]! ^ t6[(c >>> 8) & 0xff]! ^ t5[(c >>> 16) & 0xff]! ^ t4[c >>> 24]! ^
-    t3[high & 0xff]! ^ t2[(high >>> 8) & 0xff]! ^ t1[(high >>> 16) & 0xff]! ^ t0[high >>> 24]!
+    t7[c & 0xff]! ^
+    t6[(c >>> 8) & 0xff]! ^
+    t5[(c >>> 16) & 0xff]! ^
+    t4[c >>> 24]! ^
+    t3[high & 0xff]! ^
+    t2[(high >>> 8) & 0xff]! ^
+    t1[(high >>> 16) & 0xff]! ^
+    t0[high >>> 24]!
   );
 }
 

@@ -120,7 +120,7 @@ export class InstructionDecoder {
       addressSize,
       operandSize: branch === 'none' ? stack : operandSize,
       condition: i.conditionCode === 0 ? -1 : i.conditionCode - 1,
-      repeat: template.string ? (i.hasRepnePrefix ? 'repne' : i.hasRepPrefix || i.hasRepePrefix ? 'rep' : 'none') : 'none',
+      repeat: template.repeatable ? (i.hasRepnePrefix ? 'repne' : i.hasRepPrefix || i.hasRepePrefix ? 'rep' : 'none') : 'none',
       special,
       branch,
     };
@@ -148,6 +148,7 @@ export class InstructionDecoder {
       addressSize: stringAddressSize(i, name, mode),
       special: specialOf(i, name),
       string,
+      repeatable: string || /^Loopn?e_/.test(name),
       variable: /^(Xlat|Loop|Monitor|J\w?cxz)/.test(name),
       popsMemory: name.startsWith('Pop_rm'),
       ends: endings.test(name) || specialOf(i, name) === 'movToCr',
@@ -165,6 +166,8 @@ type OperandTemplate = {
   readonly addressSize: 2 | 4 | 8;
   readonly special: Form['special'];
   readonly string: boolean;
+  /** Does a repeat prefix mean something? */
+  readonly repeatable: boolean;
   readonly variable: boolean;
   readonly popsMemory: boolean;
   readonly ends: boolean;
@@ -243,6 +246,8 @@ function stringAddressSize(i: Instruction, name: string, mode: Mode): 2 | 4 | 8 
   }
   const loop = /_(CX|ECX|RCX)$/.exec(name) ?? /^J(r|e)?cxz/.exec(name);
   if (loop) return loop[1] === 'RCX' || loop[1] === 'r' ? 8 : loop[1] === 'ECX' || loop[1] === 'e' ? 4 : 2;
+  const implied = /^Clzero([wdq])$/.exec(name);
+  if (implied) return implied[1] === 'q' ? 8 : implied[1] === 'd' ? 4 : 2;
   if (name === 'Xlat_m8') return addressSizeOf(i, mode);
   return mode === 64 ? 8 : mode === 32 ? 4 : 2;
 }

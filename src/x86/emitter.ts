@@ -87,10 +87,10 @@ export abstract class Emitter {
   abstract write(n: number, value: Value): void;
   /** Operand n for reading and then writing (a memory operand is probed once, with write intent). */
   abstract open(n: number): Location;
-  /** Linear address of the memory operand. */
-  abstract address(): I64;
+  /** Linear address of the memory operand, or of what lies `beyond` it by so many bytes. */
+  abstract address(beyond?: I64): I64;
   /** Effective address of the memory operand, without segment base. */
-  abstract effectiveAddress(): I64;
+  abstract effectiveAddress(beyond?: I64): I64;
   abstract immediate(size: Size): Value;
   /** The second immediate of ENTER. */
   abstract secondImmediate(): I32;

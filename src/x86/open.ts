@@ -83,19 +83,20 @@ export class OpenOperands extends Emitter {
     return this.f.load32(this.#record, Record.IMMEDIATE + 4);
   }
 
-  effectiveAddress(): I64 {
+  effectiveAddress(beyond?: I64): I64 {
     const { f } = this;
     const base = f.load64(this.#stateAt(f.loadU16(this.#record, Record.BASE)));
-    const displacement = f.load64(this.#record, Record.DISPLACEMENT);
+    const place = f.load64(this.#record, Record.DISPLACEMENT);
+    const displacement = beyond ? f.i64.add(place, beyond) : place;
     if (this.form.memory === 'flat') return f.i64.add(base, displacement);
     const index = f.load64(this.#stateAt(f.loadU16(this.#record, Record.INDEX)));
     const sum = f.i64.add(f.i64.add(base, f.i64.shl(index, f.load64U8(this.#record, Record.SCALE))), displacement);
     return this.form.addressSize === 8 ? sum : f.i64.and(sum, f.const64(this.form.addressSize === 4 ? 0xffff_ffffn : 0xffffn));
   }
 
-  address(): I64 {
-    if (this.form.memory !== 'general') return this.effectiveAddress();
-    return this.#inSegment(this.f.let64(this.effectiveAddress()), this.f.loadU8(this.#record, Record.SEGMENT), this.#memorySize());
+  address(beyond?: I64): I64 {
+    if (this.form.memory !== 'general') return this.effectiveAddress(beyond);
+    return this.#inSegment(this.f.let64(this.effectiveAddress(beyond)), this.f.loadU8(this.#record, Record.SEGMENT), this.#memorySize());
   }
 
   // --- registers by name ---

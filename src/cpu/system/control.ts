@@ -15,7 +15,7 @@ const CR0_DEFINED = Cr0.PE | Cr0.MP | Cr0.EM | Cr0.TS | Cr0.ET | Cr0.NE | Cr0.WP
 /** Bits that decode assists add to EXITINFO1 of a CR access: it was a MOV (15.8.1). */
 const MOV_CR = 1n << 63n;
 
-const crNumber = (slot: number): number => (slot === State.CR8 ? 8 : (slot - State.CR0) >> 3);
+const crNumber = (slot: number): number => [0, 2, 3, 4, 8][(slot - State.CR0) >> 3] ?? 0;
 const drNumber = (slot: number): number => (slot === State.DR6 ? 6 : slot === State.DR7 ? 7 : (slot - State.DR0) >> 3);
 
 /** #GP(0) if CPL is not 0. */

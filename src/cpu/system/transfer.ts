@@ -63,16 +63,23 @@ const swapgs: Routine = (p) => {
   return SystemResult.NEXT;
 };
 
-/** Reads slots from the stack; undefined: a fault is recorded. */
-function slots(p: Processor, count: number, size: 2 | 4 | 8): bigint[] | undefined {
+/** Linear address of an offset in the stack segment. */
+const onStack = (p: Processor, offset: bigint): bigint => {
+  if (p.mode === 64) return BigInt.asUintN(64, offset);
+  return ((offset & p.u64(State.STACK_MASK)) + p.u64(segmentAt(Segment.SS) + SegmentPart.BASE)) & 0xffff_ffffn;
+};
+
+/** In which order a frame of so many slots is read: it decides which fault comes first (seen on Zen 5). */
+const readOrder: Readonly<Record<number, readonly number[]>> = { 2: [1, 0], 3: [2, 1, 0], 5: [2, 1, 0, 4, 3] };
+
+/** Reads slots from the stack, lowest first in the result; undefined: a fault is recorded. */
+function slots(p: Processor, count: 2 | 3 | 5, size: 2 | 4 | 8): bigint[] | undefined {
   const sp = p.u64(gprAt(Gpr.RSP));
   const values: bigint[] = [];
-  for (let n = 0; n < count; n++) {
-    const at = sp + BigInt(n * size);
-    const linear = p.mode === 64 ? at : ((at & p.u64(State.STACK_MASK)) + p.u64(segmentAt(Segment.SS) + SegmentPart.BASE)) & 0xffff_ffffn;
-    const value = p.read(linear, size, By.STACK);
+  for (const n of readOrder[count] ?? []) {
+    const value = p.read(onStack(p, sp + BigInt(n * size)), size, By.STACK);
     if (value === undefined) return undefined;
-    values.push(value);
+    values[n] = value;
   }
   return values;
 }
@@ -96,22 +103,21 @@ const iret: Routine = (p, record) => {
   const size = p.form(record).operandSize as 2 | 4 | 8;
   if (!p.protectedMode) return iretReal(p, size);
   if ((p.u32(State.RFLAGS) & Rflags.NT) !== 0) return p.longMode ? p.generalProtection() : p.fault(Vector.UD);
-  const three = slots(p, 3, size);
-  if (!three) return SystemResult.FAULT;
-  const [rip, cs, image] = three as [bigint, bigint, bigint];
+  // 64-bit mode always pops SS:RSP, and reads them before it checks anything; others only when the privilege changes.
+  const frame = slots(p, p.mode === 64 ? 5 : 3, size);
+  if (!frame) return SystemResult.FAULT;
+  const [rip, cs, image] = frame as [bigint, bigint, bigint];
   const checked = checkCode(p, Number(cs & 0xffffn), 'return');
   if (!checked) return SystemResult.FAULT;
   const { d, cpl } = checked;
   const to64 = p.longMode && (d.attributes & A.L) !== 0;
   if (to64 ? !isCanonical(rip) : rip > BigInt(d.limit)) return p.generalProtection();
-  // 64-bit mode always pops SS:RSP; others only when the privilege changes.
-  const outer = cpl !== p.cpl;
-  const wide = p.mode === 64 || outer;
-  const five = wide ? slots(p, 5, size) : undefined;
-  if (wide && !five) return SystemResult.FAULT;
+  const wide = p.mode === 64 || cpl !== p.cpl;
+  const five = !wide || frame.length === 5 ? frame : slots(p, 5, size);
+  if (!five) return SystemResult.FAULT;
   const oldCpl = p.cpl;
   const mask = writableFlags(p) & (size === 2 ? 0xffff : -1);
-  if (five) {
+  if (wide) {
     const ss = Number(five[4]! & 0xffffn);
     // To 64-bit mode a null SS is allowed below CPL 3.
     if ((ss & 0xfffc) === 0 && to64 && cpl !== 3) p.setSegment(Segment.SS, ss, 0, 0, 0n);
@@ -123,7 +129,7 @@ const iret: Routine = (p, record) => {
   const withRf = size === 2 ? mask : mask | Rflags.RF;
   p.rflags = (p.rflags & ~withRf) | (flags & withRf);
   p.settle();
-  if (five) setStack(p, five[3]!);
+  if (wide) setStack(p, five[3]!);
   else setStack(p, p.u64(gprAt(Gpr.RSP)) + BigInt(3 * size));
   if (cpl > oldCpl) dropInnerSegments(p);
   return SystemResult.MOVED;
@@ -160,9 +166,10 @@ function farPointer(p: Processor, record: number, low: number, high: number): { 
   return selector === undefined ? undefined : { offset, selector: Number(selector) };
 }
 
-/** Moves CS:RIP to a code segment. */
-function moveTo(p: Processor, selector: number, offset: bigint): SystemResult {
+/** Moves CS:RIP to a code segment. `save` is what a CALL does once the target is known to be good; false: it faulted. */
+function moveTo(p: Processor, selector: number, offset: bigint, save: () => boolean = () => true): SystemResult {
   if (!p.protectedMode) {
+    if (!save()) return SystemResult.FAULT;
     loadRealCode(p, selector);
     p.setU64(State.RIP, offset);
   } else {
@@ -170,6 +177,7 @@ function moveTo(p: Processor, selector: number, offset: bigint): SystemResult {
     if (!checked) return SystemResult.FAULT;
     const to64 = p.longMode && (checked.d.attributes & A.L) !== 0;
     if (to64 ? !isCanonical(offset) : offset > BigInt(checked.d.limit)) return p.generalProtection();
+    if (!save()) return SystemResult.FAULT;
     setCode(p, selector, checked.d, checked.cpl);
     p.setU64(State.RIP, to64 ? offset : offset & 0xffff_ffffn);
   }
@@ -180,6 +188,20 @@ function moveTo(p: Processor, selector: number, offset: bigint): SystemResult {
 const farJump: Routine = (p, record, low, high) => {
   const pointer = farPointer(p, record, low, high);
   return pointer ? moveTo(p, pointer.selector, pointer.offset) : SystemResult.FAULT;
+};
+
+/** Pushes CS and the address of the next instruction. Call gates are refused as what they are not: code segments. */
+const farCall: Routine = (p, record, low, high) => {
+  const pointer = farPointer(p, record, low, high);
+  if (!pointer) return SystemResult.FAULT;
+  const size = p.farSize(record);
+  const sp = p.u64(gprAt(Gpr.RSP));
+  const push = (n: number, value: bigint): boolean => p.write(onStack(p, sp - BigInt(n * size)), size, value, By.STACK);
+  return moveTo(p, pointer.selector, pointer.offset, () => {
+    if (!push(1, BigInt(p.selector(Segment.CS))) || !push(2, nextRip(p, record))) return false;
+    setStack(p, sp - BigInt(2 * size));
+    return true;
+  });
 };
 
 const farReturn: Routine = (p, record) => {
@@ -226,7 +248,7 @@ const farReturn: Routine = (p, record) => {
 /** INT n, INT3, INT1: delivered with RIP behind the instruction; what goes wrong is a fault of the instruction. */
 function softwareInterrupt(p: Processor, record: number, vector: number, checked: boolean): SystemResult {
   const rip = p.ripOf(record);
-  const outcome = deliver(p, { vector, errorCode: -1, software: checked, external: !checked, rip: rip + BigInt(p.instructionLength(record)) });
+  const outcome = deliver(p, { vector, errorCode: -1, software: checked, external: !checked, rip: rip + BigInt(p.instructionLength(record)) }, true);
   if (outcome === Delivery.DONE) return SystemResult.MOVED;
   p.setU64(State.RIP, rip);
   return outcome === Delivery.SHUTDOWN ? p.exit(ExitCode.SHUTDOWN) : SystemResult.FAULT;
@@ -238,6 +260,7 @@ export const transferRoutines: Routines = {
   swapgs,
   iret,
   farJump,
+  farCall,
   farReturn,
   int: (p, record) => (p.intercepted(ExitCode.SWINT) ? p.exit(ExitCode.SWINT) : softwareInterrupt(p, record, p.view.getUint8(record + Record.IMMEDIATE), true)),
   int3: (p, record) => (p.intercepted(ExitCode.EXCEPTION + Vector.BP) ? p.exit(ExitCode.EXCEPTION + Vector.BP) : softwareInterrupt(p, record, Vector.BP, true)),

@@ -1,8 +1,10 @@
 // Integer addition, subtraction, logic and comparison. APM vol. 3.
 
 import { Mnemonic } from 'iced-x86';
-import type { Arithmetic } from '../../wasm/function.ts';
-import type { FlagRule, Value } from '../emitter.ts';
+import { Vector } from '../../arch/exception.ts';
+import { Rflags } from '../../arch/registers.ts';
+import type { Arithmetic, I32, I64 } from '../../wasm/function.ts';
+import type { Emitter, FlagRule, Value } from '../emitter.ts';
 import { Gpr } from '../../memory/state.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
@@ -95,6 +97,47 @@ const cmpxchg: Semantics = (b) => {
   b.flags('sub', size, b.let(size, b.cut(size, w.sub(accumulator, old))), accumulator, old);
 };
 
+/** ZF as given; the other status flags stay. */
+const setZeroFlag = (b: Emitter, zero: I32): void => {
+  const { i32 } = b.f;
+  b.setStatusFlags(i32.or(i32.and(b.statusFlags(), b.f.const32(~Rflags.ZF)), i32.shl(zero, b.f.const32(6))));
+};
+
+/** EDX:EAX against 8 bytes of memory, ECX:EBX instead of them if they are equal. */
+const cmpxchg8b: Semantics = (b) => {
+  const { f } = b;
+  const { i64 } = f;
+  const pair = (high: number, low: number): I64 => i64.or(i64.shl(f.extendU(b.gpr(4, high)), f.const64(32n)), f.extendU(b.gpr(4, low)));
+  const destination = b.openAt(8, b.address());
+  const old = destination.value;
+  const equal = f.let32(i64.eq(old, pair(Gpr.RDX, Gpr.RAX)));
+  destination.set(i64.select(equal, pair(Gpr.RCX, Gpr.RBX), old) as Value);
+  f.if(f.i32.eqz(equal), () => {
+    b.setGpr(4, Gpr.RAX, f.wrap(old) as Value);
+    b.setGpr(4, Gpr.RDX, f.wrap(i64.shrU(old, f.const64(32n))) as Value);
+  });
+  setZeroFlag(b, equal);
+};
+
+/** RDX:RAX against 16 bytes, which must be aligned: so they lie on one page, and no fault can come between the halves. */
+const cmpxchg16b: Semantics = (b) => {
+  const { f } = b;
+  const { i64 } = f;
+  const address = f.let64(b.address());
+  b.checkTarget(address);
+  f.if(f.i32.and(f.wrap(address), f.const32(15)), () => b.fault(Vector.GP, 0));
+  const low = b.openAt(8, address);
+  const high = b.openAt(8, i64.add(address, f.const64(8n)));
+  const equal = f.let32(f.i32.and(i64.eq(low.value, b.gpr(8, Gpr.RAX)), i64.eq(high.value, b.gpr(8, Gpr.RDX))));
+  low.set(i64.select(equal, b.gpr(8, Gpr.RBX), low.value) as Value);
+  high.set(i64.select(equal, b.gpr(8, Gpr.RCX), high.value) as Value);
+  f.if(f.i32.eqz(equal), () => {
+    b.setGpr(8, Gpr.RAX, low.value);
+    b.setGpr(8, Gpr.RDX, high.value);
+  });
+  setZeroFlag(b, equal);
+};
+
 /** ADCX and ADOX: a carry chain of their own through CF or OF alone. */
 const addThrough =
   (flag: 'carry' | 'overflow'): Semantics =>
@@ -128,6 +171,8 @@ export const alu: SemanticsTable = {
   [Mnemonic.Not]: not,
   [Mnemonic.Xadd]: xadd,
   [Mnemonic.Cmpxchg]: cmpxchg,
+  [Mnemonic.Cmpxchg8b]: cmpxchg8b,
+  [Mnemonic.Cmpxchg16b]: cmpxchg16b,
   [Mnemonic.Adcx]: addThrough('carry'),
   [Mnemonic.Adox]: addThrough('overflow'),
 };

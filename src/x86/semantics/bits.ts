@@ -29,7 +29,7 @@ const bitTest =
     let location: Location;
     if (b.isMemory(0) && register) {
       const words = f.i64.shrS(b.toI64(size, offset), f.const64(BigInt(Math.log2(width))));
-      const at = f.i64.add(b.address(), f.i64.mul(words, f.const64(BigInt(size))));
+      const at = b.address(f.let64(f.i64.mul(words, f.const64(BigInt(size)))));
       location = change ? b.openAt(size, at) : { value: b.let(size, b.loadAt(size, at)), set: () => undefined };
     } else location = change ? b.open(0) : { value: b.let(size, b.read(0)), set: () => undefined };
     const n = b.let(size, w.and(offset, w.const(width - 1)));

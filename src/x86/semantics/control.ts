@@ -1,7 +1,6 @@
 // Near control transfer and the stack. APM vol. 3: JMP, Jcc, CALL, RET, LOOPcc, JrCXZ, PUSH, POP, LEAVE.
 
 import { Mnemonic } from 'iced-x86';
-import type { I32 } from '../../wasm/function.ts';
 import type { Emitter, Value } from '../emitter.ts';
 import type { Size } from '../form.ts';
 import { Gpr } from '../../memory/state.ts';
@@ -41,17 +40,22 @@ const ret: Semantics = (b) => {
   b.jumpTo(b.zeroExtend(size, 8, target), () => b.dropStack(extra));
 };
 
-/** rCX of the address size counts; no flag changes. */
+/** rCX of the address size counts; no flag changes. A repeat prefix decides what LOOPE and LOOPNE look for (seen on Zen 5). */
 const loop =
-  (condition?: (b: Emitter) => I32): Semantics =>
+  (wanted?: 'zero' | 'notZero'): Semantics =>
   (b) => {
     const size = b.form.addressSize;
     const w = b.w(size);
     const count = b.let(size, b.cut(size, w.sub(b.gpr(size, Gpr.RCX), w.const(1))));
     b.setGpr(size, Gpr.RCX, count);
     const again = w.ne(count, w.const(0));
-    b.when(condition ? b.f.i32.and(again, condition(b)) : again, () => b.jump());
+    const zero = b.form.repeat === 'none' ? wanted === 'zero' : b.form.repeat === 'rep';
+    b.when(wanted ? b.f.i32.and(again, b.condition(zero ? EQUAL : NOT_EQUAL)) : again, () => b.jump());
   };
+
+/** Condition codes E and NE. */
+const EQUAL = 4;
+const NOT_EQUAL = 5;
 
 const jcxz: Semantics = (b) => {
   const size = b.form.addressSize;
@@ -101,8 +105,8 @@ export const control: SemanticsTable = {
   [Mnemonic.Call]: call,
   [Mnemonic.Ret]: ret,
   [Mnemonic.Loop]: loop(),
-  [Mnemonic.Loope]: loop((b) => b.condition(4)),
-  [Mnemonic.Loopne]: loop((b) => b.condition(5)),
+  [Mnemonic.Loope]: loop('zero'),
+  [Mnemonic.Loopne]: loop('notZero'),
   ...each(jcxz, 'Jcxz Jecxz Jrcxz'),
   [Mnemonic.Push]: push,
   [Mnemonic.Pop]: pop,

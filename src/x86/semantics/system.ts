@@ -2,7 +2,10 @@
 // operand. An operand is the value, or the linear address of a memory operand that the routine reads or writes itself.
 
 import { Mnemonic } from 'iced-x86';
-import type { SystemRoutine } from '../emitter.ts';
+import { Vector } from '../../arch/exception.ts';
+import { Cr0, Cr4 } from '../../arch/registers.ts';
+import { Gpr, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
+import type { SystemRoutine, Value } from '../emitter.ts';
 import { each } from './move.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
@@ -16,6 +19,14 @@ const withValue =
   (name: SystemRoutine, n: number): Semantics =>
   (b) =>
     b.system(name, b.zeroExtend(b.size(n), 8, b.let(b.size(n), b.read(n))));
+
+/** #GP(0) above CPL 0 comes before any fault of the operand. */
+const kernelOnly =
+  (semantics: Semantics): Semantics =>
+  (b) => {
+    b.f.if(b.state32(State.CPL), () => b.fault(Vector.GP, 0));
+    semantics(b);
+  };
 
 /** With the address of the memory operand. */
 const withAddress =
@@ -31,11 +42,19 @@ const intoOperand =
     b.write(0, b.result(b.size(0)));
   };
 
+/** A control or debug register that may be read is read like any other. */
+const moveOut =
+  (name: SystemRoutine): Semantics =>
+  (b) => {
+    b.system(name);
+    b.write(0, b.truncate(b.size(1), b.size(0), b.let(b.size(1), b.read(1))));
+  };
+
 /** MOV between general and control, debug or segment registers shares its mnemonic with plain moves: the decoder tells them apart. */
 export const specialMoves = {
-  movFromCr: routine('movFromCr'),
+  movFromCr: moveOut('movFromCr'),
   movToCr: withValue('movToCr', 1),
-  movFromDr: routine('movFromDr'),
+  movFromDr: moveOut('movFromDr'),
   movToDr: withValue('movToDr', 1),
   loadSegment: withValue('loadSegment', 1),
 } as const;
@@ -48,7 +67,48 @@ export const popSegment: Semantics = (b) => {
   b.dropStack(size);
 };
 
+/** RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE: at any CPL where CR4.FSGSBASE allows; 64-bit mode only, which the decoder sees to. */
+const segmentBase =
+  (segment: typeof Segment.FS | typeof Segment.GS, write: boolean): Semantics =>
+  (b) => {
+    const { f } = b;
+    const size = b.size(0);
+    const at = segmentAt(segment) + SegmentPart.BASE;
+    f.if(f.i32.eqz(f.i32.and(b.state32(State.CR4), f.const32(Cr4.FSGSBASE))), () => b.fault(Vector.UD, 0));
+    if (!write) return b.write(0, b.truncate(8, size, b.state64(at) as Value));
+    const base = f.let64(b.zeroExtend(size, 8, b.let(size, b.read(0))));
+    b.checkTarget(base);
+    b.setState64(at, base);
+  };
+
+/** CLFLUSH and its kin are reads of their line as far as permissions go; caches are coherent, so nothing else happens. */
+const flushLine: Semantics = (b) => b.f.drop(b.loadAt(1, b.address()));
+
+/** Clears the line of 64 bytes that rAX points into (AMD). */
+const clzero: Semantics = (b) => {
+  const { i64 } = b.f;
+  const size = b.form.addressSize;
+  const line = b.f.let64(i64.and(b.stringAddress('source', b.let(size, b.gpr(size, Gpr.RAX))), b.f.const64(-64n)));
+  for (let n = 0; n < 64; n += 8) b.storeAt(8, i64.add(line, b.f.const64(BigInt(n))), b.f.const64(0n) as Value);
+};
+
+/** #NM if MP and TS are set, #MF if an unmasked x87 exception is pending (FSW.ES). */
+const wait: Semantics = (b) => {
+  const { i32 } = b.f;
+  const both = b.f.const32(Cr0.MP | Cr0.TS);
+  b.f.if(i32.eq(i32.and(b.state32(State.CR0), both), both), () => b.fault(Vector.NM, 0));
+  b.f.if(i32.and(b.state32(State.FCW), b.f.const32(FSW_ES << 16)), () => b.fault(Vector.MF, 0));
+};
+const FSW_ES = 0x80;
+
 export const system: SemanticsTable = {
+  [Mnemonic.Rdfsbase]: segmentBase(Segment.FS, false),
+  [Mnemonic.Rdgsbase]: segmentBase(Segment.GS, false),
+  [Mnemonic.Wrfsbase]: segmentBase(Segment.FS, true),
+  [Mnemonic.Wrgsbase]: segmentBase(Segment.GS, true),
+  ...each(flushLine, 'Clflush Clflushopt Clwb'),
+  [Mnemonic.Clzero]: clzero,
+  [Mnemonic.Wait]: wait,
   [Mnemonic.Cpuid]: routine('cpuid'),
   [Mnemonic.Rdmsr]: routine('rdmsr'),
   [Mnemonic.Wrmsr]: routine('wrmsr'),
@@ -64,14 +124,14 @@ export const system: SemanticsTable = {
   [Mnemonic.Invd]: routine('invd'),
   [Mnemonic.Invlpg]: withAddress('invlpg'),
   [Mnemonic.Clts]: routine('clts'),
-  [Mnemonic.Lmsw]: withValue('lmsw', 0),
+  [Mnemonic.Lmsw]: kernelOnly(withValue('lmsw', 0)),
   [Mnemonic.Smsw]: intoOperand('smsw'),
   [Mnemonic.Lgdt]: withAddress('lgdt'),
   [Mnemonic.Lidt]: withAddress('lidt'),
   [Mnemonic.Sgdt]: withAddress('sgdt'),
   [Mnemonic.Sidt]: withAddress('sidt'),
-  [Mnemonic.Lldt]: withValue('lldt', 0),
-  [Mnemonic.Ltr]: withValue('ltr', 0),
+  [Mnemonic.Lldt]: kernelOnly(withValue('lldt', 0)),
+  [Mnemonic.Ltr]: kernelOnly(withValue('ltr', 0)),
   [Mnemonic.Sldt]: intoOperand('sldt'),
   [Mnemonic.Str]: intoOperand('str'),
   [Mnemonic.Swapgs]: routine('swapgs'),

@@ -1,0 +1,97 @@
+#!/usr/bin/env node
+// The command line: what there is to say, what each mistake costs. Exit statuses are in docs/run.md. A mistake of the person is one
+// line and status 2; anything else that is thrown is a bug of ours: status 70, with what to report.
+
+import { Command, CommanderError } from 'commander';
+import { technologies } from '../arch/boot-page.ts';
+import { ExitStatus } from '../hypervisor/outcome.ts';
+import { UserError } from '../util/errors.ts';
+import { packageVersion } from './image.ts';
+import { type RunFlags, run } from './run.ts';
+import { DEFAULT_TRACE } from './trace-file.ts';
+
+const EPILOGUE = `
+Exit status: 0 the guest ended itself with 0; 1 it ended otherwise; 2 a mistake in what was asked;
+3 the instruction limit was reached; 130 interrupted; 70 a bug of cbit.
+Serial output goes to stdout, everything of ours to stderr; stdin reaches the guest's COM1.`;
+
+const gather = (text: string, before: readonly string[] = []): string[] => [...before, text];
+
+function program(done: (status: number) => void): Command {
+  const cbit = new Command('cbit')
+    .description('Runs guests under SEV and SEV-ES, on a processor, secure processor and encrypted memory of its own')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand(false)
+    .configureOutput({ outputError: () => {} })
+    .exitOverride();
+  cbit
+    .command('run')
+    .description('run a guest: an ELF64 executable, a folder guests/NAME, or a flat binary')
+    .argument('<image>', 'the image; guests/NAME stands for guests/NAME/NAME.elf, here or in the package')
+    .helpOption('-h, --help', 'print this help')
+    .option('--sev <technology>', technologies.join(', '), 'sev-es')
+    .option('--memory <size>', 'guest memory, such as 64M', '64M')
+    .option('--cpu <model>', 'processor model: naples, rome, milan, genoa, turin', 'milan')
+    .option('--seed <n>', "what all chance comes from: a number, or 'random' to draw one and print it", '0')
+    .option('--max-instructions <n>', 'stop after so many instructions')
+    .option('--intercept <names>', "further intercepts, separated by commas: rdtsc, rdtscp, ..., or 'cr'", gather)
+    .option('--mode <bits>', 'mode to start in: 16, 32 or 64 (default: 64)')
+    .option('--load <address>', 'where a flat binary goes (default: 0x100000, 0x7c00 with --mode 16)')
+    .option('--entry <address>', 'where execution begins (default: what the ELF says, or where a flat binary is loaded)')
+    .option('--append <text>', 'text handed to the guest in the boot page')
+    .option('--trace [file]', `write everything that happens as NDJSON, to --trace=FILE (default: ${DEFAULT_TRACE})`)
+    .option('--json', 'print one JSON object on stdout instead of serial output and account')
+    .option('--halt-ok', 'a guest that halts for good has succeeded')
+    .option('--rtc <date>', "the guest's date in UTC, such as 2026-01-31T12:00:00")
+    .addHelpText('after', EPILOGUE)
+    .action(async (image: string, flags: RunFlags) => done(await run(image, flags)));
+  return cbit;
+}
+
+/** `--trace` alone never takes the word behind it for its file: a file is only what follows `=`. */
+const withExplicitTrace = (args: readonly string[]): string[] => {
+  const end = args.indexOf('--');
+  return args.map((arg, i) => (arg === '--trace' && (end < 0 || i < end) ? `--trace=${DEFAULT_TRACE}` : arg));
+};
+
+/** Runs the command line; gives the exit status. */
+async function main(args: readonly string[]): Promise<number> {
+  let status: number = ExitStatus.OK;
+  try {
+    await program((given) => {
+      status = given;
+    }).parseAsync(withExplicitTrace(args), { from: 'user' });
+    return status;
+  } catch (error) {
+    return complain(error, args);
+  }
+}
+
+/** Says what went wrong, in one line if a person can mend it. */
+function complain(error: unknown, args: readonly string[]): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return ExitStatus.OK; // help or version
+    const said = error.code === 'commander.help' ? 'say what to do' : error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+    process.stderr.write(`cbit: ${said}: see \`cbit run --help\`\n`);
+    return ExitStatus.MISTAKE;
+  }
+  if (error instanceof UserError) {
+    process.stderr.write(`cbit: ${error.message.replaceAll('\n', ' ')}\n`);
+    return ExitStatus.MISTAKE;
+  }
+  const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(
+    [
+      `cbit: this is a bug of cbit, not of the guest: please report it with the image and these lines`,
+      `  cbit ${packageVersion()}, Node ${process.version}, ${process.platform} ${process.arch}`,
+      `  cbit ${args.map((arg) => JSON.stringify(arg)).join(' ')}`,
+      ...what.split('\n').map((line) => `  ${line}`),
+      '',
+    ].join('\n'),
+  );
+  return ExitStatus.BUG;
+}
+
+process.stderr.on('error', () => {}); // nobody reads our remarks: go on without
+process.exitCode = await main(process.argv.slice(2));

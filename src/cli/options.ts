@@ -1,0 +1,76 @@
+// What a person may write behind an option, and what it means. Each parser takes the text as given and answers with the value or
+// a UserError that says what would do.
+
+import { technologies, type Technology } from '../arch/boot-page.ts';
+import { processorModels } from '../cpu/cpuid.ts';
+import type { StartMode } from '../hypervisor/images/image.ts';
+import { PAGE_SIZE } from '../util/address.ts';
+import { UserError } from '../util/errors.ts';
+
+const units: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+const LARGEST_MEMORY = 3 * 2 ** 30;
+const LEAST_MEMORY = 2 ** 20;
+
+/** `--memory 64M`: bytes, or K, M, G of 1,024. */
+export function parseMemory(text: string): number {
+  const [, digits = '', unit = ''] = /^(\d{1,12}|0x[0-9a-f]{1,10})\s*([kmg]?)i?b?$/i.exec(text) ?? [];
+  const bytes = digits === '' ? Number.NaN : Number(digits) * (units[unit.toUpperCase()] ?? 1);
+  if (Number.isNaN(bytes)) throw new UserError(`--memory ${text}: give a size such as 64M, 512K or 1G`);
+  if (bytes < LEAST_MEMORY || bytes > LARGEST_MEMORY) throw new UserError(`--memory ${text}: give between 1M and 3G`);
+  if (bytes % PAGE_SIZE !== 0) throw new UserError(`--memory ${text}: give a multiple of 4K, the size of a page`);
+  return bytes;
+}
+
+/** `--load`, `--entry`: an address in hex (0x) or decimal. */
+export function parseAddress(option: string, text: string): number {
+  if (/^(0x[0-9a-f]{1,13}|\d{1,15})$/i.test(text)) {
+    const address = Number(text);
+    if (address < 2 ** 52) return address;
+  }
+  throw new UserError(`${option} ${text}: give an address such as 0x100000`);
+}
+
+/** `--max-instructions`: a count; underscores, and K, M, G of 1,000 may be used. */
+export function parseCount(option: string, text: string): number {
+  const [, digits = '', unit = ''] = /^(\d[\d_]*)([kmg]?)$/i.exec(text) ?? [];
+  const factor = { '': 1, K: 1e3, M: 1e6, G: 1e9 }[unit.toUpperCase()] ?? 1;
+  const count = digits === '' ? Number.NaN : Number(digits.replaceAll('_', '')) * factor;
+  if (Number.isSafeInteger(count) && count > 0) return count;
+  throw new UserError(`${option} ${text}: give a count of instructions such as 1000000 or 1M`);
+}
+
+/** `--rtc`: a date in UTC, ISO 8601, with or without a time. Milliseconds since 1970. */
+export function parseDate(text: string): number {
+  const [, day, time = 'T00:00:00'] = /^(\d{4}-\d{2}-\d{2})(?:([T ]\d{2}:\d{2}(?::\d{2})?)Z?)?$/.exec(text) ?? [];
+  const milliseconds = day === undefined ? Number.NaN : Date.parse(`${day}${time.replace(' ', 'T')}Z`);
+  // Date.parse takes February 30th for March 2nd; whoever wrote it did not mean that.
+  if (Number.isNaN(milliseconds) || new Date(milliseconds).toISOString().slice(0, 10) !== day) {
+    throw new UserError(`--rtc ${text}: give a date in UTC such as 2026-01-31 or 2026-01-31T12:00:00`);
+  }
+  return milliseconds;
+}
+
+export function parseTechnology(text: string): Technology {
+  const known = technologies.find((technology) => technology === text.toLowerCase());
+  if (known === undefined) throw new UserError(`--sev ${text}: give one of ${technologies.join(', ')}`);
+  return known;
+}
+
+export function parseMode(text: string): StartMode {
+  if (text === '16' || text === '32' || text === '64') return Number(text) as StartMode;
+  throw new UserError(`--mode ${text}: give 16, 32 or 64`);
+}
+
+export function parseModel(text: string): string {
+  const names = processorModels.map(({ name }) => name);
+  const known = names.find((name) => name === text.toLowerCase());
+  if (known === undefined) throw new UserError(`--cpu ${text}: give one of ${names.join(', ')}`);
+  return known;
+}
+
+/** A list behind one option: separated by commas, empty parts left out. */
+export const parseList = (text: string): string[] =>
+  text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');

@@ -1,0 +1,71 @@
+// What a guest sees of the processor: the processor's own CPUID, minus what this hypervisor does not virtualise, plus what a
+// guest must be told (GHCB specification 4.2: leaf 1 ECX[31] and Fn8000_001F). APM vol. 3, appendix E.
+
+import { Cr4 } from '../arch/registers.ts';
+import type { Technology } from '../arch/boot-page.ts';
+import type { CpuidResult } from './ghcb/services.ts';
+
+export type CpuidSource = (leaf: number, subleaf: number) => CpuidResult;
+export type CpuidGuest = {
+  readonly technology: Technology;
+  /** Position of the C-bit on this processor. */
+  readonly cBit: number;
+  /** CR4 as far as the hypervisor knows it: leaf 1 mirrors OSXSAVE. */
+  readonly cr4: bigint;
+  readonly xcr0: bigint;
+};
+
+const HYPERVISOR_LEAF = 0x4000_0000;
+const SEV_LEAF = 0x8000_001f;
+/** 'cbit' three times, as EBX, ECX and EDX spell it. */
+const SIGNATURE = 0x7469_6263;
+/** The guest loses one bit of physical address: the C-bit (what QEMU calls reduced-phys-bits). */
+const REDUCED_BITS = 1;
+
+const Leaf1Ecx = { MONITOR: 1 << 3, SMX: 1 << 6, X2APIC: 1 << 21, TSC_DEADLINE: 1 << 24, OSXSAVE: 1 << 27, HYPERVISOR: 1 << 31 } as const;
+const Leaf1Edx = { MCE: 1 << 7, APIC: 1 << 9, MCA: 1 << 14 } as const;
+const Leaf7Ecx = { OSPKE: 1 << 4 } as const;
+const Extended1Ecx = { SVM: 1 << 2, EXTENDED_APIC: 1 << 3, SKINIT: 1 << 12 } as const;
+const SevEax = { SEV: 1 << 1, SEV_ES: 1 << 3, COHERENT: 1 << 10 } as const;
+
+export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: number, subleaf: number): CpuidResult {
+  if (leaf >= HYPERVISOR_LEAF && leaf < HYPERVISOR_LEAF + 0x100) return leaf === HYPERVISOR_LEAF ? [HYPERVISOR_LEAF, SIGNATURE, SIGNATURE, SIGNATURE] : none;
+  const [eax, ebx, ecx, edx] = processor(leaf, subleaf);
+  switch (leaf) {
+    case 1: {
+      const hidden = Leaf1Ecx.MONITOR | Leaf1Ecx.SMX | Leaf1Ecx.X2APIC | Leaf1Ecx.TSC_DEADLINE | Leaf1Ecx.OSXSAVE;
+      const mirrored = guest.cr4 & BigInt(Cr4.OSXSAVE) ? Leaf1Ecx.OSXSAVE : 0;
+      // EBX: one logical processor with APIC ID 0; CLFLUSH size and brand stay.
+      return quad(eax, (ebx & 0xffff) | (1 << 16), (ecx & ~hidden) | Leaf1Ecx.HYPERVISOR | mirrored, edx & ~(Leaf1Edx.APIC | Leaf1Edx.MCE | Leaf1Edx.MCA));
+    }
+    case 7:
+      if (subleaf !== 0) return quad(eax, ebx, ecx, edx);
+      return quad(eax, ebx, (ecx & ~Leaf7Ecx.OSPKE) | (guest.cr4 & BigInt(Cr4.PKE) ? Leaf7Ecx.OSPKE : 0), edx);
+    case 0xa: // performance monitoring
+      return none;
+    case 0xb: // one thread, one core, APIC ID 0
+      return subleaf === 0 ? [0, 1, 0x100, 0] : subleaf === 1 ? [0, 1, 0x201, 0] : quad(0, 0, subleaf & 0xff, 0);
+    case 0x8000_0001:
+      return quad(eax, ebx, ecx & ~(Extended1Ecx.SVM | Extended1Ecx.EXTENDED_APIC | Extended1Ecx.SKINIT), edx & ~(Leaf1Edx.APIC | Leaf1Edx.MCE | Leaf1Edx.MCA));
+    case 0x8000_0008: // ECX: number of threads - 1, APIC ID bits
+      return quad(eax, ebx, ecx & ~0xf0ff, edx);
+    case 0x8000_000a: // SVM
+      return none;
+    case 0x8000_001e: // APIC ID 0, core 0 of 1 thread, node 0 of 1
+      return none;
+    case SEV_LEAF:
+      return memoryEncryption(guest, eax);
+    default:
+      return quad(eax, ebx, ecx, edx);
+  }
+}
+
+const none: CpuidResult = [0, 0, 0, 0];
+const quad = (eax: number, ebx: number, ecx: number, edx: number): CpuidResult => [eax >>> 0, ebx >>> 0, ecx >>> 0, edx >>> 0];
+
+/** Fn8000_001F: what protects this guest, and where the C-bit is. A plain guest is told of nothing. */
+function memoryEncryption(guest: CpuidGuest, processor: number): CpuidResult {
+  if (guest.technology === 'none') return none;
+  const features = SevEax.SEV | (guest.technology === 'sev-es' ? SevEax.SEV_ES : 0) | (processor & SevEax.COHERENT);
+  return quad(features, guest.cBit | (REDUCED_BITS << 6), 0, 0);
+}

@@ -1,0 +1,166 @@
+// The exit table: what the hypervisor does for each #VMEXIT. Under SEV-ES only automatic exits arrive (APM vol. 2, table
+// 15-33), and of those VMGEXIT carries everything that the guest wants; for plain and SEV guests the instruction is emulated
+// on the registers in the VMCB.
+
+import { ExitCode, exitName } from '../arch/exit-code.ts';
+import { EventInj } from '../arch/ghcb.ts';
+import { pushesErrorCode, Vector } from '../arch/exception.ts';
+import { handleVmgexit } from './ghcb/vmgexit.ts';
+import { handleIoio } from './io.ts';
+import { handleNestedPageFault } from './mmio.ts';
+import type { Outcome } from './outcome.ts';
+import type { Vcpu } from './vcpu.ts';
+
+type Handler = (vcpu: Vcpu, code: number) => Outcome | null;
+
+const LOW = 0xffff_ffffn;
+const RCX = 1;
+const RDX = 2;
+const RBX = 3;
+
+const event = (vector: number, errorCode: number | null): bigint =>
+  (BigInt(errorCode ?? 0) << 32n) | BigInt(EventInj.VALID + EventInj.TYPE_EXCEPTION + (errorCode === null ? 0 : EventInj.ERROR_CODE) + vector);
+const generalProtection = event(Vector.GP, 0);
+
+/** Exits of every technology. */
+// biome-ignore format: a table
+const always: readonly (readonly [code: number, handler: Handler])[] = [
+  [ExitCode.INTR,     () => null], // the host's timer: the slice is over, or one instruction was stepped over
+  [ExitCode.NMI,      () => null],
+  [ExitCode.SMI,      () => null],
+  [ExitCode.INIT,     () => null],
+  [ExitCode.PAUSE,    () => null],
+  [ExitCode.SHUTDOWN, () => ({ kind: 'shutdown' })],
+  [ExitCode.HLT,      (vcpu) => ({ kind: 'halted', interruptsEnabled: vcpu.interruptsEnabled })],
+  [ExitCode.INVALID,  () => ({ kind: 'refused', reason: 'exit code INVALID: the VMCB or the VMSA failed the consistency checks (APM 15.5.1, 15.35.3)' })],
+  [ExitCode.BUSY,     () => ({ kind: 'refused', reason: 'exit code BUSY: the VMSA is in use' })],
+];
+
+// biome-ignore format: a table
+const encrypted: readonly (readonly [code: number, handler: Handler])[] = [
+  [ExitCode.VMGEXIT,         handleVmgexit],
+  [ExitCode.EFER_WRITE_TRAP, (vcpu) => (vcpu.trappedEfer(vcpu.vmcb.exitInfo1), null)],
+  ...Array.from({ length: 16 }, (_, n): [number, Handler] =>
+    [ExitCode.CR0_WRITE_TRAP + n, (vcpu) => (vcpu.trappedControlRegister(n, vcpu.vmcb.exitInfo1), null)]),
+  [ExitCode.NPF,             unmapped],
+];
+
+// biome-ignore format: a table
+const readable: readonly (readonly [code: number, handler: Handler])[] = [
+  [ExitCode.CPUID,   cpuid],
+  [ExitCode.MSR,     msr],
+  [ExitCode.IOIO,    handleIoio],
+  [ExitCode.RDTSC,   rdtsc],
+  [ExitCode.RDTSCP,  stepOver], // TSC_AUX is the guest's own
+  [ExitCode.RDPMC,   refuse],
+  [ExitCode.RDPRU,   undefinedOpcode],
+  [ExitCode.VMMCALL, vmmcall],
+  [ExitCode.WBINVD,  writeBack],
+  [ExitCode.INVD,    writeBack],
+  [ExitCode.MONITOR, skip],
+  [ExitCode.MWAIT,   skip],
+  [ExitCode.NPF,     handleNestedPageFault],
+  ...[ExitCode.VMRUN, ExitCode.VMLOAD, ExitCode.VMSAVE, ExitCode.STGI, ExitCode.CLGI, ExitCode.SKINIT, ExitCode.INVLPGA].map(
+    (code): [number, Handler] => [code, undefinedOpcode]),
+  ...Array.from({ length: 32 }, (_, vector): [number, Handler] => [ExitCode.EXCEPTION + vector, exception]),
+];
+
+const tables = {
+  encrypted: new Map([...always, ...encrypted]),
+  readable: new Map([...always, ...readable]),
+};
+
+/** What the exit means for the run: null, on with it. */
+export function handleExit(vcpu: Vcpu, code: number): Outcome | null {
+  const handler = (vcpu.vm.encryptedState ? tables.encrypted : tables.readable).get(code);
+  if (handler === undefined) {
+    if (vcpu.vm.encryptedState || code < 0 || code >= ExitCode.NPF) return { kind: 'stopped', reason: `nothing is known about the exit ${exitName(code)}` };
+    // Any other intercept that the person asked for: counted, and executed by the guest itself.
+    vcpu.stepOver(code);
+    return null;
+  }
+  const outcome = handler(vcpu, code);
+  resumeDelivery(vcpu);
+  return outcome;
+}
+
+/** An exit in the middle of an event's delivery names the event in EXITINTINFO: it is delivered anew, unless another goes first. */
+function resumeDelivery(vcpu: Vcpu): void {
+  const interrupted = vcpu.vmcb.exitIntInfo;
+  if ((interrupted & BigInt(EventInj.VALID)) === 0n || (vcpu.vmcb.eventInj & BigInt(EventInj.VALID)) !== 0n) return;
+  const software = (interrupted & 0x700n) === BigInt(EventInj.TYPE_SOFTWARE);
+  if (!(vcpu.vm.encryptedState && software)) vcpu.inject(interrupted);
+}
+
+function cpuid(vcpu: Vcpu): null {
+  const [eax, ebx, ecx, edx] = vcpu.cpuid(Number(vcpu.save.rax & LOW), Number(vcpu.gpr(RCX) & LOW), 1n);
+  vcpu.save.rax = BigInt(eax);
+  vcpu.setGpr(RBX, BigInt(ebx));
+  vcpu.setGpr(RCX, BigInt(ecx));
+  vcpu.setGpr(RDX, BigInt(edx));
+  return skip(vcpu);
+}
+
+function msr(vcpu: Vcpu): null {
+  const index = Number(vcpu.gpr(RCX) & LOW);
+  if ((vcpu.vmcb.exitInfo1 & 1n) === 1n) {
+    return vcpu.writeMsr(index, ((vcpu.gpr(RDX) & LOW) << 32n) | (vcpu.save.rax & LOW)) ? skip(vcpu) : refuse(vcpu);
+  }
+  const value = vcpu.readMsr(index);
+  if (value === null) return refuse(vcpu);
+  vcpu.save.rax = value & LOW;
+  vcpu.setGpr(RDX, value >> 32n);
+  return skip(vcpu);
+}
+
+function rdtsc(vcpu: Vcpu): null {
+  const tsc = vcpu.tsc();
+  vcpu.save.rax = tsc & LOW;
+  vcpu.setGpr(RDX, tsc >> 32n);
+  return skip(vcpu);
+}
+
+function vmmcall(vcpu: Vcpu): null {
+  vcpu.save.rax = vcpu.hypercall(vcpu.save.rax, vcpu.save.cpl);
+  return skip(vcpu);
+}
+
+function writeBack(vcpu: Vcpu): null {
+  vcpu.wbinvd();
+  return skip(vcpu);
+}
+
+function skip(vcpu: Vcpu): null {
+  vcpu.skip();
+  return null;
+}
+
+function refuse(vcpu: Vcpu): null {
+  vcpu.inject(generalProtection);
+  return null;
+}
+
+function undefinedOpcode(vcpu: Vcpu): null {
+  vcpu.inject(event(Vector.UD, null));
+  return null;
+}
+
+function stepOver(vcpu: Vcpu, code: number): null {
+  vcpu.stepOver(code);
+  return null;
+}
+
+/** An intercepted exception goes to the guest after all (15.12). */
+function exception(vcpu: Vcpu, code: number): null {
+  const vector = code - ExitCode.EXCEPTION;
+  if (vector === Vector.PF) vcpu.save.cr2 = vcpu.vmcb.exitInfo2;
+  // INT3 and INTO are left at the instruction, and pushed with the address behind it.
+  if ((vector === Vector.BP || vector === Vector.OF) && vcpu.vmcb.nRip !== 0n) vcpu.save.rip = vcpu.vmcb.nRip;
+  vcpu.inject(event(vector, pushesErrorCode(vector) ? Number(vcpu.vmcb.exitInfo1 & LOW) : null));
+  return null;
+}
+
+function unmapped(vcpu: Vcpu): Outcome {
+  const address = vcpu.vmcb.exitInfo2.toString(16);
+  return { kind: 'stopped', reason: `nested page fault at guest physical address 0x${address}, outside the guest's RAM of 0x${vcpu.memorySize.toString(16)} bytes` };
+}

@@ -1,0 +1,47 @@
+// What a launch needs to know of an image, whatever its format: which bytes go where, and where execution begins.
+
+import { UserError } from '../../util/errors.ts';
+
+/** The decoding mode in which a guest starts. */
+export type StartMode = 16 | 32 | 64;
+
+/** One piece of the image in guest physical memory; behind `bytes`, zeros up to `size`. */
+export type Segment = { readonly start: number; readonly size: number; readonly bytes: Uint8Array };
+
+export type Image = {
+  readonly format: 'ELF64' | 'flat';
+  /** Ascending, not overlapping, inside guest memory. */
+  readonly segments: readonly Segment[];
+  /** Guest physical address of the first instruction. */
+  readonly entry: number;
+  readonly mode: StartMode;
+};
+
+/** What the person may say about where an image goes and how it starts. */
+export type Placement = {
+  readonly load?: number | undefined;
+  readonly entry?: number | undefined;
+  readonly mode?: StartMode | undefined;
+};
+
+/** Sorts segments and refuses those that overlap or lie outside memory. Sizes and starts are exact: bigint until proven small. */
+export function placeSegments(name: string, memory: number, found: readonly { start: bigint; size: bigint; bytes: Uint8Array; what: string }[]): Segment[] {
+  const sorted = [...found].sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+  let end = 0n;
+  let before = '';
+  return sorted.map(({ start, size, bytes, what }) => {
+    if (start + size > BigInt(memory)) {
+      throw new UserError(
+        `${name}: ${what} takes ${hex(start)} to ${hex(start + size)}, outside the guest's memory of ${hex(BigInt(memory))} bytes: give it more with --memory, or link the image lower`,
+      );
+    }
+    if (start < end) {
+      throw new UserError(`${name}: ${what} at ${hex(start)} overlaps ${before}, which ends at ${hex(end)}: give each its own physical address`);
+    }
+    end = start + size;
+    before = what;
+    return { start: Number(start), size: Number(size), bytes };
+  });
+}
+
+export const hex = (value: bigint | number): string => `0x${value.toString(16)}`;

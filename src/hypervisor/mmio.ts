@@ -1,0 +1,91 @@
+// MMIO of plain and SEV guests: a nested page fault outside of RAM (APM vol. 2, 15.25.6). The VMCB has the instruction's bytes
+// (decode assists); the instruction is executed in the guest's stead, its operand at the faulting address being the device's.
+// SEV-ES guests do this themselves, through the GHCB.
+
+import { Cr0, Efer, SegmentAttribute } from '../arch/registers.ts';
+import { INSTRUCTION_BYTES, NestedPageFault } from '../arch/vmcb.ts';
+import { type EmulatedState, instructionEmulator, type OperandMemory } from '../machine/emulation.ts';
+import type { Outcome } from './outcome.ts';
+import type { Vcpu } from './vcpu.ts';
+
+const OFFSET = 0xfffn;
+const RAX = 0;
+const RSP = 4;
+
+export function handleNestedPageFault(vcpu: Vcpu): Outcome | null {
+  const { exitInfo1, exitInfo2: gpa } = vcpu.vmcb;
+  const where = `guest physical address 0x${gpa.toString(16)}, outside the guest's RAM of 0x${vcpu.memorySize.toString(16)} bytes`;
+  const stopped = (what: string): Outcome => ({ kind: 'stopped', reason: `${what} at ${where}` });
+  if ((exitInfo1 & BigInt(NestedPageFault.ID)) !== 0n) return stopped('the guest executes');
+  if ((exitInfo1 & (1n << BigInt(NestedPageFault.TABLE_BIT))) !== 0n) return stopped('the guest has a page table');
+  const bytes = Uint8Array.from({ length: vcpu.vmcb.instructionBytesFetched }, (_, i) => vcpu.port.u8(INSTRUCTION_BYTES.offset + i));
+  const state = registersOf(vcpu);
+  if (!instructionEmulator().execute(bytes, state, operandsOf(vcpu, gpa))) {
+    return stopped(`an instruction that cannot be emulated (${hex(bytes)}) accesses memory`);
+  }
+  for (let n = 0; n < 16; n++) vcpu.setGpr(n, state.registers[n] ?? 0n);
+  vcpu.save.rip = state.rip;
+  vcpu.save.rflags = (vcpu.save.rflags & ~0xffff_ffffn) | BigInt(state.rflags >>> 0);
+  vcpu.executed();
+  return null;
+}
+
+function registersOf(vcpu: Vcpu): EmulatedState {
+  const { save } = vcpu;
+  const registers = BigUint64Array.from(vcpu.registers);
+  registers[RAX] = save.rax;
+  registers[RSP] = save.rsp;
+  const long = (save.efer & BigInt(Efer.LMA)) !== 0n;
+  const mode = long && (save.csAttributes & SegmentAttribute.L) !== 0 ? 64 : (save.csAttributes & SegmentAttribute.DB) !== 0 ? 32 : 16;
+  const segmentBases = [save.esBase, save.csBase, save.ssBase, save.dsBase, save.fsBase, save.gsBase];
+  return { registers, rip: save.rip, rflags: Number(save.rflags & 0xffff_ffffn), mode, segmentBases };
+}
+
+/** The operand whose offset in its page is that of the fault lies there; any other is in RAM, if the guest's tables can be read. */
+function operandsOf(vcpu: Vcpu, gpa: bigint): OperandMemory {
+  const locate = (linear: bigint): bigint | null => ((linear & OFFSET) === (gpa & OFFSET) ? gpa : translate(vcpu, linear));
+  return {
+    load(linear, size) {
+      const at = locate(linear);
+      if (at === null) return undefined;
+      const bytes = new Uint8Array(size);
+      if (!vcpu.readMemory(at, bytes)) vcpu.mmioRead(at, bytes);
+      return bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
+    },
+    store(linear, size, value) {
+      const at = locate(linear);
+      if (at === null) return false;
+      const bytes = Uint8Array.from({ length: size }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
+      if (!vcpu.writeMemory(at, bytes)) vcpu.mmioWrite(at, bytes);
+      return true;
+    },
+  };
+}
+
+/** Walks the tables of a plain guest in long mode; null: not mapped, or not to be read by a host. */
+function translate(vcpu: Vcpu, linear: bigint): bigint | null {
+  const { save, vm } = vcpu;
+  if (vm.config.technology !== 'none') return null;
+  if ((save.cr0 & BigInt(Cr0.PG)) === 0n) return linear;
+  if ((save.efer & BigInt(Efer.LMA)) === 0n) return null;
+  const bytes = new Uint8Array(8);
+  const view = new DataView(bytes.buffer);
+  let table = save.cr3 & ADDRESS;
+  for (let level = 4; ; level--) {
+    const shift = BigInt(12 + 9 * (level - 1));
+    if (!vcpu.readMemory(table + 8n * ((linear >> shift) & 0x1ffn), bytes)) return null;
+    const entry = view.getBigUint64(0, true);
+    if ((entry & PRESENT) === 0n) return null;
+    if (level === 1 || (level < 4 && (entry & LARGE) !== 0n)) {
+      const inside = (1n << shift) - 1n;
+      return (entry & ADDRESS & ~inside) | (linear & inside);
+    }
+    table = entry & ADDRESS;
+  }
+}
+
+const ADDRESS = 0x000f_ffff_ffff_f000n;
+const PRESENT = 1n;
+const LARGE = 1n << 7n;
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ');

@@ -1,0 +1,260 @@
+// One virtual CPU: a VMCB in host memory and the loop around VMRUN. For plain and SEV guests its registers are in the VMCB's
+// save area and in `registers`; for SEV-ES guests they are in the VMSA, which nobody here can read, and what the hypervisor
+// knows of the guest's control registers comes from the initial VMSA and the write traps (APM 15.35.10).
+
+import { ExitCode } from '../arch/exit-code.ts';
+import { Rflags } from '../arch/registers.ts';
+import { SaveArea } from '../arch/save-area.ts';
+import { InterruptState, SAVE_AREA_OFFSET, VmcbControl } from '../arch/vmcb.ts';
+import type { PortSize } from '../devices/device.ts';
+import type { GuestRegisters } from '../svm/host.ts';
+import type { Gpa, Spa } from '../util/address.ts';
+import type { Port, View } from '../util/struct.ts';
+import type { TraceNote } from '../util/trace.ts';
+import { cr4Bits, refusesControlRegister } from './control-registers.ts';
+import { vectorName } from '../arch/exception.ts';
+import { guestCpuid } from './cpuid.ts';
+import { handleExit } from './exits.ts';
+import { GhcbPage } from './ghcb/page.ts';
+import type { CpuidResult } from './ghcb/services.ts';
+import type { GhcbVcpu } from './ghcb/vmgexit.ts';
+import { clearIntercept, INTERCEPT_VECTORS, type InterceptVectors, initialVectors, interceptControlRegisters, setIntercept } from './intercepts.ts';
+import { readGuestMsr, writeGuestMsr, type MsrVcpu } from './msrs.ts';
+import type { Outcome } from './outcome.ts';
+import { ShiftedPort } from './shifted-port.ts';
+import type { Vm } from './vm.ts';
+
+/** Ticks of the time-stamp counter for one instruction: 2 GHz, 16 ns (design: virtual time). */
+const TICKS = 32n;
+/** What KVM returns for a hypercall that does not exist, and for one from outside ring 0. */
+const NO_SUCH_HYPERCALL = -1000n;
+const NOT_PERMITTED = -1n;
+/** Exits in a row at which neither the processor retired anything nor the hypervisor did something for the guest. */
+const MOST_FRUITLESS_EXITS = 10_000;
+
+export class Vcpu implements GhcbVcpu, MsrVcpu {
+  readonly vm: Vm;
+  readonly vmcbAddress: Spa;
+  readonly port: Port;
+  readonly vmcb: View<typeof VmcbControl.layout>;
+  /** Plain and SEV guests only. */
+  readonly save: View<typeof SaveArea.layout>;
+  /** RAX..R15 of a plain or SEV guest as software keeps them; RAX and RSP are in the save area. */
+  readonly registers: GuestRegisters = new BigUint64Array(16);
+  readonly msrValues = new Map<number, bigint>();
+  readonly ghcb: GhcbPage;
+  /** Count of #VMEXITs by exit code. */
+  readonly exits = new Map<number, number>();
+  /** Instructions and elements that the hypervisor executed in the guest's stead. */
+  emulated = 0;
+  debugControl = 0x400n;
+  readonly #vectors: InterceptVectors;
+  /** What the hypervisor knows of an SEV-ES guest's control registers. */
+  readonly #known: { cr0: bigint; cr4: bigint; cr8: bigint; efer: bigint };
+  #controlRegistersArmed = false;
+  /** The intercept that is lifted for one instruction. */
+  #steppingOver: number | null = null;
+  #tscOffset = 0n;
+
+  constructor(vm: Vm, vmcbAddress: Spa, initial: { cr0: bigint; cr4: bigint; efer: bigint }) {
+    this.vm = vm;
+    this.vmcbAddress = vmcbAddress;
+    this.port = vm.host.memory.page(vmcbAddress);
+    this.vmcb = VmcbControl(this.port);
+    this.save = SaveArea(new ShiftedPort(this.port, SAVE_AREA_OFFSET));
+    this.ghcb = new GhcbPage(vm.host.memory);
+    this.#known = { ...initial, cr8: 0n };
+    this.#vectors = initialVectors(vm.config.intercepts, vm.encryptedState);
+    for (let i = 0; i < INTERCEPT_VECTORS; i++) this.#store(i);
+  }
+
+  /** Everything consumed of a budget so far: what the processor retired, elements included, and what was emulated. */
+  get consumed(): number {
+    return this.vm.host.retired + this.emulated;
+  }
+
+  /** Runs until the guest's run ends (an Outcome) or `budget` is used up (null). */
+  run(budget: number): Outcome | null {
+    const { host } = this.vm;
+    const end = this.consumed + budget;
+    let fruitless = 0;
+    for (;;) {
+      const before = this.consumed;
+      if (before >= end) return null;
+      host.setTimer(this.#steppingOver === null ? end - before : 1);
+      const fault = host.vmrun(this.vmcbAddress, this.registers);
+      if (fault !== null) return { kind: 'refused', reason: `VMRUN raised ${vectorName(fault)}` };
+      if (this.#steppingOver !== null) this.#rearm();
+      const code = this.port.u32(VmcbControl.layout.exitCode.offset) | 0;
+      this.exits.set(code, (this.exits.get(code) ?? 0) + 1);
+      const outcome = handleExit(this, code) ?? this.vm.ended;
+      if (outcome !== null) return outcome;
+      fruitless = this.consumed === before ? fruitless + 1 : 0;
+      if (fruitless > MOST_FRUITLESS_EXITS) return { kind: 'stopped', reason: 'the guest leaves again and again without executing anything' };
+    }
+  }
+
+  // --- what exits do with a plain or SEV guest -------------------------------------------------------------------------------
+
+  /** A general-purpose register by its encoding number. */
+  gpr(n: number): bigint {
+    return n === 0 ? this.save.rax : n === 4 ? this.save.rsp : (this.registers[n] ?? 0n);
+  }
+
+  setGpr(n: number, value: bigint): void {
+    if (n === 0) this.save.rax = value;
+    else if (n === 4) this.save.rsp = value;
+    else this.registers[n] = value;
+  }
+
+  /** Done with the intercepted instruction: on to the next. */
+  skip(): void {
+    this.save.rip = this.vmcb.nRip;
+    this.executed();
+  }
+
+  /** An instruction was executed in the guest's stead; RIP is where it goes on. */
+  executed(): void {
+    this.vmcb.interruptState &= ~BigInt(InterruptState.INTERRUPT_SHADOW);
+    this.emulated++;
+  }
+
+  /** An event for the next VMRUN, in the format of EVENTINJ. */
+  inject(eventInj: bigint): void {
+    this.vmcb.eventInj = eventInj;
+  }
+
+  /** Lets the guest execute the intercepted instruction itself, then arms the intercept again. */
+  stepOver(code: number): void {
+    this.#steppingOver = code;
+    clearIntercept(this.#vectors, code);
+    this.#store(code >>> 5);
+  }
+
+  #rearm(): void {
+    const code = this.#steppingOver;
+    this.#steppingOver = null;
+    if (code !== null) this.#arm(code);
+  }
+
+  #arm(code: number): void {
+    setIntercept(this.#vectors, code);
+    this.#store(code >>> 5);
+  }
+
+  #store(vector: number): void {
+    this.port.setU32(4 * vector, this.#vectors[vector] ?? 0);
+  }
+
+  // --- write traps of an SEV-ES guest ----------------------------------------------------------------------------------------
+
+  /** A control register was written (exit 90h + n, after the fact): the view follows. */
+  trappedControlRegister(n: number, value: bigint): void {
+    if (n === 0) this.#known.cr0 = value;
+    else if (n === 4) this.#known.cr4 = value;
+    else if (n === 8) this.#known.cr8 = value;
+    if (this.#controlRegistersArmed) this.#arm(ExitCode.CR0_WRITE + n);
+  }
+
+  trappedEfer(value: bigint): void {
+    this.#known.efer = value;
+  }
+
+  // --- Services --------------------------------------------------------------------------------------------------------------
+
+  get memorySize(): number {
+    return this.vm.config.ram.size;
+  }
+  get cBit(): number {
+    return this.vm.config.cBit;
+  }
+  get controlRegisters(): boolean {
+    return this.vm.config.intercepts.controlRegisters;
+  }
+  get ended(): Outcome | null {
+    return this.vm.ended;
+  }
+  get tracing(): boolean {
+    return this.vm.config.trace !== null;
+  }
+  get ghcbMsr(): bigint {
+    return this.vmcb.ghcb;
+  }
+  set ghcbMsr(value: bigint) {
+    this.vmcb.ghcb = value;
+  }
+
+  cpuid(leaf: number, subleaf: number, xcr0: bigint): CpuidResult {
+    const { technology, cBit } = this.vm.config;
+    const cr4 = this.vm.encryptedState ? this.#known.cr4 : this.save.cr4;
+    return guestCpuid((l, s) => this.vm.host.cpuid(l, s), { technology, cBit, cr4, xcr0 }, leaf >>> 0, subleaf >>> 0);
+  }
+  readMsr(index: number): bigint | null {
+    return readGuestMsr(this, index >>> 0);
+  }
+  writeMsr(index: number, value: bigint): boolean {
+    return writeGuestMsr(this, index >>> 0, value);
+  }
+  tsc(): bigint {
+    return BigInt.asUintN(64, BigInt(this.consumed) * TICKS + this.#tscOffset);
+  }
+  setTsc(value: bigint): void {
+    this.#tscOffset += value - this.tsc();
+    this.vmcb.tscOffset = BigInt.asUintN(64, this.#tscOffset);
+  }
+  tscAux(): bigint {
+    return 0n;
+  }
+  portIn(port: number, size: PortSize): number {
+    return this.vm.config.io.in(port, size);
+  }
+  portOut(port: number, size: PortSize, value: number): void {
+    this.vm.config.io.out(port, size, value);
+  }
+  mmioRead(_gpa: bigint, into: Uint8Array): void {
+    into.fill(0xff); // no device has addresses yet
+  }
+  mmioWrite(_gpa: bigint, _from: Uint8Array): void {}
+  readMemory(gpa: bigint, into: Uint8Array): boolean {
+    return this.vm.read(gpa, into);
+  }
+  writeMemory(gpa: bigint, from: Uint8Array): boolean {
+    return this.vm.write(gpa, from);
+  }
+  locate(page: Gpa): Spa | null {
+    return this.vm.locate(page);
+  }
+  wbinvd(): void {
+    this.vm.host.wbinvd();
+  }
+  hypercall(_number: bigint, cpl: number): bigint {
+    return BigInt.asUintN(64, cpl === 0 ? NO_SUCH_HYPERCALL : NOT_PERMITTED);
+  }
+  readControlRegister(n: number): bigint {
+    return n === 0 ? this.#known.cr0 : n === 4 ? this.#known.cr4 : this.#known.cr8;
+  }
+  allowControlRegister(n: number, value: bigint): boolean {
+    if (refusesControlRegister(n, value, this.#known, cr4Bits((leaf, subleaf) => this.vm.host.cpuid(leaf, subleaf)))) return false;
+    clearIntercept(this.#vectors, ExitCode.CR0_WRITE + n);
+    this.#store((ExitCode.CR0_WRITE + n) >>> 5);
+    return true;
+  }
+  namedGhcb(): void {
+    if (this.#controlRegistersArmed || !this.controlRegisters) return;
+    this.#controlRegistersArmed = true;
+    interceptControlRegisters(this.#vectors);
+    this.#store(0);
+  }
+  warn(text: string): void {
+    this.vm.warn(text);
+  }
+  note(note: TraceNote): void {
+    this.vm.config.trace?.emit(note);
+  }
+
+  /** Would an interrupt reach the guest now? For an SEV-ES guest the VMCB says so (GUEST_INTERRUPT_MASK, 15.35.9). */
+  get interruptsEnabled(): boolean {
+    if (this.vm.encryptedState) return (this.vmcb.interruptState & BigInt(InterruptState.GUEST_INTERRUPT_MASK)) !== 0n;
+    return (this.save.rflags & BigInt(Rflags.IF)) !== 0n;
+  }
+}

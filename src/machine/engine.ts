@@ -1,0 +1,75 @@
+// What executes guests, apart from any one machine: the WebAssembly memory, its frames, translation and the processor's code.
+// Engines are kept for the next machine of the process: a WebAssembly memory of gigabytes is given back only when the
+// garbage collector feels like it, and ten thousand machines must not wait for that.
+
+import { Cpu } from '../cpu/cpu.ts';
+import type { Dram } from '../memory/dram.ts';
+import type { EncryptionEngine } from '../memory/encryption.ts';
+import { Frames } from '../memory/frames.ts';
+import { EngineMemory } from '../memory/map.ts';
+import { Mmu } from '../mmu/mmu.ts';
+import type { TraceSink } from '../util/trace.ts';
+
+/** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction (design: virtual time). */
+export const TICKS_PER_INSTRUCTION = 32;
+
+/** What the machine of the moment gives its processor. */
+export type EngineUser = {
+  readonly cpuid: (leaf: number, subleaf: number) => readonly [number, number, number, number];
+  readonly random64: () => bigint;
+  readonly trace: TraceSink | null;
+};
+
+const nobody: EngineUser = { cpuid: () => [0, 0, 0, 0], random64: () => 0n, trace: null };
+
+export class Engine {
+  readonly memory: EngineMemory;
+  readonly frames: Frames;
+  readonly mmu: Mmu;
+  readonly cpu: Cpu;
+  #user: EngineUser = nobody;
+
+  constructor(dram: Dram, encryption: EncryptionEngine) {
+    this.memory = new EngineMemory();
+    this.frames = new Frames(this.memory, dram, encryption);
+    this.mmu = new Mmu(this.memory, this.frames);
+    const user = (): EngineUser => this.#user;
+    this.cpu = new Cpu(this.memory, this.frames, this.mmu, {
+      cpuid: (leaf, subleaf) => user().cpuid(leaf, subleaf),
+      random64: () => user().random64(),
+      get trace() {
+        return user().trace;
+      },
+      tscPerInstruction: TICKS_PER_INSTRUCTION,
+    });
+  }
+
+  /** Begins anew for another machine. */
+  begin(dram: Dram, encryption: EncryptionEngine, user: EngineUser): void {
+    this.#user = user;
+    const { memory } = this;
+    memory.u8.fill(0, memory.states, memory.contexts);
+    this.frames.reset(dram, encryption);
+    this.mmu.reset();
+    this.cpu.reset();
+  }
+
+  /** Lets go of everything that belongs to the last machine. */
+  end(): void {
+    this.#user = nobody;
+  }
+}
+
+/** Engines that no machine uses at the moment. */
+const idle: Engine[] = [];
+
+export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: EngineUser): Engine {
+  const engine = idle.pop() ?? new Engine(dram, encryption);
+  engine.begin(dram, encryption, user);
+  return engine;
+}
+
+export function returnEngine(engine: Engine): void {
+  engine.end();
+  idle.push(engine);
+}

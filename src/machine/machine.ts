@@ -1,0 +1,119 @@
+// The box: processor, memory with its encryption engine, AMD-SP, and all the chance of a run from one seed. Software on the
+// host gets a Host out of it and nothing else; what is true in here (frames, keys, counts) is for reports and tests.
+
+import { Asp } from '../../firmware/asp.ts';
+import { AspMailbox } from '../../firmware/mailbox.ts';
+import { Msr } from '../arch/msr.ts';
+import { processorCpuid, processorModel, processorModels, type ProcessorModel } from '../cpu/cpuid.ts';
+import type { AesEngine } from '../memory/block-cipher.ts';
+import { Dram } from '../memory/dram.ts';
+import { EncryptionEngine } from '../memory/encryption.ts';
+import type { Frames } from '../memory/frames.ts';
+import { Asids } from '../sev/asids.ts';
+import { TrustedMemory } from '../sev/trusted-memory.ts';
+import type { Host } from '../svm/host.ts';
+import { Svm } from '../svm/svm.ts';
+import { PAGE_SIZE } from '../util/address.ts';
+import { UserError } from '../util/errors.ts';
+import { RandomSource } from '../util/random.ts';
+import type { TraceSink } from '../util/trace.ts';
+import { type Engine, returnEngine, takeEngine } from './engine.ts';
+
+export type MachineOptions = {
+  /** Name of a processor model. */
+  readonly model: string;
+  /** System physical memory in bytes. */
+  readonly memory: number;
+  readonly seed: string;
+  readonly aes: AesEngine;
+  readonly trace: TraceSink | null;
+};
+
+export class Machine {
+  readonly model: ProcessorModel;
+  readonly host: Host;
+  readonly engine: Engine;
+  readonly dram: Dram;
+  readonly encryption: EncryptionEngine;
+  readonly #svm: Svm;
+  #disposed = false;
+
+  constructor(options: MachineOptions) {
+    const model = processorModel(options.model);
+    if (model === undefined) throw new UserError(`--cpu ${options.model}: choose one of ${processorModels.map(({ name }) => name).join(', ')}`);
+    this.model = model;
+    const random = new RandomSource(options.seed);
+    const tweaks = random.stream('memory tweak');
+    const instructions = random.stream('rdrand');
+    const firmware = random.stream('amd-sp');
+    this.dram = new Dram(options.memory);
+    this.encryption = new EncryptionEngine(options.aes, model.lastAsid + 1, model.tweak, (into) => tweaks.fill(into));
+    const cpuid = processorCpuid(model);
+    const { trace } = options;
+    this.engine = takeEngine(this.dram, this.encryption, { cpuid, random64: () => instructions.u64(), trace });
+    const { memory, frames, mmu, cpu } = this.engine;
+    const asids = new Asids(model.lastAsid, model.firstAsidWithoutEs);
+    const trustedMemory = new TrustedMemory();
+    const asp = new Asp({
+      memory: aspMemory(frames, options.memory),
+      keys: this.encryption,
+      asids,
+      trustedMemory,
+      random: (into) => firmware.fill(into),
+      syscfg: () => Number((this.host.rdmsr(Msr.SYSCFG) ?? 0n) & 0xffff_ffffn),
+    });
+    this.#svm = new Svm({ memory, frames, mmu, cpu, asids, trustedMemory, model, cpuid, mailbox: new AspMailbox(asp), trace });
+    this.host = this.#svm;
+  }
+
+  /** #VC by exit code: what only the processor knows. */
+  get vcCounts(): ReadonlyMap<number, number> {
+    return this.#svm.vcCounts;
+  }
+
+  /** Why the last VMRUN gave INVALID, in words: the processor tells no hypervisor. */
+  get refusal(): string | null {
+    return this.#svm.refusal;
+  }
+
+  /** Instructions retired since power-on, elements of repeated string instructions among them. */
+  get retired(): number {
+    return this.engine.cpu.retired;
+  }
+
+  /** State block of the guest that runs or ran last, in the engine's memory. */
+  get guestState(): number {
+    return this.#svm.guestState;
+  }
+
+  /** Pages of DRAM. */
+  get pages(): number {
+    return this.dram.pages;
+  }
+
+  /** Copies what the chips hold of a page; false: nobody ever wrote it, so that they hold zeros. */
+  readCiphertext(page: number, into: Uint8Array): boolean {
+    const { frames } = this.engine;
+    if (frames.blank(page)) return false;
+    frames.ciphertext(page, into);
+    return true;
+  }
+
+  /** The machine is done; its engine is for the next one. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    returnEngine(this.engine);
+  }
+}
+
+/** Memory as the AMD-SP reaches it. */
+function aspMemory(frames: Frames, size: number) {
+  return {
+    size,
+    read: (address: number, slot: number, into: Uint8Array) => frames.readSecure(address, slot, into),
+    write: (address: number, slot: number, from: Uint8Array) => frames.writeSecure(address, slot, from),
+    fence: (start: number, length: number) => frames.fence(start / PAGE_SIZE, length / PAGE_SIZE),
+    unfence: (start: number, length: number) => frames.unfence(start / PAGE_SIZE, length / PAGE_SIZE),
+  };
+}

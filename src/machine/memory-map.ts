@@ -1,0 +1,23 @@
+// The memory map of the box, as literals. System physical memory begins with what belongs to the host; guest RAM lies above
+// it, so that a guest physical address is never by accident the system physical one.
+
+import { gpa, spa, type Spa } from '../util/address.ts';
+
+const MIB = 0x10_0000;
+
+/** System physical memory. */
+export const hostMap = {
+  /** Pages that the hypervisor hands out: VMCB, host save area, permission maps, nested tables, VMSA, AMD-SP buffers. */
+  pages: { start: spa(0x1000), end: spa(6 * MIB) },
+  /** The AMD-SP's trusted memory region for SEV-ES: aligned to its size (publication 55766, INIT). */
+  trustedMemory: { start: spa(8 * MIB), size: MIB },
+  /** First byte of guest RAM; everything above it is the guest's. */
+  guest: spa(16 * MIB) as Spa,
+} as const;
+
+/** Guest physical memory: RAM from 0 up to at most here; above it the devices have their place. */
+export const guestMap = {
+  least: 0x10_0000,
+  most: 0xc000_0000,
+  ram: gpa(0),
+} as const;

@@ -1,0 +1,10 @@
+// The port map of the box, as one literal. A device knows its register offsets; only this table knows where they are.
+
+export type PortRange = { readonly base: number; readonly ports: number };
+
+export const portMap = {
+  realTimeClock: { base: 0x0070, ports: 2 },
+  debugConsole: { base: 0x00e9, ports: 1 },
+  testDevice: { base: 0x00f4, ports: 4 },
+  com1: { base: 0x03f8, ports: 8 },
+} as const satisfies Record<string, PortRange>;

@@ -1,0 +1,82 @@
+// What VMRUN checks before it enters a guest; each failure gives VMEXIT_INVALID. APM vol. 2, 15.5.1 (general), 15.20
+// (EVENTINJ), 15.25.3 (nested paging), 15.34.3 (SEV), 15.35.3 (SEV-ES). The processor tells nobody which check failed: the text
+// is for the person who reads the report.
+
+import { EventInjection, EventType } from '../arch/vmcb.ts';
+import { Cr0, Cr4, Efer, SegmentAttribute } from '../arch/registers.ts';
+import { Vector } from '../arch/exception.ts';
+import { SevFeatures } from '../arch/sev-features.ts';
+import { CR4_IMPLEMENTED } from '../cpu/system/control.ts';
+import { Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
+
+const EFER_IMPLEMENTED = Efer.SCE | Efer.LME | Efer.LMA | Efer.NXE | Efer.SVME | Efer.FFXSR;
+/** Bits of SEV_FEATURES that this processor knows how to serve. None so far. */
+const FEATURES_SUPPORTED = 0;
+
+const word = (i32: Int32Array, s: number, offset: number): number => i32[s + (offset >>> 2)]!;
+
+/**
+ * The registers of a guest in its state block (`s` = address >>> 2). `maskHigh`: bits 63:32 of addresses that CR3 may have.
+ * EFER.LMA follows from LME and PG, as it does when a program sets them.
+ */
+export function registerProblem(i32: Int32Array, s: number, maskHigh: number): string | null {
+  const cr0 = word(i32, s, State.CR0);
+  const cr4 = word(i32, s, State.CR4);
+  const efer = word(i32, s, State.EFER);
+  if ((efer & Efer.SVME) === 0) return 'EFER.SVME is clear';
+  if ((cr0 & Cr0.CD) === 0 && (cr0 & Cr0.NW) !== 0) return 'CR0.CD is clear and CR0.NW set';
+  if (word(i32, s, State.CR0 + 4) !== 0) return 'CR0 has reserved bits';
+  if ((cr4 & ~CR4_IMPLEMENTED) !== 0 || word(i32, s, State.CR4 + 4) !== 0) return 'CR4 has reserved bits';
+  if ((efer & ~EFER_IMPLEMENTED) !== 0 || word(i32, s, State.EFER + 4) !== 0) return 'EFER has reserved bits';
+  if (word(i32, s, State.DR6 + 4) !== 0 || word(i32, s, State.DR7 + 4) !== 0) return 'DR6 or DR7 has reserved bits';
+  const paging = (cr0 & Cr0.PG) !== 0;
+  if ((efer & Efer.LME) !== 0 && paging) {
+    if ((cr4 & Cr4.PAE) === 0) return 'long mode without CR4.PAE';
+    if ((cr0 & Cr0.PE) === 0) return 'long mode without CR0.PE';
+    const cs = word(i32, s, segmentAt(Segment.CS) + SegmentPart.SELECTOR) >>> 16;
+    if ((cs & SegmentAttribute.L) !== 0 && (cs & SegmentAttribute.DB) !== 0) return 'CS.L and CS.D are both set in long mode';
+    if ((word(i32, s, State.CR3 + 4) & ~maskHigh) !== 0) return 'CR3 has reserved bits';
+    i32[s + (State.EFER >>> 2)] = efer | Efer.LMA;
+  } else {
+    i32[s + (State.EFER >>> 2)] = efer & ~Efer.LMA;
+  }
+  return null;
+}
+
+const PAT_RESERVED = 0xf8f8_f8f8 | 0;
+
+/** G_PAT: no reserved bits, no types 2 and 3. */
+export function patProblem(i32: Int32Array, s: number): string | null {
+  for (const offset of [State.PAT, State.PAT + 4]) {
+    const types = word(i32, s, offset);
+    // Types 2 and 3 are those with bit 1 set and bit 2 clear.
+    if ((types & PAT_RESERVED) !== 0 || ((types >>> 1) & ~(types >>> 2) & 0x0101_0101) !== 0) return 'G_PAT has a type that does not exist';
+  }
+  return null;
+}
+
+/** The low half of a valid EVENTINJ. */
+export function eventProblem(event: number, encryptedState: boolean, longMode64: boolean): string | null {
+  const vector = event & EventInjection.VECTOR;
+  switch ((event & EventInjection.TYPE) >>> 8) {
+    case EventType.INTR:
+    case EventType.NMI:
+      return null;
+    case EventType.EXCEPTION:
+      if (vector > 31 || vector === Vector.NMI) return `EVENTINJ: there is no exception ${vector}`;
+      if (encryptedState && (vector === Vector.BP || vector === Vector.OF)) return `EVENTINJ: exception ${vector} cannot be injected under SEV-ES`;
+      if (longMode64 && (vector === Vector.OF || vector === Vector.BR)) return `EVENTINJ: exception ${vector} does not occur in 64-bit mode`;
+      return null;
+    case EventType.SOFTWARE_INTERRUPT:
+      return encryptedState ? 'EVENTINJ: software interrupts cannot be injected under SEV-ES' : null;
+    default:
+      return 'EVENTINJ has a reserved type';
+  }
+}
+
+/** SEV_FEATURES of a VMSA (15.36.16 and following). */
+export function featuresProblem(low: number, high: number): string | null {
+  if ((low & SevFeatures.RESTRICTED_INJECTION) !== 0 && (low & SevFeatures.ALTERNATE_INJECTION) !== 0) return 'restricted and alternate injection exclude each other';
+  if ((low & SevFeatures.SNP_ACTIVE) !== 0) return 'an SEV-SNP guest while SEV-SNP is off';
+  return (low & ~FEATURES_SUPPORTED) !== 0 || high !== 0 ? 'SEV_FEATURES has bits that this processor does not have' : null;
+}

@@ -1,0 +1,54 @@
+// The only door of hypervisor and device code into the machine (design.md, physics 3): memory under the host's mapping, the
+// SVM instructions, a few MSRs, and the mailbox of the AMD-SP. Types only: nothing here could hand out a frame or a register.
+
+import type { Vector } from '../arch/exception.ts';
+import type { Spa } from '../util/address.ts';
+import type { Port } from '../util/struct.ts';
+
+/** Memory as the host sees it: without a key. A private page reads as ciphertext. */
+export interface HostMemory {
+  /** Bytes of system physical memory, from address 0. */
+  readonly size: number;
+  /** Any address and length; what is not memory, or fenced off, reads as all ones. */
+  read(spa: Spa, into: Uint8Array): void;
+  /** Any address and length; what is not memory, or fenced off, keeps nothing. */
+  write(spa: Spa, from: Uint8Array): void;
+  /** One 4 KiB page, by the address of its first byte. Cheap, and stays valid for good. */
+  page(spa: Spa): Port;
+}
+
+/** Registers of the AMD-SP's mailbox by offset, 32 bits each (publication 55766, chapter 4). */
+export interface Mailbox {
+  read(offset: number): number;
+  write(offset: number, value: number): void;
+}
+
+/** RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8..R15 as software keeps them across VMRUN; RAX and RSP are in the VMCB. */
+export type GuestRegisters = BigUint64Array;
+
+/** An exception that an instruction of the host met; it did nothing then. */
+export type HostFault = typeof Vector.UD | typeof Vector.GP;
+
+export interface Host {
+  readonly memory: HostMemory;
+  /** CPUID of the processor itself: EAX, EBX, ECX, EDX. */
+  cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
+  /** World switch into the guest until the next #VMEXIT, which the VMCB then describes. `registers` counts for nothing under SEV-ES. */
+  vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null;
+  /** FS, GS, TR, LDTR, KernelGSBase, STAR, LSTAR, CSTAR, SFMASK, SYSENTER_*: from the save area at `vmcb` + 400h. */
+  vmload(vmcb: Spa): HostFault | null;
+  /** The same registers to the save area at `vmcb` + 400h; with VM_HSAVE_PA that fills in type B state of the host save area. */
+  vmsave(vmcb: Spa): HostFault | null;
+  /** null: #GP. Known: EFER, SYSCFG, HWCR, VM_CR, VM_HSAVE_PA. */
+  rdmsr(index: number): bigint | null;
+  /** false: #GP, nothing is written. */
+  wrmsr(index: number, value: bigint): boolean;
+  wbinvd(): void;
+  /** A physical interrupt after so many more retired instructions: the guest then leaves with INTR. Infinity: none. */
+  setTimer(instructions: number): void;
+  readonly mailbox: Mailbox;
+  /** Instructions retired by this processor since reset. */
+  readonly retired: number;
+  /** Elements of repeated string instructions beyond the first of each, as far as they count in `retired`. */
+  readonly elements: number;
+}

@@ -1,0 +1,31 @@
+// What world switches need of the logical processor (src/cpu) and of translation (src/mmu). Addresses are of the WebAssembly
+// memory.
+
+import type { Environment } from '../mmu/environment.ts';
+
+export interface CpuPort {
+  /** Address of the state block in force. */
+  state: number;
+  /** Vector of a virtual interrupt that waits for the guest's interrupt window; -1: none. Delivery makes it -1. */
+  virtualInterrupt: number;
+  /** Instructions retired since reset, and elements of repeated string instructions among them. */
+  readonly retired: number;
+  readonly elements: number;
+  /** Decoding mode, stack width and translation context anew from the registers in the state block. */
+  settle(): void;
+  /** Retires at most so many instructions. State.STOP tells whether an intercept or a nested page fault ended it. */
+  run(budget: number): number;
+  /** Delivers an exception at the present RIP; -1: without error code. True: that ended in an exit, which State.STOP names. */
+  raise(vector: number, errorCode: number): boolean;
+  /** Delivers an event of EVENTINJ, by its vector and type. True: that ended in an exit, which State.STOP names. */
+  inject(vector: number, type: number, errorCode: number): boolean;
+}
+
+export interface MmuPort {
+  /** Nested paging, ASID and key of the guest to come; the same object again costs nothing. */
+  enter(environment: Environment): void;
+  /** The translation context for the registers in a state block. */
+  selectContext(state: number): void;
+  /** Bytes at a linear address, without any effect. Returns how many could be read. */
+  peek(state: number, lo: number, hi: number, into: Uint8Array, fetch?: boolean): number;
+}

@@ -1,0 +1,84 @@
+// A host whose processor is a script: each VMRUN runs the next step, which plays the guest by writing the VMCB. What the
+// hypervisor does about an exit is seen without any emulation.
+
+import { VmcbControl } from '../../src/arch/vmcb.ts';
+import { IoBus } from '../../src/devices/io-bus.ts';
+import { noIntercepts, type Intercepts } from '../../src/hypervisor/intercepts.ts';
+import { Vcpu } from '../../src/hypervisor/vcpu.ts';
+import { Vm } from '../../src/hypervisor/vm.ts';
+import type { GuestRegisters, Host, HostMemory } from '../../src/svm/host.ts';
+import { spa } from '../../src/util/address.ts';
+import { BytesPort } from '../../src/util/struct.ts';
+import type { Technology } from '../../src/arch/boot-page.ts';
+
+const SIZE = 0x120_0000;
+export const VMCB = spa(0x2000);
+export const RAM = { at: spa(0x100_0000), size: 0x20_0000 } as const;
+
+export class FakeHost implements Host {
+  readonly bytes = new Uint8Array(SIZE);
+  readonly memory: HostMemory = {
+    size: SIZE,
+    read: (at, into) => into.set(this.bytes.subarray(at, at + into.length)),
+    write: (at, from) => this.bytes.set(from, at),
+    page: (at) => new BytesPort(this.bytes.subarray(at, at + 4096)),
+  };
+  readonly mailbox = { read: () => 0xffff_ffff, write: () => {} };
+  retired = 0;
+  elements = 0;
+  timer = Number.POSITIVE_INFINITY;
+  writeBacks = 0;
+  script: ((registers: GuestRegisters) => void)[] = [];
+
+  cpuid(leaf: number, subleaf: number) {
+    return [leaf, subleaf, 0, 0] as const;
+  }
+  vmrun(_vmcb: number, registers: GuestRegisters) {
+    const vmcb = VmcbControl(this.memory.page(VMCB));
+    vmcb.eventInj = 0n;
+    vmcb.exitIntInfo = 0n;
+    const step = this.script.shift();
+    if (step === undefined) {
+      this.retired += this.timer;
+      vmcb.exitCode = 0x60n;
+    } else step(registers);
+    return null;
+  }
+  vmload() {
+    return null;
+  }
+  vmsave() {
+    return null;
+  }
+  rdmsr() {
+    return 0n;
+  }
+  wrmsr() {
+    return true;
+  }
+  wbinvd() {
+    this.writeBacks++;
+  }
+  setTimer(instructions: number) {
+    this.timer = instructions;
+  }
+}
+
+/** A vCPU on a scripted processor. `exit` queues a #VMEXIT. */
+export function scripted(technology: Technology, intercepts: Intercepts = noIntercepts) {
+  const host = new FakeHost();
+  const io = new IoBus();
+  const vm = new Vm(host, { technology, ram: RAM, asid: 1, cBit: 51, intercepts, io, trace: null });
+  const vcpu = new Vcpu(vm, VMCB, { cr0: 0x8001_0033n, cr4: 0x620n, efer: 0x1d00n });
+  const exit = (code: number, info1 = 0n, info2 = 0n, then: (registers: GuestRegisters) => void = () => {}): void => {
+    host.script.push((registers) => {
+      host.retired++;
+      vcpu.vmcb.exitCode = BigInt(code);
+      vcpu.vmcb.exitInfo1 = info1;
+      vcpu.vmcb.exitInfo2 = info2;
+      vcpu.vmcb.nRip = vcpu.save.rip + 2n;
+      then(registers);
+    });
+  };
+  return { host, io, vm, vcpu, exit };
+}

@@ -1,0 +1,147 @@
+// A GHCB vCPU over plain bytes: what the protocol does, without a processor. The guest's side of the page is written here by
+// offsets of the specification, not through the accessors under test.
+
+import { Ghcb, type GhcbField } from '../../src/arch/ghcb.ts';
+import { GhcbPage } from '../../src/hypervisor/ghcb/page.ts';
+import type { GhcbVcpu } from '../../src/hypervisor/ghcb/vmgexit.ts';
+import type { Outcome } from '../../src/hypervisor/outcome.ts';
+import type { HostMemory } from '../../src/svm/host.ts';
+import { gpa, type Gpa, spa } from '../../src/util/address.ts';
+import { BytesPort } from '../../src/util/struct.ts';
+import type { TraceNote } from '../../src/util/trace.ts';
+
+export const GHCB_GPA = 0x5000;
+/** Guest RAM lies here in the host's memory. */
+export const RAM_AT = 0x1_0000;
+
+export class FakeVcpu implements GhcbVcpu {
+  readonly bytes = new Uint8Array(0x4_0000);
+  readonly memorySize = 0x2_0000;
+  readonly cBit = 51;
+  readonly reads: [address: number, length: number][] = [];
+  readonly memory: HostMemory;
+  readonly ghcb: GhcbPage;
+  readonly log: string[] = [];
+  readonly notes: TraceNote[] = [];
+  readonly tracing = true;
+  controlRegisters = false;
+  debugControl = 0x400n;
+  ended: Outcome | null = null;
+  ghcbMsr = BigInt(GHCB_GPA);
+  named = 0;
+
+  constructor() {
+    const { bytes } = this;
+    this.memory = {
+      size: bytes.length,
+      read: (address: number, into: Uint8Array) => {
+        this.reads.push([address, into.length]);
+        into.set(bytes.subarray(address, address + into.length));
+      },
+      write: (address: number, from: Uint8Array) => bytes.set(from, address),
+      page: (address: number) => new BytesPort(bytes.subarray(address, address + 4096)),
+    } as HostMemory;
+    this.ghcb = new GhcbPage(this.memory);
+  }
+
+  get page(): Uint8Array {
+    return this.bytes.subarray(RAM_AT + GHCB_GPA, RAM_AT + GHCB_GPA + 4096);
+  }
+
+  /** Fills the page as a guest does: bitmap cleared, each field with its bit. */
+  fill(fields: Partial<Record<GhcbField, bigint>>, version = 2, usage = 0): void {
+    const view = new DataView(this.page.buffer, this.page.byteOffset, 4096);
+    this.page.fill(0, 0, 0x400);
+    view.setUint16(0xffa, version, true);
+    view.setUint32(0xffc, usage, true);
+    for (const [name, value] of Object.entries(fields)) {
+      const { offset, bytes } = Ghcb.layout[name as GhcbField];
+      if (bytes === 1) view.setUint8(offset, Number(value));
+      else view.setBigUint64(offset, value, true);
+      this.mark(offset >> 3);
+    }
+  }
+
+  mark(quadword: number): void {
+    const at = 0x3f0 + (quadword >> 3);
+    this.page[at] = this.page[at]! | (1 << (quadword & 7));
+  }
+
+  field(name: GhcbField): bigint {
+    return new DataView(this.page.buffer, this.page.byteOffset, 4096).getBigUint64(Ghcb.layout[name].offset, true);
+  }
+
+  /** Names of the fields whose bits are set in the page. */
+  valid(): string[] {
+    return Object.entries(Ghcb.layout)
+      .filter(([name]) => !['validBitmapLow', 'validBitmapHigh', 'x87StateGpa', 'protocolVersion', 'usage'].includes(name))
+      .filter(([, { offset }]) => (this.page[0x3f0 + (offset >> 6)]! >> ((offset >> 3) & 7)) & 1)
+      .map(([name]) => name)
+      .sort();
+  }
+
+  cpuid(leaf: number, subleaf: number, xcr0: bigint) {
+    this.log.push(`cpuid ${leaf.toString(16)} ${subleaf} ${xcr0}`);
+    return [leaf, 0xb, 0xc, 0xdddd_dddd] as const;
+  }
+  readMsr(index: number): bigint | null {
+    return index === 0x10 ? 0x1111_2222_3333_4444n : null;
+  }
+  writeMsr(index: number, value: bigint): boolean {
+    this.log.push(`wrmsr ${index.toString(16)} ${value.toString(16)}`);
+    return index === 0x10;
+  }
+  tsc(): bigint {
+    return 0x5_0000_0006n;
+  }
+  tscAux(): bigint {
+    return 7n;
+  }
+  portIn(port: number, size: number): number {
+    this.log.push(`in ${port.toString(16)} ${size}`);
+    return 0x8765_4321 >>> (32 - 8 * size);
+  }
+  portOut(port: number, size: number, value: number): void {
+    this.log.push(`out ${port.toString(16)} ${size} ${value.toString(16)}`);
+  }
+  mmioRead(address: bigint, into: Uint8Array): void {
+    this.log.push(`mmio read ${address.toString(16)} ${into.length}`);
+    into.fill(0xff);
+  }
+  mmioWrite(address: bigint, from: Uint8Array): void {
+    this.log.push(`mmio write ${address.toString(16)} ${[...from]}`);
+  }
+  readMemory(address: bigint, into: Uint8Array): boolean {
+    this.memory.read(spa(RAM_AT + Number(address)), into);
+    return true;
+  }
+  writeMemory(address: bigint, from: Uint8Array): boolean {
+    this.memory.write(spa(RAM_AT + Number(address)), from);
+    return true;
+  }
+  wbinvd(): void {
+    this.log.push('wbinvd');
+  }
+  hypercall(number: bigint, cpl: number): bigint {
+    return number + BigInt(cpl);
+  }
+  readControlRegister(n: number): bigint {
+    return 0x80n + BigInt(n);
+  }
+  allowControlRegister(n: number, value: bigint): boolean {
+    this.log.push(`cr${n} ${value.toString(16)}`);
+    return value !== 0xbadn;
+  }
+  locate(page: Gpa) {
+    return page < this.memorySize ? spa(RAM_AT + gpa(page)) : null;
+  }
+  namedGhcb(): void {
+    this.named++;
+  }
+  warn(text: string): void {
+    this.log.push(`warning: ${text}`);
+  }
+  note(note: TraceNote): void {
+    this.notes.push(note);
+  }
+}

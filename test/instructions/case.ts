@@ -1,0 +1,66 @@
+// One test of an instruction, in the manual's words: what is set before, what must hold after. All that a case does not name
+// must stay as it was: registers, the other flags, memory.
+
+import type { Vector } from '../../src/arch/exception.ts';
+
+/** Memory of every case: two pages of data, one that can only be read, one that is absent. Linear addresses. */
+export const Place = {
+  CODE: 0x1_0000,
+  DATA: 0x2_0000,
+  DATA_SIZE: 0x2000,
+  READ_ONLY: 0x2_2000,
+  ABSENT: 0x2_3000,
+  STACK: 0x2_1000,
+  HANDLERS: 0x3_0000,
+  TABLES: 0x4_0000,
+} as const;
+
+export type Flag = 'CF' | 'PF' | 'AF' | 'ZF' | 'SF' | 'OF' | 'DF' | 'IF' | 'AC';
+/** Names of flags, separated by spaces. */
+export type FlagList = string;
+
+export const registerNames = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const;
+export type RegisterName = (typeof registerNames)[number];
+export type Registers = { readonly [name in RegisterName | 'rip']?: number | bigint };
+
+export type Expectation = {
+  readonly out?: Registers;
+  /** The status flags (and DF) that are set afterwards; default: those that were set before. */
+  readonly flags?: FlagList;
+  /** Flags that the manual leaves undefined here. */
+  readonly undefined?: FlagList;
+  /** Bytes in hex by linear address. */
+  readonly memoryOut?: Readonly<Record<number, string>>;
+};
+
+export type InstructionCase = Expectation & {
+  readonly name: string;
+  /** Assembler source; runs from its first byte until RIP is behind the last. */
+  readonly source: string;
+  readonly in?: Registers;
+  readonly flagsIn?: FlagList;
+  readonly memory?: Readonly<Record<number, string>>;
+  readonly mode?: 64 | 32 | 16;
+  readonly cpl?: 0 | 3;
+  /** Control registers and MSRs that differ from those of an ordinary kernel. */
+  readonly state?: Readonly<Record<number, bigint>>;
+  /** Expected instead of completion: then RIP is the faulting instruction and nothing of it has happened. */
+  readonly exception?: { readonly vector: Vector; readonly code?: number; readonly address?: number | bigint };
+};

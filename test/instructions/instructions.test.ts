@@ -1,0 +1,17 @@
+import { describe, test } from 'vitest';
+import { alu } from './alu.ts';
+import { bits } from './bits.ts';
+import { control } from './control.ts';
+import { faults } from './faults.ts';
+import { flags } from './flags.ts';
+import { check } from './harness.ts';
+import { moves } from './moves.ts';
+import { muldiv } from './muldiv.ts';
+import { shifts } from './shifts.ts';
+import { stack } from './stack.ts';
+import { strings } from './strings.ts';
+import { system } from './system.ts';
+
+describe.each(Object.entries({ moves, alu, shifts, muldiv, bits, control, stack, strings, flags, system, faults }))('%s', (_, cases) => {
+  test.each(cases.map((c) => [c.name, c] as const))('%s', (_name, c) => check(c));
+});

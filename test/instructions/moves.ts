@@ -1,0 +1,58 @@
+// MOV MOVZX MOVSX MOVSXD MOVBE LEA XCHG BSWAP CBW..CQO CMOVcc SETcc XLAT MOVNTI. APM vol. 3.
+
+import { type InstructionCase, Place } from './case.ts';
+
+const { DATA } = Place;
+const PATTERN = 0x1122_3344_5566_7788n;
+
+// biome-ignore format: one case to a row
+export const moves: readonly InstructionCase[] = [
+  { name: 'MOV of 64 bits', source: 'mov rax, rbx', in: { rbx: PATTERN }, out: { rax: PATTERN } },
+  { name: 'MOV of 32 bits clears the upper half', source: 'mov eax, ebx', in: { rax: -1n, rbx: PATTERN }, out: { rax: 0x5566_7788 } },
+  { name: 'MOV of a 32-bit register to itself clears its upper half', source: 'mov eax, eax', in: { rax: PATTERN }, out: { rax: 0x5566_7788 } },
+  { name: 'MOV of 16 bits keeps the upper bits', source: 'mov ax, bx', in: { rax: -1n, rbx: 0 }, out: { rax: 0xffff_ffff_ffff_0000n } },
+  { name: 'MOV of 8 bits keeps the upper bits', source: 'mov al, bh', in: { rax: PATTERN, rbx: 0x9900 }, out: { rax: 0x1122_3344_5566_7799n } },
+  { name: 'MOV to SPL with a REX prefix', source: 'mov spl, 0x10\nmov r8, rsp\nmov spl, 0', in: { rsp: Place.STACK }, out: { r8: Place.STACK + 0x10 } },
+  { name: 'MOV of a 64-bit immediate', source: 'mov r9, 0x1122334455667788', out: { r9: PATTERN } },
+  { name: 'MOV sign-extends a 32-bit immediate', source: 'mov rax, -2', out: { rax: 0xffff_ffff_ffff_fffen } },
+  { name: 'MOV to memory, little endian', source: 'mov [rbx], rax', in: { rax: PATTERN, rbx: DATA + 3 }, memoryOut: { [DATA + 3]: '88 77 66 55 44 33 22 11' } },
+  { name: 'MOV of 64 bits across a page', source: 'mov [rbx], rax\nmov rcx, [rbx]', in: { rax: PATTERN, rbx: DATA + 0xffd }, memoryOut: { [DATA + 0xffd]: '88 77 66 55 44 33 22 11' }, out: { rcx: PATTERN } },
+  { name: 'MOV with RIP-relative address', source: 'mov rax, [rel value]\njmp end\nvalue: dq 0x55\nend:', out: { rax: 0x55 } },
+  { name: 'MOV with base, index, scale and displacement', source: 'mov al, [rbx+rcx*4-1]', in: { rax: 0, rbx: DATA, rcx: 2 }, memory: { [DATA + 7]: '42' }, out: { rax: 0x42 } },
+  { name: 'MOV with an address of 32 bits wraps', source: 'mov al, [ebx+ecx]', in: { rax: 0, rbx: 0xffff_ffff_0000_0000n + BigInt(DATA) + 16n, rcx: 0xffff_fff0 }, memory: { [DATA]: '42' }, out: { rax: 0x42 } },
+  { name: 'MOV with an absolute address', source: `mov eax, [0x${DATA.toString(16)}]`, memory: { [DATA]: '01 02 03 04' }, out: { rax: 0x0403_0201 } },
+  { name: 'MOV AL, moffs', source: `mov al, [qword 0x${DATA.toString(16)}]`, in: { rax: 0x1111 }, memory: { [DATA]: '7f' }, out: { rax: 0x117f } },
+  { name: 'MOV from a segment register zero-extends', source: 'mov eax, ss', in: { rax: -1n }, out: { rax: 0x10 } },
+  { name: 'MOVZX from a byte', source: 'movzx rax, bl', in: { rax: -1n, rbx: 0x1ff }, out: { rax: 0xff } },
+  { name: 'MOVZX to 16 bits keeps the upper bits', source: 'movzx ax, byte [rbx]', in: { rax: -1n, rbx: DATA }, memory: { [DATA]: '80' }, out: { rax: 0xffff_ffff_ffff_0080n } },
+  { name: 'MOVSX from a byte', source: 'movsx eax, bl', in: { rbx: 0x80 }, out: { rax: 0xffff_ff80 } },
+  { name: 'MOVSX from a word to 64 bits', source: 'movsx rax, word [rbx]', in: { rbx: DATA }, memory: { [DATA]: '00 80' }, out: { rax: 0xffff_ffff_ffff_8000n } },
+  { name: 'MOVSXD extends 32 bits', source: 'movsxd rax, ebx', in: { rbx: 0x8000_0000 }, out: { rax: 0xffff_ffff_8000_0000n } },
+  { name: 'MOVBE reverses on the way from memory', source: 'movbe rax, [rbx]', in: { rbx: DATA }, memory: { [DATA]: '11 22 33 44 55 66 77 88' }, out: { rax: PATTERN } },
+  { name: 'MOVBE of 16 bits to memory', source: 'movbe [rbx], ax', in: { rax: 0x1234, rbx: DATA }, memoryOut: { [DATA]: '12 34' } },
+  { name: 'LEA computes without reading', source: 'lea rax, [rbx+rcx*8+0x10]', in: { rbx: 0x1_0000_0000_0000n, rcx: 2 }, out: { rax: 0x1_0000_0000_0020n } },
+  { name: 'LEA of 32 bits cuts', source: 'lea eax, [rbx+rbx]', in: { rax: -1n, rbx: 0x8000_0001 }, out: { rax: 2 } },
+  { name: 'LEA ignores segment overrides', source: 'lea rax, [fs:rbx]', in: { rbx: 5 }, out: { rax: 5 } },
+  { name: 'XCHG of registers', source: 'xchg rax, rbx', in: { rax: 1, rbx: 2 }, out: { rax: 2, rbx: 1 } },
+  { name: 'XCHG of 32 bits clears both upper halves', source: 'xchg ecx, ebx', in: { rcx: PATTERN, rbx: -1n }, out: { rcx: 0xffff_ffff, rbx: 0x5566_7788 } },
+  { name: '90h is NOP even with RAX full', source: 'nop', in: { rax: PATTERN } },
+  { name: 'XCHG with memory', source: 'xchg [rbx], al', in: { rax: 0x12, rbx: DATA }, memory: { [DATA]: '34' }, memoryOut: { [DATA]: '12' }, out: { rax: 0x34 } },
+  { name: 'BSWAP of 64 bits', source: 'bswap rax', in: { rax: PATTERN }, out: { rax: 0x8877_6655_4433_2211n } },
+  { name: 'BSWAP of 32 bits', source: 'bswap eax', in: { rax: PATTERN }, out: { rax: 0x8877_6655 } },
+  { name: 'CBW', source: 'cbw', in: { rax: 0x1180 }, out: { rax: 0xff80 } },
+  { name: 'CWDE', source: 'cwde', in: { rax: 0x8000 }, out: { rax: 0xffff_8000 } },
+  { name: 'CDQE', source: 'cdqe', in: { rax: 0x8000_0000 }, out: { rax: 0xffff_ffff_8000_0000n } },
+  { name: 'CWD', source: 'cwd', in: { rax: 0x8000, rdx: 0x1_0000 }, out: { rdx: 0x1_ffff } },
+  { name: 'CDQ', source: 'cdq', in: { rax: 0x8000_0000, rdx: -1n }, out: { rdx: 0xffff_ffff } },
+  { name: 'CQO', source: 'cqo', in: { rax: 1, rdx: -1n }, out: { rdx: 0 } },
+  { name: 'CMOVZ moves if ZF', source: 'cmovz rax, rbx', in: { rax: 1, rbx: 2 }, flagsIn: 'ZF', out: { rax: 2 } },
+  { name: 'CMOVZ of 32 bits clears the upper half even if it does not move', source: 'cmovz eax, ebx', in: { rax: PATTERN, rbx: 2 }, out: { rax: 0x5566_7788 } },
+  { name: 'CMOVG needs ZF clear and SF = OF', source: 'cmovg rax, rbx\ncmovle rcx, rbx', in: { rax: 1, rbx: 2, rcx: 3 }, flagsIn: 'SF OF', out: { rax: 2 } },
+  { name: 'SETcc writes a byte', source: 'setc al\nsetnc ah\nsets [rbx]', in: { rax: 0xffff, rbx: DATA }, flagsIn: 'CF SF', memoryOut: { [DATA]: '01' }, out: { rax: 0x0001 } },
+  { name: 'SETcc through all conditions', source: 'seto al\nsetbe ah\nsetp bl\nsetl bh', in: { rax: 0, rbx: 0 }, flagsIn: 'OF ZF PF', out: { rax: 0x0101, rbx: 0x0101 } },
+  { name: 'XLAT reads DS:[RBX + AL]', source: 'xlatb', in: { rax: 0x1_05, rbx: DATA }, memory: { [DATA + 5]: '99' }, out: { rax: 0x1_99 } },
+  { name: 'MOVNTI stores', source: 'movnti [rbx], eax', in: { rax: 0x1234_5678, rbx: DATA }, memoryOut: { [DATA]: '78 56 34 12' } },
+  { name: 'MOV with an FS base', source: 'mov al, [fs:8]', in: { rax: 0 }, memory: { [DATA + 8]: '5a' }, out: { rax: 0x5a } },
+  { name: 'MOV in 32-bit mode', mode: 32, source: 'mov eax, [ebx+4]', in: { rbx: DATA }, memory: { [DATA + 4]: '78 56 34 12' }, out: { rax: 0x1234_5678 } },
+  { name: 'MOV in 16-bit mode', mode: 16, source: 'mov ax, [bx+si]', in: { rax: 0, rbx: 0x10, rsi: 4 }, memory: { [DATA + 0x14]: '34 12' }, out: { rax: 0x1234 } },
+];

@@ -1,0 +1,70 @@
+// guests/MANIFEST.json: hashes of all guest sources and images, and what they were built with. An edited source with a stale
+// image, or an image that nobody's sources made, fails a test that needs no compiler.
+
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { guestHeader } from './guest-header.ts';
+
+export const root = fileURLToPath(new URL('..', import.meta.url));
+
+export type Manifest = {
+  readonly compiler: string;
+  readonly linker: string;
+  /** SHA-256 by path from the root. */
+  readonly sources: Readonly<Record<string, string>>;
+  readonly images: Readonly<Record<string, string>>;
+};
+
+const manifestPath = join(root, 'guests/MANIFEST.json');
+
+export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+const hashOf = (path: string): string => sha256(readFileSync(join(root, path)));
+
+/** By code unit: the same order wherever it is built. */
+const sorted = (names: readonly string[]): string[] => [...names].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+
+/** Folders under guests/ that are kernels: all but the library. */
+export const guestNames = (): string[] =>
+  sorted(
+    readdirSync(join(root, 'guests'), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && entry.name !== 'lib')
+      .map(({ name }) => name),
+  );
+
+export const elfPath = (name: string): string => `guests/${name}/${name}.elf`;
+
+const isSource = (name: string): boolean => /\.(c|h|S|ld)$/.test(name);
+const folderSources = (folder: string): string[] =>
+  sorted(readdirSync(join(root, folder)).filter(isSource)).map((name) => `${folder}/${name}`);
+
+/** What a guest is made from: the library, then its own folder; but not the part that only runs natively. */
+export const sourcesOf = (name: string): string[] =>
+  [...folderSources('guests/lib'), ...folderSources(`guests/${name}`)].filter((path) => !path.endsWith('/native.c'));
+
+const allSources = (): string[] => ['guests/lib', ...guestNames().map((name) => `guests/${name}`)].flatMap(folderSources);
+const hashes = (paths: readonly string[]): Record<string, string> => Object.fromEntries(paths.map((path) => [path, hashOf(path)]));
+
+export const readManifest = (): Manifest => JSON.parse(readFileSync(manifestPath, 'utf8')) as Manifest;
+
+export function writeManifest(tools: Pick<Manifest, 'compiler' | 'linker'>): void {
+  const manifest: Manifest = { ...tools, sources: hashes(allSources()), images: hashes(guestNames().map(elfPath)) };
+  writeFileSync(manifestPath, `${JSON.stringify(manifest, null, 2)}\n`);
+}
+
+/** What is not as the manifest says, a line each. Needs no compiler. */
+export function checkHashes(manifest: Manifest): string[] {
+  const wrong: string[] = [];
+  const compare = (expected: Readonly<Record<string, string>>, present: readonly string[]): void => {
+    for (const path of new Set([...Object.keys(expected), ...present])) {
+      if (!existsSync(join(root, path))) wrong.push(`${path} is missing`);
+      else if (expected[path] === undefined) wrong.push(`${path} is not in the manifest`);
+      else if (expected[path] !== hashOf(path)) wrong.push(`${path} has changed since the images were built`);
+    }
+  };
+  compare(manifest.sources, allSources());
+  compare(manifest.images, guestNames().map(elfPath));
+  if (readFileSync(join(root, 'guests/lib/cbit.h'), 'utf8') !== guestHeader()) wrong.push('guests/lib/cbit.h is not what src/arch gives');
+  return wrong;
+}
