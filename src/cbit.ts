@@ -2,7 +2,7 @@
 
 import { TraceHash } from './debug/trace-hash.ts';
 import { Tracer, type TraceReader } from './debug/tracer.ts';
-import { type RunOptions, type RunResult, SLICE, VirtualMachine } from './hypervisor/virtual-machine.ts';
+import { type RunOptions, type RunResult, SLICE, VirtualMachine } from './virtual-machine.ts';
 import { nobleAes } from './memory/aes-noble.ts';
 import type { TraceEvent } from './util/trace.ts';
 
@@ -14,7 +14,7 @@ export { Vmsa } from './arch/vmsa.ts';
 export { type AssembleOptions, type Assembled, assemble } from './asm/assemble.ts';
 export { traceLine } from './debug/ndjson.ts';
 export type { Outcome } from './hypervisor/outcome.ts';
-export { type RunOptions, type RunResult, VirtualMachine } from './hypervisor/virtual-machine.ts';
+export { type RunOptions, type RunResult, VirtualMachine } from './virtual-machine.ts';
 export { nobleAes as portableAes } from './memory/aes-noble.ts';
 export type { AesEngine } from './memory/block-cipher.ts';
 export { type Spa, spa } from './util/address.ts';

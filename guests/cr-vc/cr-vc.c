@@ -1,6 +1,6 @@
 /*
  * Control register accesses as #VC: run it with `--intercept cr` under SEV-ES. Then MOV from and to CR0, CR4 and CR8, CLTS,
- * LMSW and SMSW are served by lib/vc-cr.c through events of our own (docs/entry.md). Without the option, and under other
+ * LMSW and SMSW are served by lib/vc-cr.c through events of our own (docs/ghcb.md). Without the option, and under other
  * technologies, the same accesses must give the same results without any #VC.
  */
 #include "boot.h"

@@ -1,6 +1,6 @@
 /*
  * Control registers, intercepted only by `--intercept cr`. The GHCB specification has no event for them; ours, documented in
- * docs/entry.md: SW_EXITCODE 00+n asks for CRn in RAX; 10+n offers a new value in RAX, which the hypervisor refuses with #GP
+ * docs/ghcb.md: SW_EXITCODE 00+n asks for CRn in RAX; 10+n offers a new value in RAX, which the hypervisor refuses with #GP
  * or allows: then it lifts the intercept of that register until we have executed the write.
  */
 #include "cbit.h"

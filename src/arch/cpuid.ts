@@ -12,6 +12,7 @@ const edxExtended = (bit: number): CpuidFeature => ({ leaf: 0x8000_0001, registe
 const edxSvm = (bit: number): CpuidFeature => ({ leaf: 0x8000_000a, register: 'edx', bit });
 const eaxSev = (bit: number): CpuidFeature => ({ leaf: 0x8000_001f, register: 'eax', bit });
 
+// biome-ignore format: a table
 export const Feature = {
   FPU: edx1(0), VME: edx1(1), DE: edx1(2), PSE: edx1(3), TSC: edx1(4), MSR: edx1(5), PAE: edx1(6), MCE: edx1(7), CMPXCHG8B: edx1(8), APIC: edx1(9),
   SYSENTER: edx1(11), MTRR: edx1(12), PGE: edx1(13), MCA: edx1(14), CMOV: edx1(15), PAT: edx1(16), PSE36: edx1(17), CLFSH: edx1(19), MMX: edx1(23),

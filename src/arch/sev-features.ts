@@ -2,6 +2,7 @@
 // SEV_FEATURES bit n.
 
 /** Bits of SEV_FEATURES. */
+// biome-ignore format: a table
 export const SevFeatures = {
   SNP_ACTIVE: 1 << 0, VTOM: 1 << 1, REFLECT_VC: 1 << 2, RESTRICTED_INJECTION: 1 << 3, ALTERNATE_INJECTION: 1 << 4, DEBUG_VIRTUALIZATION: 1 << 5,
   PREVENT_HOST_IBS: 1 << 6, BTB_ISOLATION: 1 << 7, VMPL_SSS: 1 << 8, SECURE_TSC: 1 << 9, VMGEXIT_PARAMETER: 1 << 10, PMC_VIRTUALIZATION: 1 << 11,

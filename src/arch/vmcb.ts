@@ -56,6 +56,7 @@ export const SAVE_AREA_OFFSET = 0x400;
 export const TlbControl = { NONE: 0, FLUSH_ALL: 1, FLUSH_GUEST: 3, FLUSH_GUEST_NON_GLOBAL: 7 } as const;
 
 /** VMCB 060h [31:0]. The low byte is V_TPR. */
+// biome-ignore format: a table
 export const VirtualInterrupt = {
   V_TPR: 0xff, V_IRQ: 1 << 8, VGIF: 1 << 9, V_NMI: 1 << 11, V_NMI_MASK: 1 << 12, V_INTR_PRIO: 0xf << 16, V_IGN_TPR: 1 << 20, V_INTR_MASKING: 1 << 24,
   VGIF_ENABLE: 1 << 25, V_NMI_ENABLE: 1 << 26, X2AVIC: 1 << 30, AVIC: 0x8000_0000,
@@ -69,6 +70,7 @@ export const InterruptState = {
 } as const;
 
 /** VMCB 090h. */
+// biome-ignore format: a table
 export const NestedControl = {
   NP_ENABLE: 1 << 0, SEV: 1 << 1, SEV_ES: 1 << 2, GMET: 1 << 3, SSS_CHECK: 1 << 4, VTE: 1 << 5, ROGPT: 1 << 6, INVLPGB_ENABLE: 1 << 7,
 } as const;
@@ -82,4 +84,13 @@ export const EventInjection = { VECTOR: 0xff, TYPE: 7 << 8, EV: 1 << 11, RESERVE
 export const EventType = { INTR: 0, NMI: 2, EXCEPTION: 3, SOFTWARE_INTERRUPT: 4 } as const;
 
 /** EXITINFO1 of a nested page fault (15.25.6, 15.36.10): bits 31:0, and the bit numbers above them. */
-export const NestedPageFault = { P: 1 << 0, RW: 1 << 1, US: 1 << 2, RSV: 1 << 3, ID: 1 << 4, SS: 1 << 6, FINAL_BIT: 32, TABLE_BIT: 33 } as const;
+export const NestedPageFault = {
+  P: 1 << 0,
+  RW: 1 << 1,
+  US: 1 << 2,
+  RSV: 1 << 3,
+  ID: 1 << 4,
+  SS: 1 << 6,
+  FINAL_BIT: 32,
+  TABLE_BIT: 33,
+} as const;

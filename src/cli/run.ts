@@ -3,12 +3,13 @@
 
 import { basename } from 'node:path';
 import { Account } from '../debug/account.ts';
+import { readCode } from '../debug/code.ts';
 import { report } from '../debug/json.ts';
 import { readSymbols } from '../debug/symbols.ts';
 import { TraceHash } from '../debug/trace-hash.ts';
 import { Tracer } from '../debug/tracer.ts';
 import { describeOutcome } from '../hypervisor/outcome.ts';
-import { type RunOptions, SLICE, VirtualMachine } from '../hypervisor/virtual-machine.ts';
+import { type RunOptions, SLICE, VirtualMachine } from '../virtual-machine.ts';
 import { nodeAes } from './aes-node.ts';
 import { paintFor } from './colours.ts';
 import { readImage } from './image.ts';
@@ -130,6 +131,7 @@ export async function run(named: string, flags: RunFlags): Promise<number> {
         ending,
         views: viewsOf(vm),
         symbols: readSymbols(image.bytes),
+        codeAt: readCode(image.bytes, vm.image.segments[0]?.start ?? 0, vm.image.mode),
         warnings: result.warnings,
       };
       process.stderr.write(`\n${account.render(input, width, paintFor(process.stderr, process.env))}`);

@@ -4,11 +4,11 @@
 import type { MemoryViews } from '../debug/account.ts';
 import { mostReadable } from '../debug/hexdump.ts';
 import type { DramImage } from '../debug/trace-hash.ts';
-import type { VirtualMachine } from '../hypervisor/virtual-machine.ts';
+import type { VirtualMachine } from '../virtual-machine.ts';
 import { PAGE_SIZE, pageOf, spa } from '../util/address.ts';
 
 /** How much of a page is shown, and in how many pages something worth showing is looked for. */
-const SHOWN = 96;
+const SHOWN = 64;
 const PAGES = 512;
 
 /** All of DRAM as the chips hold it. */

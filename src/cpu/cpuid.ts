@@ -44,6 +44,7 @@ export const processorModel = (name: string): ProcessorModel | undefined => proc
 const expected: readonly CpuidFeature[] = [Feature.FPU, Feature.MMX, Feature.FXSR, Feature.SSE, Feature.SSE2, Feature.CMPXCHG8B];
 
 /** The switchboard: what is not named here is reported absent. */
+// biome-ignore format: a table
 const implemented: readonly CpuidFeature[] = [
   Feature.DE, Feature.PSE, Feature.TSC, Feature.MSR, Feature.PAE, Feature.MCE, Feature.APIC, Feature.MTRR, Feature.PGE, Feature.MCA, Feature.CMOV,
   Feature.PAT, Feature.PSE36,
@@ -93,7 +94,13 @@ function leaves(model: ProcessorModel): Map<number, CpuidResult> {
   set(0x8000_0001, model.signature, 0, 0, 0);
   const brand = `AMD EPYC (${model.name}) emulated by cbit`.padEnd(48, '\0');
   for (let k = 0; k < 3; k++) {
-    set(0x8000_0002 + k, characters(brand, 16 * k), characters(brand, 16 * k + 4), characters(brand, 16 * k + 8), characters(brand, 16 * k + 12));
+    set(
+      0x8000_0002 + k,
+      characters(brand, 16 * k),
+      characters(brand, 16 * k + 4),
+      characters(brand, 16 * k + 8),
+      characters(brand, 16 * k + 12),
+    );
   }
   set(0x8000_0005, 0, 0, L1, L1);
   set(0x8000_0006, 0, 0, L2, 0);

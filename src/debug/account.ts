@@ -8,8 +8,9 @@ import { Canvas, type Paint } from './canvas.ts';
 import { drawSideBySide } from './hexdump.ts';
 import { hex } from './ndjson.ts';
 import { RoundTrip, Way } from './round-trip.ts';
-import { asManual, drawRoundTrip, ghcbField } from './round-trip-chart.ts';
+import { drawRoundTrip, ghcbField } from './round-trip-chart.ts';
 import { wrap } from './sequence.ts';
+import type { CodeAt } from './code.ts';
 import type { Symbols } from './symbols.ts';
 import { byFrequency, Tally } from './tally.ts';
 import type { TraceReader } from './tracer.ts';
@@ -32,6 +33,7 @@ export type AccountInput = {
   readonly ending: string;
   readonly views: MemoryViews | null;
   readonly symbols: Symbols;
+  readonly codeAt: CodeAt;
   /** What the hypervisor got over, as it says it. */
   readonly warnings: readonly string[];
 };
@@ -73,7 +75,7 @@ export class Account implements TraceReader {
     const { image, technology, cpu, memory, instructions, elements, seconds } = input;
     const title = `── cbit: ${image} `;
     const strings = elements > 0 ? ` (and ${count.format(elements)} string elements)` : '';
-    const facts = `${guestName[technology]} on ${cpu} with ${inBytes(memory)}: ${count.format(instructions)} instructions${strings} in ${seconds.toFixed(2)} s`;
+    const facts = `${guestName[technology]} on ${cpu} with ${inBytes(memory)}: ${count.format(instructions)} instruction${instructions === 1 ? '' : 's'}${strings} in ${seconds.toFixed(2)} s`;
     return [paint('title', title + '─'.repeat(Math.max(0, width - title.length))), ...wrap(facts, width - 2).map((line) => `  ${line}`)];
   }
 
@@ -158,25 +160,30 @@ export class Account implements TraceReader {
   }
 
   /** What led there, in the manual's words. */
-  #lastMoments({ symbols, technology }: AccountInput): string[] {
-    const { lastException, lastVc, lastExit, lastGhcb, diedWithoutHandler } = this.tally;
+  #lastMoments({ symbols, codeAt, technology }: AccountInput): string[] {
+    const { lastExceptions, lastVc, lastExit, lastGhcb, diedWithoutHandler } = this.tally;
     const lines: string[] = [];
-    const at = (rip: bigint): string => `RIP ${hex(rip)}${symbols(rip) === null ? '' : ` in ${symbols(rip)}`}`;
-    if (lastVc !== null) lines.push(`last #VC: ${exitName(lastVc.exitCode)} by ${asManual(lastVc.instruction)} at ${at(lastVc.rip)}`);
-    if (lastException !== null) {
-      const { vector, errorCode, rip, cr2 } = lastException;
+    const at = (rip: bigint): string => {
+      const [place, instruction] = [symbols(rip), codeAt(rip)];
+      return `RIP ${hex(rip)}${place === null ? '' : ` in ${place}`}${instruction === null ? '' : `: ${instruction}`}`;
+    };
+    if (lastVc !== null) lines.push(`last #VC: error code ${hex(lastVc.exitCode)} (${exitName(lastVc.exitCode)}) at ${at(lastVc.rip)}`);
+    for (const { vector, errorCode, rip, cr2 } of lastExceptions) {
       const code = errorCode === null ? '' : `, error code ${hex(errorCode)}`;
       const address = vector === Vector.PF && cr2 !== null ? `, CR2 ${hex(cr2)}` : '';
-      lines.push(`last exception: ${vectorName(vector)} (vector ${vector})${code}${address} at ${at(rip)}`);
+      lines.push(`exception ${vectorName(vector)} (vector ${vector})${code}${address} at ${at(rip)}`);
     }
     if (lastExit !== null) {
       const { exitCode, exitInfo1, exitInfo2 } = lastExit;
       lines.push(`last exit: ${exitName(exitCode)} (${hex(exitCode)}), EXITINFO1 ${hex(exitInfo1)}, EXITINFO2 ${hex(exitInfo2)}`);
     }
     if (lastGhcb !== null) lines.push(`last words in the GHCB: ${Object.entries(lastGhcb.fields).map(([name, value]) => ghcbField(name, value)).join(', ')}`);
-    if (technology === 'sev-es' && lastExit !== null) lines.push('the hypervisor saw the exit and the GHCB; it could not see RIP or any register: they are in the VMSA, encrypted');
+    if (technology === 'sev-es' && lastExit !== null) {
+      const seen = lastGhcb === null ? 'the exit' : 'the exit and the GHCB';
+      lines.push(`the hypervisor saw ${seen}; it could not see RIP or any other register: they are in the VMSA, encrypted`);
+    }
     if (diedWithoutHandler) {
-      lines.push('The guest took a #VC and had no handler for it (vector 29 of its IDT). As an SEV-ES guest it needs one; `--sev none` or `--sev sev` runs it without.');
+      lines.push('', 'The guest took a #VC and had no handler for it (vector 29 of its IDT). As an SEV-ES guest it needs one; `--sev none` or `--sev sev` runs it without.');
     }
     return lines;
   }

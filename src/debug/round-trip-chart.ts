@@ -35,7 +35,7 @@ function text(name: string, value: bigint): string {
 }
 
 /** A bare mnemonic as the manual writes it. */
-export const asManual = (instruction: string): string => (/^\w+$/.test(instruction) ? instruction.toUpperCase() : instruction);
+const asManual = (instruction: string): string => (/^\w+$/.test(instruction) ? instruction.toUpperCase() : instruction);
 
 /** GHCBInfo by name, for values of the MSR protocol. */
 function msrValue(value: bigint): string {

@@ -12,6 +12,7 @@ type Count = Map<string, number>;
 const UNIMPLEMENTED_NAMED = 16;
 /** A launch has a handful of commands; a guest cannot cause more than this to be kept. */
 const COMMANDS_KEPT = 4096;
+const EXCEPTIONS_KEPT = 3;
 
 const add = (count: Count, name: string): void => void count.set(name, (count.get(name) ?? 0) + 1);
 
@@ -21,8 +22,8 @@ export class Tally implements TraceReader {
   readonly exceptions: Count = new Map();
   readonly commands: Of<'asp'>[] = [];
   readonly unimplemented = new Map<string, { readonly rip: bigint; count: number }>();
-  /** The last exception that was not a #VC. */
-  lastException: Of<'exception'> | null = null;
+  /** The last few exceptions that were not #VC, oldest first: a triple fault is the end of a chain. */
+  readonly lastExceptions: Of<'exception'>[] = [];
   lastVc: Of<'vc'> | null = null;
   lastExit: Of<'exit'> | null = null;
   lastGhcb: Of<'ghcb'> | null = null;
@@ -41,7 +42,8 @@ export class Tally implements TraceReader {
       case 'exception':
         if (event.vector === Vector.VC) return; // counted by what caused it
         add(this.exceptions, vectorName(event.vector));
-        this.lastException = event;
+        this.lastExceptions.push(event);
+        if (this.lastExceptions.length > EXCEPTIONS_KEPT) this.lastExceptions.shift();
         return;
       case 'ghcb':
         if (event.from === 'guest') this.lastGhcb = event;

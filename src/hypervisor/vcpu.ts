@@ -31,6 +31,8 @@ const NO_SUCH_HYPERCALL = -1000n;
 const NOT_PERMITTED = -1n;
 /** Exits in a row at which neither the processor retired anything nor the hypervisor did something for the guest. */
 const MOST_FRUITLESS_EXITS = 10_000;
+/** A slice ends after so many exits, too: they cost far more than instructions, and a surface wants its turn (Ctrl-C, keys). */
+const EXITS_PER_SLICE = 20_000;
 
 export class Vcpu implements GhcbVcpu, MsrVcpu {
   readonly vm: Vm;
@@ -73,12 +75,12 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     return this.vm.host.retired + this.emulated;
   }
 
-  /** Runs until the guest's run ends (an Outcome) or `budget` is used up (null). */
+  /** Runs until the guest's run ends (an Outcome), or `budget` or the exits of a slice are used up (null). */
   run(budget: number): Outcome | null {
     const { host } = this.vm;
     const end = this.consumed + budget;
     let fruitless = 0;
-    for (;;) {
+    for (let exits = 0; exits < EXITS_PER_SLICE; exits++) {
       const before = this.consumed;
       if (before >= end) return null;
       host.setTimer(this.#steppingOver === null ? end - before : 1);
@@ -92,6 +94,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
       fruitless = this.consumed === before ? fruitless + 1 : 0;
       if (fruitless > MOST_FRUITLESS_EXITS) return { kind: 'stopped', reason: 'the guest leaves again and again without executing anything' };
     }
+    return null;
   }
 
   // --- what exits do with a plain or SEV guest -------------------------------------------------------------------------------

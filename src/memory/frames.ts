@@ -1,5 +1,5 @@
 // Frames: the caches in front of DRAM. A frame is the plaintext of one physical page under one key slot (a "view"), in the
-// WebAssembly memory so that a TLB entry can point at it. Filling decrypts, writing back encrypts (design.md 4).
+// WebAssembly memory so that a TLB entry can point at it. Filling decrypts, writing back encrypts.
 // Views of a page are MSI: one dirty view, or any number of clean ones. A write-array entry of a TLB may exist only for a
 // frame whose status is exactly DIRTY: exclusive and watched by nobody; all other stores come through `own` and `stored`.
 // Frame 0 is nobody's: it stands for addresses without memory and reads as all ones; 0 therefore also means "none".

@@ -1,6 +1,6 @@
 // The integrity value of a VMSA: what the AMD-SP computes at LAUNCH_UPDATE_VMSA and the processor at every automatic exit
 // and VMRUN. It stands in the AMD-SP's trusted memory, at the address that VMSA 388h holds. Algorithm and place as published in
-// AMD's firmware source for Genoa; used on every model (design.md, physics).
+// AMD's firmware source for Genoa; used on every model.
 
 import { VMSA_PROTECTED } from '../arch/vmsa.ts';
 
@@ -36,6 +36,7 @@ const [t0, t1, t2, t3, t4, t5, t6, t7] = tables as unknown as readonly [
 /** Continues a CRC over two words of the message. */
 function eight(crc: number, low: number, high: number): number {
   const c = crc ^ low;
+  // biome-ignore format: a table
   return (
     t7[c & 0xff]! ^
     t6[(c >>> 8) & 0xff]! ^

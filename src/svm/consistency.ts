@@ -64,8 +64,10 @@ export function eventProblem(event: number, encryptedState: boolean, longMode64:
       return null;
     case EventType.EXCEPTION:
       if (vector > 31 || vector === Vector.NMI) return `EVENTINJ: there is no exception ${vector}`;
-      if (encryptedState && (vector === Vector.BP || vector === Vector.OF)) return `EVENTINJ: exception ${vector} cannot be injected under SEV-ES`;
-      if (longMode64 && (vector === Vector.OF || vector === Vector.BR)) return `EVENTINJ: exception ${vector} does not occur in 64-bit mode`;
+      if (encryptedState && (vector === Vector.BP || vector === Vector.OF))
+        return `EVENTINJ: exception ${vector} cannot be injected under SEV-ES`;
+      if (longMode64 && (vector === Vector.OF || vector === Vector.BR))
+        return `EVENTINJ: exception ${vector} does not occur in 64-bit mode`;
       return null;
     case EventType.SOFTWARE_INTERRUPT:
       return encryptedState ? 'EVENTINJ: software interrupts cannot be injected under SEV-ES' : null;
@@ -76,7 +78,8 @@ export function eventProblem(event: number, encryptedState: boolean, longMode64:
 
 /** SEV_FEATURES of a VMSA (15.36.16 and following). */
 export function featuresProblem(low: number, high: number): string | null {
-  if ((low & SevFeatures.RESTRICTED_INJECTION) !== 0 && (low & SevFeatures.ALTERNATE_INJECTION) !== 0) return 'restricted and alternate injection exclude each other';
+  if ((low & SevFeatures.RESTRICTED_INJECTION) !== 0 && (low & SevFeatures.ALTERNATE_INJECTION) !== 0)
+    return 'restricted and alternate injection exclude each other';
   if ((low & SevFeatures.SNP_ACTIVE) !== 0) return 'an SEV-SNP guest while SEV-SNP is off';
   return (low & ~FEATURES_SUPPORTED) !== 0 || high !== 0 ? 'SEV_FEATURES has bits that this processor does not have' : null;
 }

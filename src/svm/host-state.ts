@@ -62,7 +62,12 @@ export class HostState implements LazyOwner {
     view.setBigUint64(block + State.PAT, 0x0007_0406_0007_0406n, true);
     view.setInt32(block + State.STOP, STOP_NONE, true);
     view.setInt32(block + State.FAULT_VECTOR, -1, true);
-    const segments: readonly [Segment, number][] = [[Segment.CS, 0xa9b], [Segment.SS, 0xc93], [Segment.DS, 0xc93], [Segment.ES, 0xc93]];
+    const segments: readonly [Segment, number][] = [
+      [Segment.CS, 0xa9b],
+      [Segment.SS, 0xc93],
+      [Segment.DS, 0xc93],
+      [Segment.ES, 0xc93],
+    ];
     for (const [segment, attributes] of segments) {
       const at = block + segmentAt(segment);
       view.setUint16(at + SegmentPart.SELECTOR, segment === Segment.CS ? 0x10 : 0x18, true);

@@ -1,4 +1,4 @@
-// The only door of hypervisor and device code into the machine (design.md, physics 3): memory under the host's mapping, the
+// The only door of hypervisor and device code into the machine: memory under the host's mapping, the
 // SVM instructions, a few MSRs, and the mailbox of the AMD-SP. Types only: nothing here could hand out a frame or a register.
 
 import type { Vector } from '../arch/exception.ts';

@@ -26,14 +26,32 @@ export type SwitchRow = {
 
 const f = Vmsa.layout;
 const row = (name: keyof typeof f, state: number, swap: SwapClass, mover: Mover = null, stateBytes: number = f[name].bytes): SwitchRow => ({
-  name, save: f[name].offset, bytes: f[name].bytes, state, stateBytes, swap, mover,
+  name,
+  save: f[name].offset,
+  bytes: f[name].bytes,
+  state,
+  stateBytes,
+  swap,
+  mover,
 });
 /** Sixteen bytes in the same order on both sides. */
 const segment = (name: string, offset: number, which: Segment, swap: SwapClass, mover: Mover): SwitchRow => ({
-  name, save: offset, bytes: 16, state: segmentAt(which), stateBytes: 16, swap, mover,
+  name,
+  save: offset,
+  bytes: 16,
+  state: segmentAt(which),
+  stateBytes: 16,
+  swap,
+  mover,
 });
 const block = (name: string, { offset, size }: { offset: number; size: number }, state: number): SwitchRow => ({
-  name, save: offset, bytes: size, state, stateBytes: size, swap: 'C', mover: null,
+  name,
+  save: offset,
+  bytes: size,
+  state,
+  stateBytes: size,
+  swap: 'C',
+  mover: null,
 });
 
 /** Everything that is copied as it is. RFLAGS, CPL and the x87 registers need more: `special` below. */

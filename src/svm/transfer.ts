@@ -1,5 +1,5 @@
 // The switch table made into copies between a save area and a state block: lists of 32-bit words, so that a world switch
-// neither looks at the table nor makes an object (engine.md 14).
+// neither looks at the table nor makes an object.
 
 import { ARITHMETIC_FLAGS, Cr0, Rflags } from '../arch/registers.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
@@ -7,7 +7,19 @@ import { SegmentPart, State, segmentAt, type Segment } from '../memory/state.ts'
 import { type SwitchRow, special, switchTable } from './switch-table.ts';
 
 /** Bits of RFLAGS that exist. */
-const RFLAGS_BITS = ARITHMETIC_FLAGS | Rflags.TF | Rflags.IF | Rflags.DF | Rflags.IOPL | Rflags.NT | Rflags.RF | Rflags.VM | Rflags.AC | Rflags.VIF | Rflags.VIP | Rflags.ID;
+const RFLAGS_BITS =
+  ARITHMETIC_FLAGS |
+  Rflags.TF |
+  Rflags.IF |
+  Rflags.DF |
+  Rflags.IOPL |
+  Rflags.NT |
+  Rflags.RF |
+  Rflags.VM |
+  Rflags.AC |
+  Rflags.VIF |
+  Rflags.VIP |
+  Rflags.ID;
 
 const X87_REGISTERS = 8;
 const SEGMENTS = 10;
@@ -50,7 +62,8 @@ export class Transfer {
     const words = this.#words;
     for (let k = 0; k < words.length; k += 2) target[s + words[k + 1]!] = source[a + words[k]!]!;
     const halves = this.#halves;
-    for (let k = 0; k < halves.length; k += 2) to.view.setUint16(state + halves[k + 1]!, from.view.getUint16(save + halves[k]!, true), true);
+    for (let k = 0; k < halves.length; k += 2)
+      to.view.setUint16(state + halves[k + 1]!, from.view.getUint16(save + halves[k]!, true), true);
     const zeros = this.#zeros;
     for (let k = 0; k < zeros.length; k++) target[s + zeros[k]!] = 0;
     if (this.#flags) {
@@ -79,7 +92,8 @@ export class Transfer {
     const words = this.#words;
     for (let k = 0; k < words.length; k += 2) target[a + words[k]!] = source[s + words[k + 1]!]!;
     const halves = this.#halves;
-    for (let k = 0; k < halves.length; k += 2) to.view.setUint16(save + halves[k]!, from.view.getUint16(state + halves[k + 1]!, true), true);
+    for (let k = 0; k < halves.length; k += 2)
+      to.view.setUint16(save + halves[k]!, from.view.getUint16(state + halves[k + 1]!, true), true);
     if (this.#flags) {
       target[a + (special.rflags >>> 2)] = rflagsOf(source, s);
       target[a + (special.rflags >>> 2) + 1] = 0;
@@ -112,9 +126,24 @@ const select = (choose: (row: SwitchRow) => boolean): SwitchRow[] => switchTable
 /** All of a VMSA. */
 export const vmsaTransfer = new Transfer(switchTable, { flags: true, x87: true });
 /** What VMRUN loads and #VMEXIT saves of a guest without SEV-ES; G_PAT only under nested paging. */
-export const vmrunTransfer = new Transfer(select(({ mover, name }) => mover === 'vmrun' && name !== 'gPat'), { flags: true, x87: false });
-export const patTransfer = new Transfer(select(({ name }) => name === 'gPat'), { flags: false, x87: false });
-export const vmloadTransfer = new Transfer(select(({ mover }) => mover === 'vmload'), { flags: false, x87: false });
+export const vmrunTransfer = new Transfer(
+  select(({ mover, name }) => mover === 'vmrun' && name !== 'gPat'),
+  { flags: true, x87: false },
+);
+export const patTransfer = new Transfer(
+  select(({ name }) => name === 'gPat'),
+  { flags: false, x87: false },
+);
+export const vmloadTransfer = new Transfer(
+  select(({ mover }) => mover === 'vmload'),
+  { flags: false, x87: false },
+);
 /** The host's, by class. */
-export const hostTransferA = new Transfer(select(({ swap }) => swap === 'A'), { flags: true, x87: false });
-export const hostTransferB = new Transfer(select(({ swap }) => swap === 'B'), { flags: false, x87: false });
+export const hostTransferA = new Transfer(
+  select(({ swap }) => swap === 'A'),
+  { flags: true, x87: false },
+);
+export const hostTransferB = new Transfer(
+  select(({ swap }) => swap === 'B'),
+  { flags: false, x87: false },
+);

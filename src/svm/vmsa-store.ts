@@ -1,7 +1,7 @@
 // The VMSAs of SEV-ES guests. After an exit the registers stay in their state block; the page in memory is made true (fields
 // written, integrity value computed) only when anybody else touches it. VMRUN of a VMSA that nobody touched loads
 // nothing; any other one is decrypted, checked against the integrity value and loaded (APM vol. 2, 15.35.8 and 15.35.9;
-// engine.md 14). While a guest runs, what its VMSA's page holds is not defined; whoever touches it then only costs time.
+// While a guest runs, what its VMSA's page holds is not defined; whoever touches it then only costs time.
 
 import { Vmsa } from '../arch/vmsa.ts';
 import { type Frames, type LazyOwner, Status, VOID_FRAME } from '../memory/frames.ts';
@@ -111,7 +111,8 @@ export class VmsaStore implements LazyOwner {
     frames.readSecure(slot, TRUSTED_KEY, this.#slotBytes);
     vmsaIntegrity(this.#page, 0, this.#value);
     const { low, high } = this.#value;
-    if (this.#slotView.getUint32(0, true) !== low || this.#slotView.getUint32(4, true) !== high) return 'the integrity value of the VMSA does not match';
+    if (this.#slotView.getUint32(0, true) !== low || this.#slotView.getUint32(4, true) !== high)
+      return 'the integrity value of the VMSA does not match';
     const vmsa = this.#entry(page);
     vmsa.asid = asid;
     vmsa.slot = slot;

@@ -1,6 +1,6 @@
 // World switches: VMRUN, #VMEXIT, and what becomes of an intercept in between. APM vol. 2, chapter 15. For an SEV-ES guest an
 // exit is automatic, or it becomes a #VC in the guest, with the exit code as error code (15.35.4, 15.35.5).
-// On this path nothing is allocated, and 64-bit values move as 32-bit halves (engine.md 14).
+// On this path nothing is allocated, and 64-bit values move as 32-bit halves.
 
 import { ExitClass, ExitCode, exitClass } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
@@ -8,7 +8,15 @@ import { Ioio } from '../arch/ghcb.ts';
 import { Efer, Rflags, SegmentAttribute } from '../arch/registers.ts';
 import { Hwcr, SEV_STATUS_FEATURES_SHIFT, SevStatus, Syscfg } from '../arch/sev-features.ts';
 import {
-  EventInjection, EventType, INSTRUCTION_BYTES, InterruptState, NestedControl, NestedPageFault, SAVE_AREA_OFFSET, VirtualInterrupt, VirtualizationControl,
+  EventInjection,
+  EventType,
+  INSTRUCTION_BYTES,
+  InterruptState,
+  NestedControl,
+  NestedPageFault,
+  SAVE_AREA_OFFSET,
+  VirtualInterrupt,
+  VirtualizationControl,
   VmcbControl,
 } from '../arch/vmcb.ts';
 import { IOPM_SIZE, MSRPM_SIZE } from '../arch/permission-maps.ts';
@@ -74,7 +82,11 @@ const ofInstruction = (code: number): boolean =>
   (code >= 0 && code < ExitCode.EXCEPTION) ||
   code === ExitCode.EXCEPTION + Vector.BP ||
   code === ExitCode.EXCEPTION + Vector.OF ||
-  (code >= ExitCode.CR0_SEL_WRITE && code <= ExitCode.RDPRU && code !== ExitCode.TASK_SWITCH && code !== ExitCode.FERR_FREEZE && code !== ExitCode.SHUTDOWN);
+  (code >= ExitCode.CR0_SEL_WRITE &&
+    code <= ExitCode.RDPRU &&
+    code !== ExitCode.TASK_SWITCH &&
+    code !== ExitCode.FERR_FREEZE &&
+    code !== ExitCode.SHUTDOWN);
 
 export type WorldSwitchParts = {
   readonly memory: EngineMemory;
@@ -115,8 +127,6 @@ export class WorldSwitch {
   /** Low and high half of EVENTINJ when its delivery ended in an exit, else 0. */
   #interrupted = 0;
   #interruptedCode = 0;
-  /** The state block that has the registers no world switch moves. */
-  #liveAt: number;
   /** A virtual interrupt was offered to the guest. */
   #offered = false;
   /** The host's timer fires when `retired` gets here. */
@@ -142,7 +152,6 @@ export class WorldSwitch {
     this.#vmsas = new VmsaStore(memory, frames, parts.trustedMemory, memory.states + 2 * STATE_SIZE, memory.stateCount - 2);
     this.#reader = new InstructionReader(memory, parts.mmu);
     this.msrs = new HostMsrs(this.#host, model.physicalBits);
-    this.#liveAt = this.#host.live;
     this.#cpu.state = this.#host.live;
   }
 
@@ -279,7 +288,8 @@ export class WorldSwitch {
     if ((i32[v + INTERCEPTS + FIFTH]! & VMRUN_INTERCEPT) === 0) return 'the VMRUN intercept is clear';
     if (asid === 0) return 'the ASID is 0';
     const limit = encryption ? this.#reducedLimit : this.#limit;
-    if (this.#address(v + IOPM) + IOPM_SIZE > limit || this.#address(v + MSRPM) + MSRPM_SIZE > limit) return 'a permission map lies outside of the physical address space';
+    if (this.#address(v + IOPM) + IOPM_SIZE > limit || this.#address(v + MSRPM) + MSRPM_SIZE > limit)
+      return 'a permission map lies outside of the physical address space';
     if (nested && this.#address(v + N_CR3) >= this.#limit) return 'nCR3 has reserved bits';
     if (es && !sev) return 'SEV-ES without SEV';
     if (!sev) return null;
@@ -308,14 +318,7 @@ export class WorldSwitch {
   #loadControls(v: number, state: number, sev: boolean, es: boolean): void {
     const i32 = this.#i32;
     const s = state >>> 2;
-    if (this.#liveAt !== state) {
-      const from = this.#liveAt >>> 2;
-      for (const offset of liveRegisters) {
-        i32[s + (offset >>> 2)] = i32[from + (offset >>> 2)]!;
-        i32[s + (offset >>> 2) + 1] = i32[from + (offset >>> 2) + 1]!;
-      }
-      this.#liveAt = state;
-    }
+    if (es) this.#moveLiveRegisters(this.#host.live >>> 2, s);
     const intercepts = s + (State.INTERCEPTS >>> 2);
     for (let k = 0; k < INTERCEPT_WORDS; k++) i32[intercepts + k] = i32[v + INTERCEPTS + k]!;
     // Write traps are for SEV-ES guests only (15.35.10), whose #VC in turn is never intercepted (15.35.5).
@@ -340,6 +343,16 @@ export class WorldSwitch {
     i32[s + (State.HALTED >>> 2)] = 0;
     const virtual = i32[v + VIRTUAL_INTERRUPT]!;
     if ((virtual & VirtualInterrupt.V_INTR_MASKING) !== 0) i32[s + (State.CR8 >>> 2)] = virtual & 0xf;
+  }
+
+  /** Between the host's block and that of an SEV-ES guest; others run in the host's. */
+  #moveLiveRegisters(from: number, to: number): void {
+    const i32 = this.#i32;
+    for (let k = 0; k < liveRegisters.length; k++) {
+      const at = liveRegisters[k]! >>> 2;
+      i32[to + at] = i32[from + at]!;
+      i32[to + at + 1] = i32[from + at + 1]!;
+    }
   }
 
   /** EVENTINJ before the guest's first instruction, a virtual interrupt when the guest opens its window. */
@@ -369,12 +382,26 @@ export class WorldSwitch {
     const hostPhysicalBits = model.physicalBits - (encryption ? model.reducedBits : 0);
     const e = this.#environment;
     if (
-      e !== null && e.nested === nested && e.nCr3 === nCr3 && e.asid === asid && e.sev === sev && e.hostNx === hostNx && e.hostPhysicalBits === hostPhysicalBits
+      e !== null &&
+      e.nested === nested &&
+      e.nCr3 === nCr3 &&
+      e.asid === asid &&
+      e.sev === sev &&
+      e.hostNx === hostNx &&
+      e.hostPhysicalBits === hostPhysicalBits
     ) {
       return e;
     }
     this.#environment = {
-      nested, nCr3, asid, sev, guestKey: sev ? asid : 0, cBit: model.cBit, guestPhysicalBits: model.physicalBits, hostPhysicalBits, hostNx,
+      nested,
+      nCr3,
+      asid,
+      sev,
+      guestKey: sev ? asid : 0,
+      cBit: model.cBit,
+      guestPhysicalBits: model.physicalBits,
+      hostPhysicalBits,
+      hostNx,
     };
     return this.#environment;
   }
@@ -409,15 +436,12 @@ export class WorldSwitch {
       }
       const code = i32[s + (State.STOP >>> 2)]!;
       if (!es || !becomesVc(code, i32[s + (State.STOP_INFO1 >>> 2)]!)) return code;
-      if (cpu.retired === last) {
-        this.#stalls++;
-        if (this.#deadline <= this.retired) left = false;
-      }
+      if (cpu.retired === last) this.#stalls++;
       last = cpu.retired;
       this.vcCounts.set(code, (this.vcCounts.get(code) ?? 0) + 1);
       if (this.#trace !== null) this.#traceVc(code);
       this.#interrupted = 0;
-      left = cpu.raise(Vector.VC, code);
+      left = cpu.raise(Vector.VC, code) && this.retired < this.#deadline;
     }
   }
 
@@ -465,6 +489,7 @@ export class WorldSwitch {
     if (vmsa !== null) {
       i32[v + GHCB] = i32[s + (State.GHCB >>> 2)]!;
       i32[v + GHCB + 1] = i32[s + (State.GHCB >>> 2) + 1]!;
+      this.#moveLiveRegisters(s, this.#host.live >>> 2);
     } else {
       vmrunTransfer.store(this.#memory, state, this.#memory, at + SAVE_AREA_OFFSET);
       patTransfer.store(this.#memory, state, this.#memory, at + SAVE_AREA_OFFSET);
@@ -532,6 +557,11 @@ export class WorldSwitch {
 
   #traceExit(code: number, info: number): void {
     const { view } = this.#memory;
-    this.#trace?.emit({ kind: 'exit', exitCode: code, exitInfo1: view.getBigUint64(4 * info, true), exitInfo2: view.getBigUint64(4 * info + 8, true) });
+    this.#trace?.emit({
+      kind: 'exit',
+      exitCode: code,
+      exitInfo1: view.getBigUint64(4 * info, true),
+      exitInfo2: view.getBigUint64(4 * info + 8, true),
+    });
   }
 }

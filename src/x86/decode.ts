@@ -124,7 +124,7 @@ export class InstructionDecoder {
       special,
       branch,
     };
-    return { form, length: i.length, registers, base, index, scale: Math.log2(i.memoryIndexScale), segment, displacement, immediate, ends: template.ends };
+    return { form, length: i.length, registers, base, index, scale: 31 - Math.clz32(i.memoryIndexScale), segment, displacement, immediate, ends: template.ends };
   }
 
   /** What is the same for every instruction of one Code. */

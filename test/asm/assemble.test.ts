@@ -198,3 +198,23 @@ describe('mistakes are one line with the number of the line', () => {
     expect(() => assemble('times (end & 1) ^ 1 db 0\nend:')).toThrow('do not settle');
   });
 });
+
+test('no source throws anything but a UserError', () => {
+  const words =
+    "mov add jmp call push lock rep a32 o16 times align org db dq equ bits 16 64 rax ax st xmm0 cr0 fs label .x [ ] ( ) + - * / , : $ $$ rel byte far short 0x10 5 -1 'a' 1<<63 near".split(
+      ' ',
+    );
+  let state = 1;
+  const next = (limit: number): number => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 0x1_0000_0000) * limit);
+  };
+  for (let n = 0; n < 5000; n++) {
+    const source = Array.from({ length: 1 + next(12) }, () => words[next(words.length)] + (next(6) === 0 ? '\n' : ' ')).join('');
+    try {
+      assemble(source);
+    } catch (error) {
+      if (!(error instanceof UserError)) throw new Error(`${JSON.stringify(source)}: ${String(error)}`, { cause: error });
+    }
+  }
+});

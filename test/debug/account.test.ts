@@ -19,6 +19,7 @@ const input: AccountInput = {
   ending: 'the guest ended itself with 0',
   views: null,
   symbols: () => null,
+  codeAt: () => null,
   warnings: [],
 };
 
@@ -65,7 +66,7 @@ describe('the account', () => {
     expect(chart(accountOf([...cpuidThroughPage, ended])).join('\n')).toMatchInlineSnapshot(`
       "           guest                   hardware                    GHCB                   hypervisor
                    │                         │                         │                         │
-             100   │ cpuid                   │                         │                         │
+             100   │ CPUID                   │                         │                         │
                    │ RIP 0x100432            │                         │                         │
                    │── intercepted: CPUID ──▶│                         │                         │
                    │◀ #VC, error code 0x72 ──│                         │                         │
@@ -149,9 +150,9 @@ describe('the account', () => {
         at(1, { kind: 'exception', vector: 14, errorCode: 2, rip: 0x10_0600n, cr2: 0xdead_0000n }),
         at(2, { kind: 'exit', exitCode: 0x7f, exitInfo1: 0n, exitInfo2: 0n }),
       ],
-      { status: 1, ending: 'the guest shut down: triple fault', symbols: (address) => (address === 0x10_0600n ? 'main+0x10' : null) },
+      { status: 1, ending: 'the guest shut down: triple fault', symbols: (address) => (address === 0x10_0600n ? 'main+0x10' : null), codeAt: () => 'mov [rax],rax' },
     ).replaceAll(/\s+/g, ' ');
-    expect(text).toContain('last exception: #PF (vector 14), error code 0x2, CR2 0xdead0000 at RIP 0x100600 in main+0x10');
+    expect(text).toContain('exception #PF (vector 14), error code 0x2, CR2 0xdead0000 at RIP 0x100600 in main+0x10: mov [rax],rax');
     expect(text).toContain('last exit: SHUTDOWN (0x7f)');
     expect(text).toContain('they are in the VMSA, encrypted');
   });

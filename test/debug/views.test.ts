@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Canvas } from '../../src/debug/canvas.ts';
+import { readCode } from '../../src/debug/code.ts';
 import { mostReadable } from '../../src/debug/hexdump.ts';
 import { wrap } from '../../src/debug/sequence.ts';
 import { readSymbols } from '../../src/debug/symbols.ts';
@@ -75,5 +76,35 @@ describe('symbols', () => {
 
   it('never print control characters', () => {
     expect(readSymbols(elf([{ name: 'a\x1b[31m', value: 0x1000, size: 1 }]))(0x1000n)).toBe('a?[31m');
+  });
+});
+
+describe('code', () => {
+  it('of a flat binary is disassembled where it was loaded, and nowhere else', () => {
+    const code = readCode(Uint8Array.of(0x90, 0x48, 0x89, 0x00, 0x0f, 0xa2), 0x10_0000, 64);
+    expect([0x0f_ffffn, 0x10_0000n, 0x10_0001n, 0x10_0004n, 0x10_0006n].map(code)).toEqual([null, 'nop', 'mov [rax],rax', 'cpuid', null]);
+  });
+
+  it('that is none, or is cut off, has no text', () => {
+    expect(readCode(Uint8Array.of(0x06), 0, 64)(0n)).toBeNull();
+    expect(readCode(Uint8Array.of(0x48), 0, 64)(0n)).toBeNull();
+    expect(readCode(Uint8Array.of(0x06), 0, 16)(0n)).toBe('push es');
+  });
+
+  it('of an ELF is found by virtual address; a damaged one has none', () => {
+    const bytes = new Uint8Array(256);
+    const view = new DataView(bytes.buffer);
+    bytes.set([0x7f, 0x45, 0x4c, 0x46]);
+    view.setBigUint64(32, 64n, true);
+    view.setUint16(54, 56, true);
+    view.setUint16(56, 1, true);
+    view.setUint32(64, 1, true);
+    view.setBigUint64(72, 200n, true);
+    view.setBigUint64(80, 0xffff_ffff_8000_0000n, true);
+    view.setBigUint64(96, 8n, true);
+    bytes.set([0x0f, 0x0b], 200);
+    expect(readCode(bytes, 0, 64)(0xffff_ffff_8000_0000n)).toBe('ud2');
+    view.setBigUint64(96, 1000n, true);
+    expect(readCode(bytes, 0, 64)(0xffff_ffff_8000_0000n)).toBeNull();
   });
 });

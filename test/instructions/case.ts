@@ -15,8 +15,7 @@ export const Place = {
   TABLES: 0x4_0000,
 } as const;
 
-export type Flag = 'CF' | 'PF' | 'AF' | 'ZF' | 'SF' | 'OF' | 'DF' | 'IF' | 'AC';
-/** Names of flags, separated by spaces. */
+/** Names of flags (CF PF AF ZF SF OF DF IF AC), separated by spaces. */
 export type FlagList = string;
 
 export const registerNames = [

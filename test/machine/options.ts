@@ -1,7 +1,7 @@
 // Run options for tests: a flat binary, quiet devices.
 
 import { nobleAes } from '../../src/memory/aes-noble.ts';
-import type { RunOptions } from '../../src/hypervisor/virtual-machine.ts';
+import type { RunOptions } from '../../src/virtual-machine.ts';
 
 export type Quiet = RunOptions & { readonly output: number[] };
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { run, VirtualMachine } from '../../src/hypervisor/virtual-machine.ts';
+import { run, VirtualMachine } from '../../src/virtual-machine.ts';
 import { UserError } from '../../src/util/errors.ts';
 import { quiet } from './options.ts';
 

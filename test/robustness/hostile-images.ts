@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeAes } from '../../src/cli/aes-node.ts';
-import { run } from '../../src/hypervisor/virtual-machine.ts';
+import { run } from '../../src/virtual-machine.ts';
 import { UserError } from '../../src/util/errors.ts';
 import { RandomSource, type RandomStream } from '../../src/util/random.ts';
 

@@ -37,7 +37,16 @@ export const SLOT = TRUSTED + TRUSTED_SIZE / 2;
 export const ASID = 1;
 
 /** Guest physical places. */
-export const Guest = { TABLES: 0x1000, IDT: 0x4000, GDT: 0x5000, CODE: 0x6000, HANDLER: 0x7000, STACK: 0x9000, DATA: 0xa000, DEVICE: 0xf_0000 } as const;
+export const Guest = {
+  TABLES: 0x1000,
+  IDT: 0x4000,
+  GDT: 0x5000,
+  CODE: 0x6000,
+  HANDLER: 0x7000,
+  STACK: 0x9000,
+  DATA: 0xa000,
+  DEVICE: 0xf_0000,
+} as const;
 
 const MAP = { states: 6, contexts: 16, recordBytes: 1 << 20, pages: [192] };
 
@@ -45,7 +54,14 @@ export type Technology = 'none' | 'sev' | 'sev-es';
 
 export type Box = ReturnType<typeof build>;
 
-export function build(technology: Technology, code: string, handler = 'hlt', asid = technology === 'sev' ? 15 : ASID, smmLock = true, traced = true) {
+export function build(
+  technology: Technology,
+  code: string,
+  handler = 'hlt',
+  asid = technology === 'sev' ? 15 : ASID,
+  smmLock = true,
+  traced = true,
+) {
   const model = processorModel('milan');
   if (!model) throw new Error('no milan');
   const memory = new EngineMemory(MAP);
@@ -115,7 +131,9 @@ export function build(technology: Technology, code: string, handler = 'hlt', asi
   vmcb.msrpmBasePa = BigInt(MSR_MAP);
   vmcb.guestAsid = asid;
   vmcb.nCr3 = BigInt(NESTED);
-  vmcb.nestedControl = BigInt(NestedControl.NP_ENABLE | (technology === 'none' ? 0 : NestedControl.SEV) | (technology === 'sev-es' ? NestedControl.SEV_ES : 0));
+  vmcb.nestedControl = BigInt(
+    NestedControl.NP_ENABLE | (technology === 'none' ? 0 : NestedControl.SEV) | (technology === 'sev-es' ? NestedControl.SEV_ES : 0),
+  );
   if (technology === 'sev-es') {
     vmcb.virtualizationControl = BigInt(VirtualizationControl.LBR);
     vmcb.vmsaPointer = BigInt(VMSA_PAGE);
@@ -141,7 +159,22 @@ export function build(technology: Technology, code: string, handler = 'hlt', asi
 
   const registers = new BigUint64Array(16);
   return {
-    svm, vmcb, save, page, registers, memory, frames, mmu, cpu, asids, encryption, notes, vmsa: image.view, vmsaBytes: image.bytes, sealVmsa, put,
+    svm,
+    vmcb,
+    save,
+    page,
+    registers,
+    memory,
+    frames,
+    mmu,
+    cpu,
+    asids,
+    encryption,
+    notes,
+    vmsa: image.view,
+    vmsaBytes: image.bytes,
+    sealVmsa,
+    put,
     run(): number {
       const fault = svm.vmrun(VMCB, registers);
       if (fault !== null) throw new Error(`VMRUN: fault ${fault}`);

@@ -18,7 +18,9 @@ describe('an SEV-ES guest', () => {
     expect(hex(vmsa.rcx)).toBe('72');
     expect(hex(vmsa.rip)).toBe(hex(Guest.CODE + 6));
     expect(hex(vmsa.rbx)).toBe('1122334455667788');
-    expect(box.notes.filter(({ kind }) => kind === 'vc')).toEqual([{ kind: 'vc', exitCode: 0x72, rip: BigInt(Guest.CODE), instruction: 'Cpuid' }]);
+    expect(box.notes.filter(({ kind }) => kind === 'vc')).toEqual([
+      { kind: 'vc', exitCode: 0x72, rip: BigInt(Guest.CODE), instruction: 'Cpuid' },
+    ]);
   });
 
   it('shows no register to the host', () => {
@@ -52,7 +54,10 @@ describe('an SEV-ES guest', () => {
   });
 
   it('tells the host RFLAGS.IF and its GHCB MSR, and takes the GHCB MSR from the VMCB', () => {
-    const box = build('sev-es', `mov ecx, 0xc0010130\n rdmsr\n mov rbx, rax\n mov eax, 0x5000\n xor edx, edx\n wrmsr\n sti\n nop\n hlt\n hlt`);
+    const box = build(
+      'sev-es',
+      `mov ecx, 0xc0010130\n rdmsr\n mov rbx, rax\n mov eax, 0x5000\n xor edx, edx\n wrmsr\n sti\n nop\n hlt\n hlt`,
+    );
     box.vmcb.ghcb = 0x0123_4001n;
     expect(box.run()).toBe(ExitCode.HLT);
     expect(hex(box.vmcb.ghcb)).toBe('5000');

@@ -17,7 +17,7 @@ describe('VMRUN of a plain guest', () => {
     expect(box.notes.map(({ kind }) => kind)).toEqual(['vmrun', 'exit']);
   });
 
-  it('gives IOIO the manual\'s information word and the next RIP', () => {
+  it("gives IOIO the manual's information word and the next RIP", () => {
     const box = build('none', 'mov dx, 0x3f8\n out dx, al');
     expect(box.run()).toBe(ExitCode.IOIO);
     expect(hex(box.vmcb.exitInfo1 >> 16n)).toBe('3f8');

@@ -1,7 +1,7 @@
 // Reader of instruction vectors ("x86vec"): start state, instruction and end state as a processor gave them. README.md describes the
 // format. Integers are little endian.
 
-import { gunzipSync, gzipSync } from 'node:zlib';
+import { gunzipSync } from 'node:zlib';
 import { assert } from '../../src/util/errors.ts';
 
 /** Numbers of the registers in a vector. */
@@ -32,12 +32,9 @@ export type Case = {
   readonly auxiliary: number;
   readonly slotsOut: Slots;
   readonly memoryOut: readonly Patch[];
-  /** The case as it stands in the file. */
-  readonly raw: Uint8Array;
 };
 export type Section = {
   readonly name: string;
-  readonly flags: number;
   readonly bits: 16 | 32 | 64;
   readonly approximate: boolean;
   readonly cases: readonly Case[];
@@ -105,12 +102,11 @@ export function* sections(file: Uint8Array): Generator<Section> {
     const end = cursor.number(4) + cursor.at;
     const cases = Array.from({ length: count }, () => readCase(cursor));
     assert(cursor.at === end, `section ${name} has another length than it says`);
-    yield { name, flags, bits: ([64, 32, 16] as const)[(flags >> 4) & 3] ?? 64, approximate: (flags & 1) !== 0, cases };
+    yield { name, bits: ([64, 32, 16] as const)[(flags >> 4) & 3] ?? 64, approximate: (flags & 1) !== 0, cases };
   }
 }
 
 function readCase(cursor: Cursor): Case {
-  const start = cursor.at;
   const bytes = cursor.take(cursor.number(1));
   const slotsIn = cursor.slots();
   const memoryIn = cursor.patches();
@@ -118,24 +114,5 @@ function readCase(cursor: Cursor): Case {
   const auxiliary = cursor.number(2);
   const slotsOut = cursor.slots();
   const memoryOut = cursor.patches();
-  return { bytes, slotsIn, memoryIn, status, auxiliary, slotsOut, memoryOut, raw: cursor.bytes.subarray(start, cursor.at) };
+  return { bytes, slotsIn, memoryIn, status, auxiliary, slotsOut, memoryOut };
 }
-
-/** Sections as a file. */
-export function vectorFile(all: readonly Section[]): Uint8Array {
-  const parts: Uint8Array[] = [new TextEncoder().encode(MAGIC), little(all.length, 4)];
-  for (const { name, flags, cases } of all) {
-    const length = cases.reduce((sum, { raw }) => sum + raw.length, 0);
-    parts.push(
-      little(name.length, 1),
-      new TextEncoder().encode(name),
-      little(flags, 1),
-      little(cases.length, 4),
-      little(length, 4),
-      ...cases.map(({ raw }) => raw),
-    );
-  }
-  return gzipSync(Buffer.concat(parts), { level: 9 });
-}
-
-const little = (value: number, size: number): Uint8Array => Uint8Array.from({ length: size }, (_, n) => (value >>> (8 * n)) & 0xff);

@@ -28,7 +28,7 @@ const bitTest =
     const offset = b.let(size, register ? b.read(1) : b.zeroExtend(1, size, b.read(1)));
     let location: Location;
     if (b.isMemory(0) && register) {
-      const words = f.i64.shrS(b.toI64(size, offset), f.const64(BigInt(Math.log2(width))));
+      const words = f.i64.shrS(b.toI64(size, offset), f.const64(BigInt(31 - Math.clz32(width))));
       const at = b.address(f.let64(f.i64.mul(words, f.const64(BigInt(size)))));
       location = change ? b.openAt(size, at) : { value: b.let(size, b.loadAt(size, at)), set: () => undefined };
     } else location = change ? b.open(0) : { value: b.let(size, b.read(0)), set: () => undefined };

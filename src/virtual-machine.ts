@@ -1,27 +1,27 @@
-// The whole of a run: a machine, its host's software, one guest. It advances by slices, so that a surface can stream serial
+// The whole of a run: a machine, its host's software, one guest. It lies above the hypervisor, which must not see the machine. It advances by slices, so that a surface can stream serial
 // output and be interrupted between them, and ends with an Outcome. Hostile images end as Outcomes; only what a person did
 // wrong is thrown, as UserError, by the constructor.
 
-import { technologies, type Technology } from '../arch/boot-page.ts';
-import { exitName } from '../arch/exit-code.ts';
-import { CmosRtc } from '../devices/cmos-rtc.ts';
-import { DebugConsole } from '../devices/debug-console.ts';
-import { IoBus } from '../devices/io-bus.ts';
-import { TestDevice } from '../devices/test-device.ts';
-import { type SerialPeer, Uart16550 } from '../devices/uart16550.ts';
-import { Machine, type MachineOptions } from '../machine/machine.ts';
-import { guestMap, hostMap } from '../machine/memory-map.ts';
-import { portMap } from '../machine/ports.ts';
-import { PAGE_SIZE } from '../util/address.ts';
-import { UserError } from '../util/errors.ts';
-import { planBoot } from './boot.ts';
-import { isElf, readElf } from './images/elf.ts';
-import { readFlat } from './images/flat.ts';
-import type { Image, Placement } from './images/image.ts';
-import { parseIntercepts } from './intercepts.ts';
-import { launch, sevCapabilities } from './launcher.ts';
-import { describeOutcome, exitStatus, type Outcome } from './outcome.ts';
-import type { Vcpu } from './vcpu.ts';
+import { technologies, type Technology } from './arch/boot-page.ts';
+import { exitName } from './arch/exit-code.ts';
+import { CmosRtc } from './devices/cmos-rtc.ts';
+import { DebugConsole } from './devices/debug-console.ts';
+import { IoBus } from './devices/io-bus.ts';
+import { TestDevice } from './devices/test-device.ts';
+import { type SerialPeer, Uart16550 } from './devices/uart16550.ts';
+import { Machine, type MachineOptions } from './machine/machine.ts';
+import { guestMap, hostMap } from './machine/memory-map.ts';
+import { portMap } from './machine/ports.ts';
+import { PAGE_SIZE } from './util/address.ts';
+import { UserError } from './util/errors.ts';
+import { planBoot } from './hypervisor/boot.ts';
+import { isElf, readElf } from './hypervisor/images/elf.ts';
+import { readFlat } from './hypervisor/images/flat.ts';
+import type { Image, Placement } from './hypervisor/images/image.ts';
+import { parseIntercepts } from './hypervisor/intercepts.ts';
+import { launch, sevCapabilities } from './hypervisor/launcher.ts';
+import { describeOutcome, exitStatus, type Outcome } from './hypervisor/outcome.ts';
+import type { Vcpu } from './hypervisor/vcpu.ts';
 
 export type RunOptions = Placement & {
   readonly image: { readonly name: string; readonly bytes: Uint8Array };
