@@ -1,6 +1,6 @@
 // Which frames translations were derived from, so that TLBs are coherent: a store into a table kills what came from the old
-// entry before the store lands. Dropping any cache at any time then changes nothing that a guest can see (
-// the reason: a guest that omits a flush must not see evictions or tiers).
+// entry before the store lands. Dropping any cache at any time then changes nothing that a guest can see:
+// a guest that omits a flush must not see evictions or tiers.
 
 import type { EngineMemory } from '../memory/map.ts';
 import type { Frames, TranslationOwner } from '../memory/frames.ts';

@@ -1,6 +1,6 @@
 // The VMSAs of SEV-ES guests. After an exit the registers stay in their state block; the page in memory is made true (fields
 // written, integrity value computed) only when anybody else touches it. VMRUN of a VMSA that nobody touched loads
-// nothing; any other one is decrypted, checked against the integrity value and loaded (APM vol. 2, 15.35.8 and 15.35.9;
+// nothing; any other one is decrypted, checked against the integrity value and loaded (APM vol. 2, 15.35.8 and 15.35.9).
 // While a guest runs, what its VMSA's page holds is not defined; whoever touches it then only costs time.
 
 import { Vmsa } from '../arch/vmsa.ts';
