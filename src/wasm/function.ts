@@ -14,6 +14,12 @@ export type I32 = { (): void; readonly type?: 'i32' };
 /** An expression that leaves an i64. */
 export type I64 = { (): void; readonly type?: 'i64' };
 
+/** An expression that leaves a v128. */
+export type V128 = { (): void; readonly type?: 'v128' };
+/** Expressions that leave an f32 or f64: never a NaN made by WebAssembly, whose bits are the engine's choice. */
+export type F32 = { (): void; readonly type?: 'f32' };
+export type F64 = { (): void; readonly type?: 'f64' };
+
 /** A place that `br` can go to. */
 export type Label = { readonly depth: number };
 
@@ -118,6 +124,48 @@ export class FunctionBuilder {
   extend8S = (e: I32): I32 => this.#op(0xc0, e);
   extend16S = (e: I32): I32 => this.#op(0xc1, e);
 
+  // --- 128-bit vectors and floats: `op` is the opcode behind the prefix FDh, or the one-byte opcode of a float instruction ---
+
+  loadV128 = (p: I32, offset = 0): V128 => () => {
+    p();
+    this.code.u8(0xfd);
+    this.code.uleb(0);
+    this.code.u8(0);
+    this.code.uleb(offset);
+  };
+
+  storeV128(p: I32, value: V128, offset = 0): void {
+    p();
+    value();
+    this.code.u8(0xfd);
+    this.code.uleb(11);
+    this.code.u8(0);
+    this.code.uleb(offset);
+  }
+
+  const128(low: bigint, high: bigint): V128 {
+    return () => {
+      this.code.u8(0xfd);
+      this.code.uleb(12);
+      for (const half of [low, high]) for (let k = 0n; k < 8n; k++) this.code.u8(Number((half >> (8n * k)) & 0xffn));
+    };
+  }
+
+  /** Any instruction on vectors, by its opcode behind FDh; `immediates` are lane numbers. */
+  simd<E extends I32 | I64 | F32 | F64 | V128>(op: number, args: readonly (() => void)[], immediates: readonly number[] = []): E {
+    return (() => {
+      for (const a of args) a();
+      this.code.u8(0xfd);
+      this.code.uleb(op);
+      for (const k of immediates) this.code.u8(k);
+    }) as E;
+  }
+
+  /** Any one-byte instruction (f32, f64, conversions, reinterpretations). */
+  op<E extends I32 | I64 | F32 | F64>(code: number, ...args: readonly (() => void)[]): E {
+    return this.#op(code, ...args) as E;
+  }
+
   call(index: number, ...args: readonly (I32 | I64)[]): I32 {
     return () => {
       for (const a of args) a();
@@ -146,7 +194,7 @@ export class FunctionBuilder {
     return this.#local<I64>(Type.I64);
   }
 
-  set(local: { readonly index: number }, value: I32 | I64): void {
+  set(local: { readonly index: number }, value: I32 | I64 | F32 | F64 | V128): void {
     value();
     this.code.u8(Op.localSet);
     this.code.uleb(local.index);
@@ -154,6 +202,26 @@ export class FunctionBuilder {
 
   setParameter(index: number, value: I32): void {
     this.set({ index }, value);
+  }
+
+  local128(): Local<V128> {
+    return this.#local<V128>(Type.V128);
+  }
+
+  localF64(): Local<F64> {
+    return this.#local<F64>(Type.F64);
+  }
+
+  let128(value: V128): V128 {
+    const local = this.local128();
+    this.set(local, value);
+    return local.get;
+  }
+
+  letF64(value: F64): F64 {
+    const local = this.localF64();
+    this.set(local, value);
+    return local.get;
   }
 
   /** Evaluates an expression now and keeps it in a temporary. */
@@ -249,7 +317,7 @@ export class FunctionBuilder {
     }) as I32 & I64;
   }
 
-  #local<E extends I32 | I64>(type: Type): Local<E> {
+  #local<E extends I32 | I64 | F32 | F64 | V128>(type: Type): Local<E> {
     let index = this.#pool(type).pop();
     if (index === undefined) {
       index = this.parameters + this.#locals.length;

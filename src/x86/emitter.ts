@@ -5,7 +5,7 @@
 // Rules for every semantics function: whatever can fault comes first (loads, then stores; the last store is the last thing
 // that can fault), then registers, then flags. Expressions are emitted when used: keep what is needed twice with `let`.
 
-import type { Arithmetic, FunctionBuilder, I32, I64 } from '../wasm/function.ts';
+import type { Arithmetic, FunctionBuilder, I32, I64, V128 } from '../wasm/function.ts';
 import type { Form, Size } from './form.ts';
 
 /** A value of operand width: 1, 2 and 4 bytes are an i32 (zero-extended), 8 bytes an i64. */
@@ -94,6 +94,16 @@ export abstract class Emitter {
   abstract immediate(size: Size): Value;
   /** The second immediate of ENTER. */
   abstract secondImmediate(): I32;
+
+  // --- XMM and MMX operands ---
+
+  /** Operand n as 16 bytes. `aligned`: a misaligned memory operand is #GP(0) (APM vol. 1, 4.3). */
+  abstract readVector(n: number, aligned: boolean): V128;
+  abstract writeVector(n: number, value: V128, aligned: boolean): void;
+  /** The low `size` bytes of a register operand, or that many bytes of memory. */
+  abstract readLow(n: number, size: Size): Value;
+  /** Writes the low bytes of a register operand and leaves the rest, or that many bytes of memory. */
+  abstract writeLow(n: number, size: Size, value: Value): void;
 
   // --- registers by name ---
 

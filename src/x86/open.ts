@@ -4,7 +4,7 @@
 
 import { Vector } from '../arch/exception.ts';
 import { Context } from '../memory/map.ts';
-import type { FunctionBuilder, I32, I64 } from '../wasm/function.ts';
+import type { FunctionBuilder, I32, I64, V128 } from '../wasm/function.ts';
 import { Emitter, type FlagRule, type Location, type SystemRoutine, SystemResult, systemRoutines, type Value } from './emitter.ts';
 import { emitCondition, flagVector, readStatusFlags, writeStatusFlags } from './flags.ts';
 import type { Form, Size } from './form.ts';
@@ -97,6 +97,53 @@ export class OpenOperands extends Emitter {
   address(beyond?: I64): I64 {
     if (this.form.memory !== 'general') return this.effectiveAddress(beyond);
     return this.#inSegment(this.f.let64(this.effectiveAddress(beyond)), this.f.loadU8(this.#record, Record.SEGMENT), this.#memorySize());
+  }
+
+  // --- XMM and MMX operands ---
+
+  readVector(n: number, aligned: boolean): V128 {
+    const { f } = this;
+    if (!this.isMemory(n)) return f.loadV128(this.#register(n));
+    const a = f.let64(this.address());
+    if (aligned) this.#checkAligned(a);
+    const p = f.local32();
+    this.#hit(a, 16, Context.READ, p.index, () => this.#slow(this.#imports.load, a, 16, p));
+    return f.loadV128(p.get);
+  }
+
+  writeVector(n: number, value: V128, aligned: boolean): void {
+    const { f } = this;
+    if (!this.isMemory(n)) return f.storeV128(this.#register(n), value);
+    const a = f.let64(this.address());
+    if (aligned) this.#checkAligned(a);
+    const v = f.let128(value);
+    const p = f.local32();
+    this.#hit(
+      a,
+      16,
+      Context.WRITE,
+      p.index,
+      () => {
+        this.#slow(this.#imports.store, a, 16, p);
+        f.storeV128(p.get, v);
+        f.drop(f.call(this.#imports.commit, this.#state));
+      },
+      () => f.storeV128(p.get, v),
+    );
+  }
+
+  readLow(n: number, size: Size): Value {
+    return this.isMemory(n) ? this.loadAt(size, this.address()) : this.#loadHost(size, this.#register(n));
+  }
+
+  writeLow(n: number, size: Size, value: Value): void {
+    if (this.isMemory(n)) this.storeAt(size, this.address(), value);
+    else this.#storeHost(size, this.#register(n), value);
+  }
+
+  #checkAligned(a: I64): void {
+    const { f } = this;
+    f.if(f.wrap(f.i64.and(a, f.const64(15n))), () => this.fault(Vector.GP, 0));
   }
 
   // --- registers by name ---
