@@ -1,6 +1,8 @@
 // CPUID feature flags by the manual's names: leaf, register and bit. APM vol. 3, appendix E.
 
 export type CpuidRegister = 'eax' | 'ebx' | 'ecx' | 'edx';
+/** Place of a register in what CPUID returns. */
+export const cpuidSlot = { eax: 0, ebx: 1, ecx: 2, edx: 3 } as const satisfies Readonly<Record<CpuidRegister, number>>;
 export type CpuidFeature = { readonly leaf: number; readonly register: CpuidRegister; readonly bit: number };
 
 const edx1 = (bit: number): CpuidFeature => ({ leaf: 1, register: 'edx', bit });
@@ -23,10 +25,10 @@ export const Feature = {
   FSGSBASE: ebx7(0), BMI1: ebx7(3), AVX2: ebx7(5), SMEP: ebx7(7), BMI2: ebx7(8), ERMS: ebx7(9), INVPCID: ebx7(10), RDSEED: ebx7(18), ADX: ebx7(19),
   SMAP: ebx7(20), CLFLUSHOPT: ebx7(23), CLWB: ebx7(24), SHA: ebx7(29),
   UMIP: ecx7(2), PKU: ecx7(3), OSPKE: ecx7(4), RDPID: ecx7(22),
-  LAHF_SAHF: ecxExtended(0), SVM: ecxExtended(2), ALT_MOV_CR8: ecxExtended(4), ABM: ecxExtended(5), PREFETCHW: ecxExtended(8),
+  LAHF_SAHF: ecxExtended(0), SVM: ecxExtended(2), ALT_MOV_CR8: ecxExtended(4), ABM: ecxExtended(5), SSE4A: ecxExtended(6), MISALIGNSSE: ecxExtended(7), PREFETCHW: ecxExtended(8),
   SYSCALL: edxExtended(11), NX: edxExtended(20), FFXSR: edxExtended(25), PAGE1GB: edxExtended(26), RDTSCP: edxExtended(27), LM: edxExtended(29),
   INVARIANT_TSC: { leaf: 0x8000_0007, register: 'edx', bit: 8 },
-  WBNOINVD: { leaf: 0x8000_0008, register: 'ebx', bit: 9 },
+  CLZERO: { leaf: 0x8000_0008, register: 'ebx', bit: 0 }, WBNOINVD: { leaf: 0x8000_0008, register: 'ebx', bit: 9 },
   NESTED_PAGING: edxSvm(0), LBR_VIRT: edxSvm(1), NRIPS: edxSvm(3), VMCB_CLEAN: edxSvm(5), FLUSH_BY_ASID: edxSvm(6), DECODE_ASSISTS: edxSvm(7),
   SME: eaxSev(0), SEV: eaxSev(1), VM_PAGE_FLUSH: eaxSev(2), SEV_ES: eaxSev(3), SEV_SNP: eaxSev(4), HW_CACHE_COHERENCY: eaxSev(10),
 } as const satisfies Readonly<Record<string, CpuidFeature>>;

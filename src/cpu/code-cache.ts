@@ -34,6 +34,7 @@ export class CodeCache {
   readonly #pages = new Map<number, PageCode>();
   readonly #straddlers = new Map<string, Straddler>();
   #top: number;
+  #single = 0;
   /** Frame of each record. */
   #owner = new Int32Array(1 << 14);
   /** Record addresses given out since the last reset are valid while this number stays. */
@@ -85,6 +86,24 @@ export class CodeCache {
     return record;
   }
 
+  /**
+   * A record for one instruction, of which no other record knows and which the next call overwrites: for the page that the limit of
+   * the code segment cuts, where every instruction must be looked at.
+   */
+  findSingle(frame: number, offset: number, mode: Mode): number | DecodeProblem {
+    if (this.#single === 0) this.#single = this.#allocate(2, frame);
+    const record = this.#single;
+    const from = this.#frames.address(frame);
+    const problem = this.#decoder.decode(this.#memory.u8.subarray(from + offset, from + PAGE), offset, mode, (d) => {
+      writeInstruction(this.#memory.view, this.#interpreter, record, offset, d);
+      writeSteering(this.#memory.view, record + RECORD_SIZE, 0, Steering.CROSS, BigInt(offset + d.length));
+      return false;
+    });
+    if (problem) return problem;
+    this.#interpreter.sync();
+    return record;
+  }
+
   /** Points a branch at its target, if the branch still belongs to the frame that the target is in. */
   link(from: number, frame: number, to: number): void {
     const { view } = this.#memory;
@@ -116,6 +135,7 @@ export class CodeCache {
     }
     this.#pages.clear();
     this.#straddlers.clear();
+    this.#single = 0;
     this.#top = this.#memory.records;
     this.generation++;
   }

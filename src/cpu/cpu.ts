@@ -10,20 +10,33 @@ import type { Frames } from '../memory/frames.ts';
 import type { Mmu } from '../mmu/mmu.ts';
 import { systemRoutines } from '../x86/emitter.ts';
 import { DecodeProblem } from '../x86/decode.ts';
+import { SEGMENT_WRITE } from '../x86/open.ts';
 import { Leave, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
+import { Dr6 } from './breakpoints.ts';
 import { CodeCache } from './code-cache.ts';
 import { Delivery, deliver } from './exceptions.ts';
 import { Interpreter } from './interpreter.ts';
-import { isCanonical, Processor, type ProcessorOptions } from './processor.ts';
+import { isCanonical, Processor, type ProcessorOptions, SHADOW_OF_SS } from './processor.ts';
+import { admits } from './segment-access.ts';
 import type { Routine } from './system/routine.ts';
 import { controlRoutines } from './system/control.ts';
 import { flagRoutines } from './system/flags.ts';
 import { ioRoutines } from './system/io.ts';
 import { miscRoutines } from './system/misc.ts';
 import { msrRoutines } from './system/msr.ts';
+import { sseFloatRoutines } from './system/sse-float.ts';
 import { stackRoutines } from './system/stack.ts';
 import { tableRoutines } from './system/tables.ts';
+import { textRoutines } from './system/text.ts';
 import { transferRoutines } from './system/transfer.ts';
+import { verifyRoutines } from './system/verify.ts';
+import { x87ArithmeticRoutines } from './system/x87-arithmetic.ts';
+import { x87EnvironmentRoutines } from './system/x87-environment.ts';
+import { x87MoveRoutines } from './system/x87-move.ts';
+import { x87TranscendentalRoutines } from './system/x87-transcendental.ts';
+
+/** Routines of the x87. */
+const x87Routines = { ...x87MoveRoutines, ...x87ArithmeticRoutines, ...x87TranscendentalRoutines, ...x87EnvironmentRoutines };
 
 /** Why `run` returned. */
 export const Stopped = {
@@ -32,8 +45,11 @@ export const Stopped = {
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
 
-const all = { ...miscRoutines, ...controlRoutines, ...msrRoutines, ...tableRoutines, ...flagRoutines, ...ioRoutines, ...stackRoutines, ...transferRoutines };
+const all = { ...miscRoutines, ...controlRoutines, ...msrRoutines, ...tableRoutines, ...flagRoutines, ...ioRoutines, ...stackRoutines, ...transferRoutines, ...textRoutines, ...verifyRoutines, ...sseFloatRoutines, ...x87Routines };
 const routines: readonly Routine[] = systemRoutines.map((name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine));
+
+/** Flags under which instructions are executed one by one. */
+const ONE_BY_ONE = Rflags.TF | Rflags.RF;
 
 /** Longest entry of generated code: a loop that is entered once would stay in V8's baseline code for ever. */
 const FIRST_SLICES = 20;
@@ -64,10 +80,7 @@ export class Cpu {
         mmu.commit(state);
         return 0;
       },
-      limit: (_state, segment) => {
-        p.fault(segment === Segment.SS ? Vector.SS : Vector.GP);
-        return 0;
-      },
+      limit: (_state, segment, offset, size) => (admits(p, segment as Segment, offset, size & ~SEGMENT_WRITE, (size & SEGMENT_WRITE) !== 0) ? 1 : 0),
       system: (state, record, routine, low, high) => {
         memory.i32[(state + State.RECORD) >>> 2] = record;
         return routines[routine]!(p, record, low, high);
@@ -76,6 +89,12 @@ export class Cpu {
     p.formAt = (index) => this.#interpreter.form(index);
     this.#code = new CodeCache(memory, frames, this.#interpreter);
     // The page in execution may now be another: the next record stops, and RIP is looked up anew.
+    mmu.onTouch = (number) => {
+      p.breakpoints.pending |= Dr6.B0 << number;
+      // A trap behind this instruction: whatever it goes on to stops and is looked up.
+      this.#code.dropPageOf(p.u32(State.RECORD));
+      mmu.clearJumps();
+    };
     mmu.onFetchChange = () => this.#code.dropPageOf(p.u32(State.RECORD));
   }
 
@@ -123,24 +142,37 @@ export class Cpu {
     p.clearPending();
     i32[s + (State.LINK >> 2)] = 0;
     let left = budget;
+    p.breakpoints.pending = 0;
     for (;;) {
       if (this.#shutdown) {
         this.#shutdown = false;
         p.exit(ExitCode.SHUTDOWN);
         return Stopped.EXIT;
       }
+      if (p.breakpoints.pending !== 0 && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0) {
+        if (this.#trap()) return Stopped.EXIT;
+        continue;
+      }
       if (left <= 0) return Stopped.LIMIT;
       let fuel = left;
-      const flags = i32[s + (State.RFLAGS >> 2)]!;
-      if (this.virtualInterrupt >= 0 || i32[s + (State.SHADOW >> 2)] !== 0 || (flags & Rflags.TF) !== 0 || i32[s + (State.HALTED >> 2)] !== 0) {
+      let flags = i32[s + (State.RFLAGS >> 2)]!;
+      if (this.virtualInterrupt >= 0 || i32[s + (State.SHADOW >> 2)] !== 0 || (flags & ONE_BY_ONE) !== 0 || i32[s + (State.HALTED >> 2)] !== 0 || p.breakpoints.ofCode) {
         const stop = this.#events(flags);
         if (stop) return Stopped.EXIT;
+        flags = i32[s + (State.RFLAGS >> 2)]!;
         if (i32[s + (State.HALTED >> 2)] !== 0) {
           // Virtual time passes; nothing wakes the processor within this budget.
           p.retiredBefore += left;
           return Stopped.LIMIT;
         }
-        if (i32[s + (State.SHADOW >> 2)] !== 0 || (flags & Rflags.TF) !== 0) fuel = 1;
+        const watched = p.breakpoints.ofCode && p.breakpoints.onPage(p.linearRip);
+        if (watched && (flags & Rflags.RF) === 0 && p.breakpoints.at(p.linearRip) !== 0) {
+          // A fault before the instruction.
+          p.breakpoints.pending = p.breakpoints.at(p.linearRip);
+          if (this.#trap(true)) return Stopped.EXIT;
+          continue;
+        }
+        if (i32[s + (State.SHADOW >> 2)] !== 0 || (flags & ONE_BY_ONE) !== 0 || watched) fuel = 1;
       }
       const longest = this.#entries < FIRST_SLICES ? FIRST_SLICE : LONGEST_SLICE;
       if (fuel > longest) fuel = longest;
@@ -152,6 +184,10 @@ export class Cpu {
       this.#entries++;
       const wasShadow = i32[s + (State.SHADOW >> 2)];
       const trap = flags & Rflags.TF;
+      // RF holds for one instruction; one that does not complete keeps it.
+      const resume = flags & Rflags.RF;
+      if (resume !== 0) i32[s + (State.RFLAGS >> 2)] = flags & ~Rflags.RF;
+      p.enteredHandler = false;
       p.fuelGiven = fuel;
       const leave = this.#interpreter.run(p.state, record, fuel);
       const used = fuel - i32[s + (State.FUEL >> 2)]!;
@@ -163,8 +199,10 @@ export class Cpu {
       this.elements += i32[s + (State.ELEMENTS >> 2)]!;
       i32[s + (State.ELEMENTS >> 2)] = 0;
       if (wasShadow !== 0 && used > 0) i32[s + (State.SHADOW >> 2)] = 0;
+      if (resume !== 0 && used === 0) i32[s + (State.RFLAGS >> 2)]! |= Rflags.RF;
       switch (leave) {
         case Leave.FAULT:
+          p.breakpoints.pending = 0;
           if (this.#deliverFault()) return Stopped.EXIT;
           continue;
         case Leave.LOOKUP:
@@ -174,12 +212,18 @@ export class Cpu {
         default:
           break;
       }
-      if (trap !== 0 && used > 0) {
-        // Single step: a trap behind the instruction (13.1.4).
-        p.setU32(State.DR6, p.u32(State.DR6) | 0x4000);
-        if (this.#raise(Vector.DB, -1)) return Stopped.EXIT;
-      }
+      // Single step: a trap behind the instruction (13.1.4).
+      if (trap !== 0 && used > 0 && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0) p.breakpoints.pending |= Dr6.BS;
     }
+  }
+
+  /** #DB for what breakpoints and TF ask for; a fault's frame has RF set. True: it ended in an exit, which is recorded. */
+  #trap(fault = false): boolean {
+    const p = this.#p;
+    p.setU32(State.DR6, p.u32(State.DR6) | p.breakpoints.pending);
+    p.breakpoints.pending = 0;
+    p.clearPending();
+    return this.#conclude(deliver(p, { vector: Vector.DB, errorCode: -1, software: false, external: false, resume: fault, rip: p.u64(State.RIP) }));
   }
 
   /** Delivers an exception at the present RIP: svm's #VC. True: it ended in an exit, which is recorded. */
@@ -238,7 +282,7 @@ export class Cpu {
     if (this.#code.full) this.#startOver();
     const { mode } = p;
     const rip = p.u64(State.RIP);
-    const linear = mode === 64 ? rip : (rip + p.u64(segmentAt(Segment.CS) + SegmentPart.BASE)) & 0xffff_ffffn;
+    const linear = p.linearRip;
     if (mode === 64 ? !isCanonical(rip) : rip > BigInt(p.u32(segmentAt(Segment.CS) + SegmentPart.LIMIT))) {
       p.generalProtection();
       return 0;
@@ -249,12 +293,20 @@ export class Cpu {
     if (frame < 0) return 0;
     const offset = low & 0xfff;
     const generation = this.#code.generation;
-    let found = this.#code.find(frame, offset, mode);
+    // Where the code segment ends within the page, every instruction is held against its limit.
+    const limit = mode === 64 ? -1n : BigInt(p.u32(segmentAt(Segment.CS) + SegmentPart.LIMIT));
+    const cut = mode !== 64 && rip - BigInt(offset) + 4095n > limit;
+    let found = cut ? this.#code.findSingle(frame, offset, mode) : this.#code.find(frame, offset, mode);
     if (found === DecodeProblem.MORE_BYTES) {
-      const next = (linear & ~0xfffn) + 4096n;
+      const beyond = (linear & ~0xfffn) + 4096n;
+      const next = mode === 64 ? beyond : beyond & 0xffff_ffffn;
       const second = p.mmu.fetch(p.state, Number(next & 0xffff_ffffn) | 0, Number(next >> 32n) | 0);
       if (second < 0) return 0;
       found = this.#code.findStraddler(frame, second, offset, mode);
+    }
+    if (cut && typeof found === 'number' && rip + BigInt(p.instructionLength(found)) - 1n > limit) {
+      p.generalProtection();
+      return 0;
     }
     if (typeof found !== 'number') {
       // More than 15 bytes is #GP, what has no meaning #UD.
@@ -263,12 +315,14 @@ export class Cpu {
       return 0;
     }
     const link = i32[(p.state + State.LINK) >>> 2]! >>> 0;
-    if (link !== 0) {
+    if (cut) i32[(p.state + State.LINK) >>> 2] = 0;
+    else if (link !== 0) {
       i32[(p.state + State.LINK) >>> 2] = 0;
       if (generation === this.#code.generation) this.#code.link(link, frame, found);
     }
     const page = rip - BigInt(offset);
     p.setU64(State.PAGE, page);
+    if (cut || !p.mmu.keepsJumps(p.state) || (p.breakpoints.ofCode && p.breakpoints.onPage(linear))) return found;
     const entry = (i32[(p.state + State.CONTEXT) >>> 2]! + Context.JUMP + ((Number(rip & 0x3ffn) << 4) & 0x3ff0)) >>> 2;
     i32[entry] = Number(rip & 0xffff_ffffn) | 0;
     i32[entry + 1] = Number(rip >> 32n) | 0;

@@ -1,7 +1,7 @@
 // The processor models, and what CPUID says of them: exactly what this processor implements. APM vol. 3, appendix E; the
 // values of Fn8000_001F by generation as published dumps have them. Values without a public source are marked.
 
-import { type CpuidFeature, type CpuidRegister, Feature, REPEATED_IN_EXTENDED } from '../arch/cpuid.ts';
+import { type CpuidFeature, cpuidSlot, Feature, REPEATED_IN_EXTENDED } from '../arch/cpuid.ts';
 import type { Tweak } from '../memory/encryption.ts';
 
 export type CpuidResult = readonly [eax: number, ebx: number, ecx: number, edx: number];
@@ -48,15 +48,19 @@ const expected: readonly CpuidFeature[] = [Feature.FPU, Feature.MMX, Feature.FXS
 const implemented: readonly CpuidFeature[] = [
   Feature.DE, Feature.PSE, Feature.TSC, Feature.MSR, Feature.PAE, Feature.MCE, Feature.APIC, Feature.MTRR, Feature.PGE, Feature.MCA, Feature.CMOV,
   Feature.PAT, Feature.PSE36,
-  Feature.MOVBE, Feature.POPCNT, Feature.RDRAND,
-  Feature.BMI1, Feature.SMEP, Feature.BMI2, Feature.RDSEED, Feature.ADX, Feature.SMAP,
+  Feature.SSE3, Feature.PCLMULQDQ, Feature.SSSE3, Feature.SSE41, Feature.SSE42, Feature.AES, Feature.SHA, Feature.SSE4A, Feature.MISALIGNSSE,
+  Feature.CLFSH, Feature.CMPXCHG16B, Feature.MOVBE, Feature.POPCNT, Feature.RDRAND,
+  Feature.FSGSBASE, Feature.BMI1, Feature.SMEP, Feature.BMI2, Feature.RDSEED, Feature.ADX, Feature.SMAP, Feature.CLFLUSHOPT,
   Feature.LAHF_SAHF, Feature.SVM, Feature.ABM, Feature.PREFETCHW,
   Feature.SYSCALL, Feature.NX, Feature.PAGE1GB, Feature.RDTSCP, Feature.LM,
-  Feature.INVARIANT_TSC, Feature.WBNOINVD,
+  Feature.INVARIANT_TSC, Feature.CLZERO,
   Feature.NESTED_PAGING, Feature.LBR_VIRT, Feature.NRIPS, Feature.VMCB_CLEAN, Feature.FLUSH_BY_ASID, Feature.DECODE_ASSISTS,
   Feature.SEV, Feature.SEV_ES,
   ...expected,
 ];
+
+/** What came with a later generation: on the models before it the instructions are #UD and the bits of CR4 reserved. */
+const since = [{ first: 'rome', features: [Feature.CLWB, Feature.WBNOINVD, Feature.RDPID, Feature.UMIP] }] as const;
 
 /** Does every model have the feature? */
 export const reports = (feature: CpuidFeature): boolean => implemented.includes(feature);
@@ -75,7 +79,6 @@ const SVM_REVISION = 1;
 const SVM_ASIDS = 0x8000;
 
 const VENDOR = 'AuthenticAMD';
-const slot: Readonly<Record<CpuidRegister, number>> = { eax: 0, ebx: 1, ecx: 2, edx: 3 };
 
 /** Four ASCII characters from `at` on as a register holds them. */
 const characters = (text: string, at: number): number =>
@@ -108,10 +111,12 @@ function leaves(model: ProcessorModel): Map<number, CpuidResult> {
   set(0x8000_0008, model.physicalBits | (LINEAR_BITS << 8), 0, 0, 0);
   set(0x8000_000a, SVM_REVISION, SVM_ASIDS, 0, 0);
   set(0x8000_001f, 0, model.cBit | (model.reducedBits << 6) | (model.vmpls << 12), model.lastAsid, model.firstAsidWithoutEs);
-  const features = model.coherent ? [...implemented, Feature.HW_CACHE_COHERENCY] : implemented;
+  const generation = processorModels.indexOf(model);
+  const newer = since.filter(({ first }) => generation >= models.findIndex(({ name }) => name === first)).flatMap(({ features }) => features);
+  const features = [...implemented, ...newer, ...(model.coherent ? [Feature.HW_CACHE_COHERENCY] : [])];
   for (const { leaf, register, bit } of features) {
     const row = table.get(leaf);
-    if (row) row[slot[register]] = ((row[slot[register]] ?? 0) | (1 << bit)) >>> 0;
+    if (row) row[cpuidSlot[register]] = ((row[cpuidSlot[register]] ?? 0) | (1 << bit)) >>> 0;
   }
   const standard = table.get(1);
   const extended = table.get(0x8000_0001);

@@ -5,6 +5,7 @@ import { ExitCode } from '../arch/exit-code.ts';
 import { givesDoubleFault, pushesErrorCode, Vector } from '../arch/exception.ts';
 import { Rflags, SegmentAttribute as A } from '../arch/registers.ts';
 import { gprAt, Gpr, Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
+import { DR7_GD } from './breakpoints.ts';
 import { By, isCanonical, NO_FAULT, type Processor } from './processor.ts';
 import { DescriptorType, dplOf, readDescriptor, setCode } from './segmentation.ts';
 
@@ -17,6 +18,8 @@ export type Event = {
   readonly software: boolean;
   /** From outside the program: sets EXT in error codes of faults on the way. */
   readonly external: boolean;
+  /** #DB of an instruction breakpoint is a fault: its frame has RF set. */
+  readonly resume?: boolean;
   readonly rip: bigint;
 };
 
@@ -41,6 +44,8 @@ export function deliver(p: Processor, first: Event, byInstruction = false): Deli
     }
     p.clearPending();
     if (through(p, event)) {
+      // So that the handler can use the debug registers (13.1.1.5).
+      if (event.vector === Vector.DB) p.setU32(State.DR7, p.u32(State.DR7) & ~DR7_GD);
       p.settle();
       return Delivery.DONE;
     }
@@ -133,7 +138,7 @@ function pushFrame(p: Processor, top: bigint, slots: number, event: Event, cpl: 
   view.setBigUint64(slot, BigInt.asUintN(64, event.rip), true);
   view.setBigUint64(slot + 8, BigInt(p.selector(Segment.CS)), true);
   // A fault's frame has RF set, so that an instruction breakpoint does not strike again (8.6.4).
-  view.setBigUint64(slot + 16, BigInt(p.rflags | (event.software || event.external ? 0 : faultRf(event.vector))), true);
+  view.setBigUint64(slot + 16, BigInt(p.rflags | imageRf(event)), true);
   view.setBigUint64(slot + 24, p.u64(gprAt(Gpr.RSP)), true);
   view.setBigUint64(slot + 32, BigInt(p.selector(Segment.SS)), true);
   p.mmu.commit(p.state);
@@ -141,6 +146,7 @@ function pushFrame(p: Processor, top: bigint, slots: number, event: Event, cpl: 
 }
 
 const faultRf = (vector: number): number => (vector === Vector.DB || vector === Vector.DF || vector === Vector.MC ? 0 : Rflags.RF);
+const imageRf = (event: Event): number => (event.software || event.external ? 0 : event.resume ? Rflags.RF : faultRf(event.vector));
 
 /** Real mode: four bytes a vector at the IDTR's base; FLAGS, CS, IP on the stack. */
 function throughVectorTable(p: Processor, event: Event): boolean {
@@ -191,7 +197,7 @@ function throughLegacyGate(p: Processor, event: Event): boolean {
     p.generalProtection(selector & 0xfffc);
     return false;
   }
-  const words = [p.rflags, p.selector(Segment.CS), Number(event.rip & 0xffff_ffffn)];
+  const words = [p.rflags | imageRf(event), p.selector(Segment.CS), Number(event.rip & 0xffff_ffffn)];
   if (pushesErrorCode(vector) && !event.software && event.errorCode >= 0) words.push(event.errorCode);
   const base = p.u64(segmentAt(Segment.SS) + SegmentPart.BASE);
   let sp = p.gpr32(Gpr.RSP);

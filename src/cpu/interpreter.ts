@@ -19,7 +19,7 @@ export type Callbacks = {
   store(state: number, low: number, high: number, size: number, flags: number): number;
   modify(state: number, low: number, high: number, size: number, flags: number): number;
   commit(state: number): number;
-  /** 1 if an offset beyond the limit field is still inside the segment, else 0 and a fault is recorded. */
+  /** 1 if a segment admits an access that the fast check does not (SegmentCheck), else 0 and a fault is recorded. */
   limit(state: number, segment: number, offset: number, size: number): number;
   /** A SystemResult. */
   system(state: number, record: number, routine: number, low: number, high: number): number;
@@ -234,7 +234,7 @@ function storeRip(f: FunctionBuilder): void {
 }
 
 const steeringForm: Form = {
-  name: 'steering', mnemonic: 0, mode: 64, operands: [], memory: 'none', addressSize: 8, operandSize: 8, condition: -1, repeat: 'none', special: undefined, branch: 'none',
+  name: 'steering', mnemonic: 0, mode: 64, operands: [], memory: 'none', addressSize: 8, memoryBytes: 0, writesMemory: false, operandSize: 8, condition: -1, repeat: 'none', special: undefined, branch: 'none',
 };
 
 function emitSteering(k: number, f: FunctionBuilder, imports: Imports, embedding: ConstructorParameters<typeof OpenOperands>[3], giveBack: () => void): void {

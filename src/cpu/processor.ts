@@ -1,6 +1,7 @@
 // What the TypeScript parts of the processor share: the state block in force, seen by name; how a fault or an exit is
 // recorded; implicit accesses to tables and stacks; tests of intercepts and permission maps.
 
+import { type CpuidFeature, cpuidSlot } from '../arch/cpuid.ts';
 import { Vector } from '../arch/exception.ts';
 import { ARITHMETIC_FLAGS, Cr0, Efer, Rflags, SegmentAttribute } from '../arch/registers.ts';
 import type { EngineMemory } from '../memory/map.ts';
@@ -12,7 +13,11 @@ import { SystemResult } from '../x86/emitter.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
 import type { Form, Mode } from '../x86/form.ts';
 import { Record } from '../x86/record.ts';
+import { Breakpoints } from './breakpoints.ts';
 import { gprAt, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
+
+/** Bit of State.SHADOW: SS was loaded by MOV or POP, so that debug traps wait, too (8.5.1). */
+export const SHADOW_OF_SS = 2;
 
 /** No exception is pending. */
 export const NO_FAULT = -1;
@@ -38,6 +43,13 @@ export class Processor {
   readonly options: ProcessorOptions;
   readonly i32: Int32Array;
   readonly view: DataView;
+  readonly breakpoints: Breakpoints;
+  /** Code segment that the jump caches hold records for: mode, base and limit; 64-bit mode has only one. */
+  #codeBase = 0n;
+  #codeLimit = 0;
+  #codeMode = 0;
+  /** Went the instruction under way to a handler, where TF does not follow it? */
+  enteredHandler = false;
   /** Address of the state block in force. */
   state = 0;
   /** Instructions retired before the present entry of generated code, and the fuel it was given. */
@@ -51,6 +63,7 @@ export class Processor {
     this.options = options;
     this.i32 = memory.i32;
     this.view = memory.view;
+    this.breakpoints = new Breakpoints(mmu, memory.view);
   }
 
   // --- registers ---
@@ -150,6 +163,19 @@ export class Processor {
     if (mode === 64) this.set64(State.STACK_MASK, -1, -1);
     else this.set64(State.STACK_MASK, (this.attributes(Segment.SS) & SegmentAttribute.DB) !== 0 ? -1 : 0xffff, 0);
     this.mmu.selectContext(this.state);
+    this.breakpoints.settle(this.state);
+    this.#followCode(mode);
+  }
+
+  /** A jump cache is asked by RIP alone, so it must not outlive the code segment that its records were found through. */
+  #followCode(mode: Mode): void {
+    const base = mode === 64 ? 0n : this.u64(segmentAt(Segment.CS) + SegmentPart.BASE);
+    const limit = mode === 64 ? 0 : this.u32(segmentAt(Segment.CS) + SegmentPart.LIMIT);
+    if (mode === this.#codeMode && base === this.#codeBase && limit === this.#codeLimit) return;
+    this.#codeMode = mode;
+    this.#codeBase = base;
+    this.#codeLimit = limit;
+    this.mmu.clearJumps();
   }
 
   // --- faults and exits ---
@@ -191,6 +217,11 @@ export class Processor {
     this.setU32(State.STOP, STOP_NONE);
   }
 
+  /** Does CPUID of this processor report a feature? */
+  has({ leaf, register, bit }: CpuidFeature): boolean {
+    return ((this.options.cpuid(leaf, 0)[cpuidSlot[register]] >>> bit) & 1) === 1;
+  }
+
   // --- operands of routines ---
 
   /** The form of a record's instruction. */
@@ -214,8 +245,19 @@ export class Processor {
     return this.view.getUint16(record + Record.REGISTERS + 2 * n, true);
   }
 
+  /** How a routine accesses the memory operand: through the stack segment if that is its segment. */
+  byOperand(record: number): By {
+    return this.view.getUint8(record + Record.SEGMENT) === Segment.SS ? By.STACK : By.PROGRAM;
+  }
+
   instructionLength(record: number): number {
     return this.view.getUint16(record + Record.PLACE, true) >>> 12;
+  }
+
+  /** Linear address of RIP. */
+  get linearRip(): bigint {
+    const rip = this.u64(State.RIP);
+    return this.mode === 64 ? rip : (rip + this.u64(segmentAt(Segment.CS) + SegmentPart.BASE)) & 0xffff_ffffn;
   }
 
   /** RIP of the instruction of a record. */
@@ -229,6 +271,12 @@ export class Processor {
   load(address: bigint, size: number, by: By = By.PROGRAM): number {
     const a = BigInt.asUintN(64, address);
     return this.mmu.load(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, by) >>> 0;
+  }
+
+  /** Host address to write bytes to, after which `mmu.commit` must follow; 0 if a fault is recorded. */
+  store(address: bigint, size: number, by: By = By.PROGRAM): number {
+    const a = BigInt.asUintN(64, address);
+    return this.mmu.store(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, by) >>> 0;
   }
 
   read(address: bigint, size: 1 | 2 | 4 | 8, by: By = By.PROGRAM): bigint | undefined {

@@ -13,6 +13,7 @@ import { BARE, type Environment, sameEnvironment } from './environment.ts';
 import { Nested } from './nested.ts';
 import { Tables } from './tables.ts';
 import { Walk } from './walk.ts';
+import { type Watchpoint, Watchpoints } from './watchpoints.ts';
 
 const PAGE = 4096;
 const MAX_ENVIRONMENTS = 64;
@@ -27,6 +28,9 @@ export class Mmu {
   readonly #tables: Tables;
   readonly #nested: Nested;
   readonly #walk: Walk;
+  readonly #watchpoints = new Watchpoints();
+  /** Are there any? */
+  #watched = false;
   readonly #environments: Environment[] = [];
   #environment: Environment = BARE;
   #number = 0;
@@ -63,6 +67,18 @@ export class Mmu {
   /** Jump caches of all contexts were cleared because a linear page may now fetch from elsewhere. */
   set onFetchChange(listener: (() => void) | null) {
     this.#tables.onFetchChange = listener;
+  }
+
+  /** Called with the number of a watchpoint that an access of the program touches. */
+  set onTouch(listener: (number: number) => void) {
+    this.#watchpoints.onTouch = listener;
+  }
+
+  /** The data breakpoints in force. */
+  watch(list: readonly Watchpoint[]): void {
+    this.#watchpoints.set(list);
+    this.#watched = list.length > 0;
+    for (const { low, high } of list) this.#contexts.killPage(low & ~0xfff, high);
   }
 
   get environment(): Environment {
@@ -207,6 +223,11 @@ export class Mmu {
     this.#contexts.clearJumps();
   }
 
+  /** May the jump cache of the context in force be filled? Not that of the context that all address spaces share. */
+  keepsJumps(state: number): boolean {
+    return this.#i32[(state + State.CONTEXT) >>> 2] !== this.#contexts.unfilled;
+  }
+
   get #fetchKey(): number {
     return this.#environment.sev ? this.#environment.guestKey : 0;
   }
@@ -231,8 +252,7 @@ export class Mmu {
   /** Canonical address and alignment. False: the fault is recorded. */
   #admits(state: number, context: number, lo: number, hi: number, size: number, flags: number): boolean {
     if (!isCanonical(hi)) return this.#raise(state, (flags & AccessFlag.STACK) !== 0 ? Vector.SS : Vector.GP);
-    const aligned = size > 8 || (lo & (size - 1)) === 0 || (size & (size - 1)) !== 0;
-    if (!aligned && this.#contexts.classOf(context) === PrivilegeClass.ALIGNED_USER) return this.#raise(state, Vector.AC);
+    if ((lo & ((alignments[size] ?? 1) - 1)) !== 0 && this.#contexts.classOf(context) === PrivilegeClass.ALIGNED_USER) return this.#raise(state, Vector.AC);
     return true;
   }
 
@@ -259,6 +279,7 @@ export class Mmu {
         break;
       }
     }
+    if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, false);
     return frames.address(frame) + (lo & 0xfff);
   }
 
@@ -279,6 +300,7 @@ export class Mmu {
         break;
       }
     }
+    if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, true);
     if (frame === VOID_FRAME) return this.#sink(lo, size);
     if (frames.table.status[frame] !== Status.DIRTY) frames.stored(frame, lo & 0xfff, size);
     return frames.address(frame) + (lo & 0xfff);
@@ -293,15 +315,20 @@ export class Mmu {
   }
 
   #fillRead(context: number, lo: number, hi: number, frame: number): void {
-    if (context === this.#contexts.unfilled) return;
+    if (this.#unfilled(context, lo, hi)) return;
     const slot = context + Context.READ + ((lo >>> 8) & 0x3ff0);
     this.#entry(slot, lo & ~0xfff, lo & ~0xfff, hi, frame);
     this.frames.noteRead(frame, slot);
     this.#contexts.noteRead(context);
   }
 
+  /** Must every access be looked at? */
+  #unfilled(context: number, lo: number, hi: number): boolean {
+    return context === this.#contexts.unfilled || (this.#watched && this.#watchpoints.onPage(lo, hi));
+  }
+
   #fillWrite(context: number, lo: number, hi: number, frame: number): void {
-    if (context === this.#contexts.unfilled) return;
+    if (this.#unfilled(context, lo, hi)) return;
     const slot = context + Context.WRITE + ((lo >>> 8) & 0x3ff0);
     const watched = this.frames.table.status[frame] === Status.DIRTY ? 0 : 1;
     this.#entry(slot, (lo & ~0xfff) | watched, lo & ~0xfff, hi, frame);
@@ -358,6 +385,7 @@ export class Mmu {
     if (!walk.translate(state, lo2, hi2, access)) return false;
     this.#pendingPage2 = walk.page;
     this.#pendingKey2 = walk.key;
+    if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, (access & Access.WRITE) !== 0);
     return true;
   }
 
@@ -380,6 +408,9 @@ export class Mmu {
     this.#u8.copyWithin(frames.address(frame) + offset, from, from + length);
   }
 }
+
+/** What an access of a size must be a multiple of while alignment is checked; a load of 10 bytes is one of 8 and 2. */
+const alignments: readonly number[] = [1, 1, 2, 1, 4, 1, 1, 1, 8, 1, 8, 1, 1, 1, 1, 1, 16];
 
 /** Bits 63:47 are equal. */
 const isCanonical = (hi: number): boolean => (hi << 16) >> 16 === hi;

@@ -1,7 +1,7 @@
 // iced-x86 as the decoder: bytes of a code page become forms and the fields of a record. The only file outside semantics/ and
 // asm/ that names iced's registers and operand kinds.
 
-import { Code, Decoder, DecoderError, DecoderOptions, Instruction, MemorySizeExt, OpKind, Register, RegisterExt } from 'iced-x86';
+import { Code, Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, MemorySizeExt, Mnemonic, OpAccess, OpKind, Register, RegisterExt } from 'iced-x86';
 import type { Form, Mode, Operand, Size } from './form.ts';
 import { Gpr, gprAt, Segment, State, segmentAt } from '../memory/state.ts';
 
@@ -45,11 +45,13 @@ export class InstructionDecoder {
       while (decoder.canDecode) {
         const position = decoder.position;
         decoder.decodeOut(this.#instruction);
+        this.#asAmdDecodes(bytes, position, mode);
         if (this.#instruction.code === Code.INVALID) {
           if (decoder.lastError === DecoderError.NoMoreBytes && bytes.length - position < MAX_LENGTH) return DecodeProblem.MORE_BYTES;
-          return onlyPrefixes(bytes, position, mode) ? DecodeProblem.TOO_LONG : DecodeProblem.INVALID;
+          return isTooLong(bytes, position, mode) ? DecodeProblem.TOO_LONG : DecodeProblem.INVALID;
         }
-        if (!take(this.#describe(mode, start + position), start + position)) return undefined;
+        const wide = rexPrefix(bytes, position, mode) & REX_W;
+        if (!take(this.#describe(mode, start + position, wide !== 0, x87Opcode(bytes, position, mode)), start + position)) return undefined;
       }
       return undefined;
     } finally {
@@ -57,7 +59,21 @@ export class InstructionDecoder {
     }
   }
 
-  #describe(mode: Mode, offset: number): Decoded {
+  /** What iced decodes otherwise than the hardware: PAUSE with REX.B is XCHG R8, and CLZERO takes no repeat prefix (seen on Zen 5). */
+  #asAmdDecodes(bytes: Uint8Array, position: number, mode: Mode): void {
+    const i = this.#instruction;
+    if (i.code === Code.Pause && (rexPrefix(bytes, position, mode) & REX_B) !== 0) {
+      // A segment override, which XCHG of registers ignores, keeps the length.
+      const exchange = bytes.slice(position, position + i.length).map((byte) => (byte === 0xf3 ? 0x3e : byte));
+      const decoder = new Decoder(mode, exchange, DecoderOptions.AMD);
+      decoder.ip = i.ip;
+      decoder.decodeOut(i);
+      decoder.free();
+    } else if (i.mnemonic === Mnemonic.Clzero && (i.hasRepPrefix || i.hasRepnePrefix)) i.code = Code.INVALID;
+  }
+
+  /** `wide`: there is a REX.W prefix. */
+  #describe(mode: Mode, offset: number, wide: boolean, x87: number): Decoded {
     const i = this.#instruction;
     const template = this.#template(mode);
     const registers: number[] = [];
@@ -78,11 +94,12 @@ export class InstructionDecoder {
         const slot = registerSlot(i.opRegister(n));
         if (slot < 0) special = 'invalid';
         registers[n] = Math.max(slot, 0);
-        operands.push({ kind: 'register', size });
+        operands.push({ kind: RegisterExt.isMM(i.opRegister(n)) ? 'mmx' : 'register', size });
       } else if (kind === OpKind.Memory && template.name !== 'Xlat_m8') {
         operands.push({ kind: 'memory', size });
         addressSize = addressSizeOf(i, mode);
         segment = segmentOf(i.memorySegment);
+        if (mode === 64 && segment < Segment.FS) segment = isStackBase(i.memoryBase) ? Segment.SS : Segment.DS;
         if (i.memoryBase !== Register.None) base = isRip(i.memoryBase) ? State.PAGE : registerSlot(i.memoryBase);
         if (i.memoryIndex !== Register.None) index = registerSlot(i.memoryIndex);
         displacement = BigInt.asIntN(64, i.memoryDisplacement);
@@ -98,17 +115,20 @@ export class InstructionDecoder {
         const value = kind === OpKind.Immediate8_2nd ? BigInt(i.immediate8_2nd) << 32n : BigInt.asUintN(size === 8 ? 64 : 8 * size, i.immediate(n));
         immediate |= value;
       } else if (kind === OpKind.FarBranch16 || kind === OpKind.FarBranch32) {
-        operands.push({ kind: 'immediate', size: 4 });
+        operands.push({ kind: 'immediate', size: kind === OpKind.FarBranch16 ? 2 : 4 });
         immediate = BigInt(kind === OpKind.FarBranch16 ? i.farBranch16 : i.farBranch32) | (BigInt(i.farBranchSelector) << 32n);
       } else {
         operands.push({ kind: 'implicit', size });
         if (i.memorySegment !== Register.None) segment = segmentOf(i.memorySegment);
       }
     }
+    if (x87 !== 0) registers[2] = x87;
+    if (special === 'movFromDr' || special === 'movToDr') immediate = BigInt(RegisterExt.number(i.opRegister(special === 'movToDr' ? 0 : 1)));
     // XLAT and the string source name their segment without a memory operand of ours.
-    if (memory === 'none') segment = i.segmentPrefix !== Register.None ? segmentOf(i.segmentPrefix) : segment;
+    if (memory === 'none' && i.segmentPrefix !== Register.None && (mode !== 64 || segmentOf(i.segmentPrefix) >= Segment.FS)) segment = segmentOf(i.segmentPrefix);
     const operandSize = branch === 'none' ? template.operandSize : (operands.find((o) => o.kind === 'branch')?.size ?? 8);
-    const stack = template.stackSize || operandSize;
+    // A far CALL with REX.W pushes 8 bytes a slot, though its pointer stays m16:32 (AMD).
+    const stack = special === 'farCall' ? (wide ? 8 : template.name.endsWith('32') ? 4 : 2) : template.stackSize || operandSize;
     // POP to memory forms its address with the stack pointer already moved.
     if (template.popsMemory && memory !== 'none' && base === gprAt(Gpr.RSP)) displacement += BigInt(operandSize);
     const form: Form = {
@@ -118,6 +138,8 @@ export class InstructionDecoder {
       operands,
       memory,
       addressSize,
+      memoryBytes: memory === 'none' ? 0 : template.memoryBytes,
+      writesMemory: template.writesMemory,
       operandSize: branch === 'none' ? stack : operandSize,
       condition: i.conditionCode === 0 ? -1 : i.conditionCode - 1,
       repeat: template.repeatable ? (i.hasRepnePrefix ? 'repne' : i.hasRepPrefix || i.hasRepePrefix ? 'rep' : 'none') : 'none',
@@ -137,6 +159,9 @@ export class InstructionDecoder {
     const name = Code[i.code] ?? 'INVALID';
     const sizes: Size[] = [];
     for (let n = 0; n < i.opCount; n++) sizes.push(operandSizeOf(i, n));
+    // MOVSXD of 16 bits reads 32 (seen on Zen 5).
+    const wideSource = name === 'Movsxd_r16_rm16' && i.op1Kind === OpKind.Memory;
+    if (wideSource) sizes[1] = 4;
     const string = i.isStringInstruction;
     const element = string ? (MemorySizeExt.size(i.memorySize) as Size) : undefined;
     const suffixed = suffixSize(name);
@@ -148,8 +173,10 @@ export class InstructionDecoder {
       addressSize: stringAddressSize(i, name, mode),
       special: specialOf(i, name),
       string,
+      memoryBytes: wideSource ? 4 : MemorySizeExt.size(i.memorySize) || 1,
+      writesMemory: writesMemory(i),
       repeatable: string || /^Loopn?e_/.test(name),
-      variable: /^(Xlat|Loop|Monitor|J\w?cxz)/.test(name),
+      variable: /^(Xlat|Loop|Monitor|Maskmov|J\w?cxz)/.test(name),
       popsMemory: name.startsWith('Pop_rm'),
       ends: endings.test(name) || specialOf(i, name) === 'movToCr',
     };
@@ -166,6 +193,8 @@ type OperandTemplate = {
   readonly addressSize: 2 | 4 | 8;
   readonly special: Form['special'];
   readonly string: boolean;
+  readonly memoryBytes: number;
+  readonly writesMemory: boolean;
   /** Does a repeat prefix mean something? */
   readonly repeatable: boolean;
   readonly variable: boolean;
@@ -173,15 +202,71 @@ type OperandTemplate = {
   readonly ends: boolean;
 };
 
-/** More than 15 bytes of prefixes: #GP rather than #UD. */
-function onlyPrefixes(bytes: Uint8Array, position: number, mode: Mode): boolean {
-  let n = 0;
-  const prefix = (b: number): boolean => [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(b) || (mode === 64 && (b & 0xf0) === 0x40);
-  while (n < MAX_LENGTH && position + n < bytes.length && prefix(bytes[position + n] ?? 0)) n++;
-  return n >= MAX_LENGTH - 1;
+/** Does the instruction write its memory operand, if only under a condition? Segments are checked for it (APM vol. 2, 4.12). */
+function writesMemory(i: Instruction): boolean {
+  const factory = new InstructionInfoFactory();
+  const information = factory.info(i);
+  let writes = false;
+  for (let n = 0; n < i.opCount; n++) if (i.opKind(n) !== OpKind.Register) writes ||= writing.has(information.opAccess(n));
+  information.free();
+  factory.free();
+  return writes;
+}
+const writing: ReadonlySet<OpAccess> = new Set([OpAccess.Write, OpAccess.CondWrite, OpAccess.ReadWrite, OpAccess.ReadCondWrite]);
+
+const isPrefix = (b: number, mode: Mode): boolean =>
+  [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(b) || (mode === 64 && (b & 0xf0) === 0x40);
+
+/** What an x87 instruction notes as its opcode: the low bits of the first byte and the second (APM vol. 1, 6.2.5); 0 for others. */
+function x87Opcode(bytes: Uint8Array, position: number, mode: Mode): number {
+  let at = position;
+  while (isPrefix(bytes[at] ?? 0, mode)) at++;
+  const first = bytes[at] ?? 0;
+  return (first & 0xf8) === 0xd8 ? ((first & 7) << 8) | (bytes[at + 1] ?? 0) : 0;
+}
+
+/**
+ * Would what iced rejects take more than 15 bytes? That is #GP rather than #UD. So many bytes have prefixes that say the same twice:
+ * without these it decodes, or is invalid, as it would without the limit.
+ */
+function isTooLong(bytes: Uint8Array, position: number, mode: Mode): boolean {
+  const prefix = (b: number): boolean => isLegacyPrefix(b) || (mode === 64 && (b & 0xf0) === 0x40);
+  let opcode = position;
+  while (opcode < bytes.length && prefix(bytes[opcode] ?? 0)) opcode++;
+  const prefixes = bytes.subarray(position, opcode);
+  if (prefixes.length >= MAX_LENGTH) return true;
+  const needed = prefixes.filter((b, n) => prefixes.lastIndexOf(b) === n && (isLegacyPrefix(b) || n === prefixes.length - 1));
+  const rest = bytes.subarray(opcode, opcode + MAX_LENGTH);
+  const decoder = new Decoder(mode, Uint8Array.from([...needed, ...rest]), DecoderOptions.AMD);
+  const instruction = decoder.decode();
+  const length = prefixes.length - needed.length + instruction.length;
+  instruction.free();
+  decoder.free();
+  return length > MAX_LENGTH;
 }
 
 const isRip = (r: Register): boolean => r === Register.RIP || r === Register.EIP;
+
+/** In 64-bit mode overrides other than FS and GS mean nothing, so that the base register alone decides (APM vol. 1, 2.2.3). */
+const isStackBase = (r: Register): boolean => [Register.RSP, Register.RBP, Register.ESP, Register.EBP].includes(r);
+
+const REX_W = 8;
+const REX_B = 1;
+/** The REX prefix of an instruction, 0 if it has none. */
+function rexPrefix(bytes: Uint8Array, position: number, mode: Mode): number {
+  if (mode !== 64) return 0;
+  let rex = 0;
+  for (const byte of bytes.subarray(position)) {
+    // Only the last prefix counts, and only right before the opcode.
+    if (isLegacyPrefix(byte)) rex = 0;
+    else if ((byte & 0xf0) === 0x40) rex = byte;
+    else break;
+  }
+  return rex;
+}
+
+const isLegacyPrefix = (b: number): boolean => legacyPrefixes.has(b);
+const legacyPrefixes: ReadonlySet<number> = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]);
 
 /** iced gives targets unsigned in the width of the operand; relative to the page they are small signed numbers. */
 const branchTarget = (target: bigint, size: Size): bigint => BigInt.asIntN(8 * size, target);
@@ -285,6 +370,6 @@ function registerSlot(r: Register): number {
   if (r >= Register.ES && r <= Register.GS) return segmentAt((r - Register.ES) as Segment);
   if (r >= Register.XMM0 && r <= Register.XMM15) return State.XMM + 16 * (r - Register.XMM0);
   if (r >= Register.MM0 && r <= Register.MM7) return State.X87 + 16 * (r - Register.MM0);
-  if (r >= Register.ST0 && r <= Register.ST7) return State.X87;
+  if (r >= Register.ST0 && r <= Register.ST7) return State.X87 + 16 * (r - Register.ST0); // from the top of the stack
   return controlSlots[r] ?? -1;
 }

@@ -87,8 +87,8 @@ export abstract class Emitter {
   abstract write(n: number, value: Value): void;
   /** Operand n for reading and then writing (a memory operand is probed once, with write intent). */
   abstract open(n: number): Location;
-  /** Linear address of the memory operand, or of what lies `beyond` it by so many bytes. */
-  abstract address(beyond?: I64): I64;
+  /** Linear address of the memory operand, or of what lies `beyond` it by so many bytes; its segment must admit a read, or a write. */
+  abstract address(beyond?: I64, write?: boolean): I64;
   /** Effective address of the memory operand, without segment base. */
   abstract effectiveAddress(beyond?: I64): I64;
   abstract immediate(size: Size): Value;
@@ -97,8 +97,11 @@ export abstract class Emitter {
 
   // --- XMM and MMX operands ---
 
-  /** Operand n as 16 bytes. `aligned`: a misaligned memory operand is #GP(0) (APM vol. 1, 4.3). */
-  abstract readVector(n: number, aligned: boolean): V128;
+  /**
+   * Operand n as 16 bytes. `aligned`: a misaligned memory operand is #GP(0) unless MXCSR.MM is set (APM vol. 1, 4.2.2); `always`: it
+   * is whatever MXCSR says (MOVAPS and its kin).
+   */
+  abstract readVector(n: number, aligned: boolean | 'always'): V128;
   abstract writeVector(n: number, value: V128, aligned: boolean): void;
   /** The low `size` bytes of a register operand, or that many bytes of memory. */
   abstract readLow(n: number, size: Size): Value;
@@ -115,21 +118,23 @@ export abstract class Emitter {
   abstract setState64(offset: number, value: I64): void;
   abstract state32(offset: number): I32;
   abstract setState32(offset: number, value: I32): void;
+  abstract state128(offset: number): V128;
+  abstract setState128(offset: number, value: V128): void;
 
   // --- memory ---
 
   abstract loadAt(size: Size, address: I64): Value;
   abstract storeAt(size: Size, address: I64, value: Value): void;
   abstract openAt(size: Size, address: I64): Location;
-  /** Linear address `offset` bytes into the segment that ES:rDI or the string source names. */
-  abstract stringAddress(which: 'source' | 'destination', offset: Value): I64;
+  /** Linear address `offset` bytes into the segment that ES:rDI or the string source names, to read or write `bytes` (an element). */
+  abstract stringAddress(which: 'source' | 'destination', offset: Value, write?: boolean, bytes?: number): I64;
   abstract push(size: Size, value: Value): void;
   /** The value at the top of the stack; nothing is committed. */
   abstract peek(size: Size): Value;
   /** The value at a stack address other than the top. */
   abstract peekAt(size: Size, stackPointer: I64): Value;
   abstract setStackPointer(value: I64): void;
-  /** Several pushes that fault as one: PUSHA. */
+  /** Several pushes in this order: what was pushed before a fault stays, the stack pointer moves at the end (PUSHA). */
   abstract pushMany(size: Size, values: readonly Value[]): void;
   /** Commits what `peek` saw: adds to the stack pointer. */
   abstract dropStack(bytes: number | I32): void;
@@ -158,8 +163,10 @@ export abstract class Emitter {
   abstract jump(): void;
   /** To a computed target, which is checked canonical before `commit`. */
   abstract jumpTo(target: I64, commit?: () => void): void;
-  /** #GP(0) unless a computed target is canonical. */
+  /** #GP(0) unless a computed target is canonical, or inside the code segment outside 64-bit mode. */
   abstract checkTarget(target: I64): void;
+  /** The same of the direct branch's target: for what comes before `jump` and must not happen if that faults. */
+  abstract checkDirectTarget(): void;
   /** The same instruction again: one element of a repeated string instruction is done. */
   abstract again(): void;
   abstract next(): void;
@@ -176,6 +183,12 @@ export const systemRoutines = [
   'wbinvd', 'invd', 'invlpg', 'movFromCr', 'movToCr', 'movFromDr', 'movToDr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
   'str', 'loadSegment', 'swapgs', 'syscall', 'sysret', 'iret', 'farJump', 'farCall', 'farReturn', 'int', 'int3', 'int1', 'into', 'cli', 'sti', 'pushf', 'popf', 'clac', 'stac',
   'rdrand', 'rdseed', 'div128', 'idiv128', 'pause', 'monitor', 'mwait', 'svm', 'rdpid', 'fsgsbase', 'xsetbv', 'xgetbv', 'enter',
+  'loadPointerSegment', 'afterPopSegment', 'lar', 'lsl', 'verr', 'verw', 'clwb', 'sseFloat',
+  'pcmpestri', 'pcmpestrm', 'pcmpistri', 'pcmpistrm',
+  'fld', 'fbld', 'fst', 'fist', 'fisttp', 'fbstp', 'fstpnce', 'fxch', 'fcmov', 'fldConstant', 'fadd', 'fsub', 'fsubr', 'fmul', 'fdiv', 'fdivr', 'fsqrt', 'fabs', 'fchs',
+  'frndint', 'fscale', 'fxtract', 'fprem', 'fprem1', 'fcom', 'fucom', 'fcomi', 'fucomi', 'ftst', 'fxam', 'f2xm1', 'fyl2x', 'fyl2xp1', 'fsin', 'fcos', 'fsincos', 'fptan',
+  'fpatan', 'ffree', 'fincstp', 'fdecstp', 'fnop', 'finit', 'fclex', 'fldcw', 'fstenv', 'fldenv', 'fsave', 'frstor', 'fxsave', 'fxrstor', 'xsave', 'xsavec', 'xsaves', 'xrstor',
+  'xrstors',
 ] as const;
 export type SystemRoutine = (typeof systemRoutines)[number];
 

@@ -6,7 +6,8 @@ export type Size = 1 | 2 | 4 | 8 | 16;
 /** Decoding mode: the width of code in bits. */
 export type Mode = 16 | 32 | 64;
 
-export type OperandKind = 'register' | 'memory' | 'immediate' | 'branch' | 'implicit';
+/** `mmx`: a 64-bit media register, which a write marks as no number for the x87 (exponent all ones). */
+export type OperandKind = 'register' | 'mmx' | 'memory' | 'immediate' | 'branch' | 'implicit';
 
 export type Operand = { readonly kind: OperandKind; readonly size: Size };
 
@@ -19,6 +20,9 @@ export type Form = {
   /** flat: base + displacement in 64 bits; indexed: with a scaled index; general: also segment base, limit and address size. */
   readonly memory: 'none' | 'flat' | 'indexed' | 'general';
   readonly addressSize: 2 | 4 | 8;
+  /** Bytes of the memory operand and whether the instruction writes it: what segment limits and types are checked for. */
+  readonly memoryBytes: number;
+  readonly writesMemory: boolean;
   /** Size of the operation where no operand shows it (PUSHF, IRET, string instructions ...). */
   readonly operandSize: Size;
   /** Condition code 0-15 as the opcode encodes it (APM vol. 3, appendix A), -1 if none. */
@@ -32,4 +36,4 @@ export type Form = {
 
 /** Forms that mean the same share a handler, whatever their encoding: the key names the mnemonic, not the Code. */
 export const formKey = (f: Form): string =>
-  `${f.mnemonic}${f.special ?? ''}/${f.mode}/${f.operands.map((o) => `${o.kind[0]}${o.size}`).join('')}/${f.memory[0]}${f.addressSize}/${f.operandSize}/${f.condition}/${f.repeat}/${f.branch[0]}`;
+  `${f.mnemonic}${f.special ?? ''}/${f.mode}/${f.operands.map((o) => `${o.kind === 'mmx' ? 'x' : o.kind[0]}${o.size}`).join('')}/${f.memory[0]}${f.addressSize}.${f.memoryBytes}/${f.operandSize}/${f.condition}/${f.repeat}/${f.branch[0]}`;

@@ -3,6 +3,8 @@
 // Parameters of both: 0 the state block, 1 the record.
 
 import { Vector } from '../arch/exception.ts';
+import { Mxcsr } from '../arch/registers.ts';
+import { SegmentAttribute as A } from '../arch/registers.ts';
 import { Context } from '../memory/map.ts';
 import type { FunctionBuilder, I32, I64, V128 } from '../wasm/function.ts';
 import { Emitter, type FlagRule, type Location, type SystemRoutine, SystemResult, systemRoutines, type Value } from './emitter.ts';
@@ -26,6 +28,11 @@ export type Imports = { readonly load: number; readonly store: number; readonly 
 
 /** Flag of a slow memory access (mmu/access.ts): through the stack segment. */
 const STACK_ACCESS_SHIFT = 1;
+/** Flag beside the size of an access that a segment is asked to admit: it writes. */
+export const SEGMENT_WRITE = 0x1_0000;
+/** Attributes of segments that admit any access up to their limit: present, not expand-down; readable, or writable and no code. */
+const readable = { mask: A.P | A.CONFORMING | A.WRITABLE, value: A.P | A.WRITABLE } as const;
+const writable = { mask: A.P | A.CODE | A.CONFORMING | A.WRITABLE, value: A.P | A.WRITABLE } as const;
 
 export class OpenOperands extends Emitter {
   readonly #embedding: Embedding;
@@ -55,6 +62,7 @@ export class OpenOperands extends Emitter {
   read(n: number): Value {
     switch (this.form.operands[n]?.kind) {
       case 'register':
+      case 'mmx':
         return this.#loadHost(this.size(n), this.#register(n));
       case 'memory':
         return this.loadAt(this.size(n), this.address());
@@ -64,8 +72,10 @@ export class OpenOperands extends Emitter {
   }
 
   write(n: number, value: Value): void {
-    if (this.isMemory(n)) this.storeAt(this.size(n), this.address(), value);
-    else this.#storeRegister(this.size(n), this.#register(n), value);
+    if (this.isMemory(n)) return this.storeAt(this.size(n), this.address(), value);
+    this.#storeRegister(this.size(n), this.#register(n), value);
+    // Sign and exponent of the x87 register behind it (APM vol. 1, 5.6).
+    if (this.form.operands[n]?.kind === 'mmx') this.f.store16(this.#register(n), this.f.const32(0xffff), 8);
   }
 
   open(n: number): Location {
@@ -94,18 +104,18 @@ export class OpenOperands extends Emitter {
     return this.form.addressSize === 8 ? sum : f.i64.and(sum, f.const64(this.form.addressSize === 4 ? 0xffff_ffffn : 0xffffn));
   }
 
-  address(beyond?: I64): I64 {
+  address(beyond?: I64, write = this.form.writesMemory): I64 {
     if (this.form.memory !== 'general') return this.effectiveAddress(beyond);
-    return this.#inSegment(this.f.let64(this.effectiveAddress(beyond)), this.f.loadU8(this.#record, Record.SEGMENT), this.#memorySize());
+    return this.#inSegment(this.f.let64(this.effectiveAddress(beyond)), this.f.loadU8(this.#record, Record.SEGMENT), this.form.memoryBytes, write);
   }
 
   // --- XMM and MMX operands ---
 
-  readVector(n: number, aligned: boolean): V128 {
+  readVector(n: number, aligned: boolean | 'always'): V128 {
     const { f } = this;
     if (!this.isMemory(n)) return f.loadV128(this.#register(n));
     const a = f.let64(this.address());
-    if (aligned) this.#checkAligned(a);
+    if (aligned) this.#checkAligned(a, aligned === 'always');
     const p = f.local32();
     this.#hit(a, 16, Context.READ, p.index, () => this.#slow(this.#imports.load, a, 16, p));
     return f.loadV128(p.get);
@@ -115,7 +125,7 @@ export class OpenOperands extends Emitter {
     const { f } = this;
     if (!this.isMemory(n)) return f.storeV128(this.#register(n), value);
     const a = f.let64(this.address());
-    if (aligned) this.#checkAligned(a);
+    if (aligned) this.#checkAligned(a, true);
     const v = f.let128(value);
     const p = f.local32();
     this.#hit(
@@ -141,9 +151,12 @@ export class OpenOperands extends Emitter {
     else this.#storeHost(size, this.#register(n), value);
   }
 
-  #checkAligned(a: I64): void {
+  #checkAligned(a: I64, always: boolean): void {
     const { f } = this;
-    f.if(f.wrap(f.i64.and(a, f.const64(15n))), () => this.fault(Vector.GP, 0));
+    f.if(f.wrap(f.i64.and(a, f.const64(15n))), () => {
+      if (always) this.fault(Vector.GP, 0);
+      else f.if(f.i32.eqz(f.i32.and(this.state32(State.MXCSR), f.const32(Mxcsr.MM))), () => this.fault(Vector.GP, 0));
+    });
   }
 
   // --- registers by name ---
@@ -174,6 +187,14 @@ export class OpenOperands extends Emitter {
 
   setState32(offset: number, value: I32): void {
     this.f.store32(this.#state, value, offset);
+  }
+
+  state128(offset: number): V128 {
+    return this.f.loadV128(this.#state, offset);
+  }
+
+  setState128(offset: number, value: V128): void {
+    this.f.storeV128(this.#state, value, offset);
   }
 
   // --- memory ---
@@ -210,26 +231,25 @@ export class OpenOperands extends Emitter {
     };
   }
 
-  stringAddress(which: 'source' | 'destination', offset: Value): I64 {
+  stringAddress(which: 'source' | 'destination', offset: Value, write = false, bytes: number = this.form.operandSize): I64 {
     const wide = this.f.let64(this.zeroExtend(this.form.addressSize, 8, offset));
-    const size = this.#memorySize();
-    if (which === 'destination') return this.form.mode === 64 ? wide : this.#inSegment(wide, this.f.const32(Segment.ES), size);
-    return this.#inSegment(wide, this.f.loadU8(this.#record, Record.SEGMENT), size);
+    if (which === 'destination') return this.form.mode === 64 ? wide : this.#inSegment(wide, this.f.const32(Segment.ES), bytes, write);
+    return this.#inSegment(wide, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
   }
 
   push(size: Size, value: Value): void {
     const v = this.let(size, value);
-    const { offset, linear, set } = this.#stack((sp) => this.f.i64.sub(sp, this.f.const64(BigInt(size))), size);
+    const { offset, linear, set } = this.#stack((sp) => this.f.i64.sub(sp, this.f.const64(BigInt(size))), size, true);
     this.#onStack(() => this.storeAt(size, linear, v));
     set(offset);
   }
 
   peek(size: Size): Value {
-    return this.#onStack(() => this.loadAt(size, this.#stack((sp) => sp, size).linear));
+    return this.#onStack(() => this.loadAt(size, this.#stack((sp) => sp, size, false).linear));
   }
 
   peekAt(size: Size, stackPointer: I64): Value {
-    return this.#onStack(() => this.loadAt(size, this.#stack(() => stackPointer, size).linear));
+    return this.#onStack(() => this.loadAt(size, this.#stack(() => stackPointer, size, false).linear));
   }
 
   setStackPointer(value: I64): void {
@@ -241,11 +261,9 @@ export class OpenOperands extends Emitter {
     const { f } = this;
     const kept = values.map((v) => this.let(size, v));
     const sp = f.let64(this.gpr(8, Gpr.RSP));
-    // The lowest slot first: if it and the highest can be written, so can all between (they span two pages at most).
-    const order = [kept.length - 1, ...kept.keys()].slice(0, kept.length);
-    for (const k of order) {
-      const slot = this.#stack(() => f.i64.sub(sp, f.const64(BigInt(size * (k + 1)))), size);
-      this.#onStack(() => this.storeAt(size, slot.linear, kept[k] as Value));
+    for (const [k, value] of kept.entries()) {
+      const slot = this.#stack(() => f.i64.sub(sp, f.const64(BigInt(size * (k + 1)))), size, true);
+      this.#onStack(() => this.storeAt(size, slot.linear, value));
     }
     this.#setStackPointer(sp, f.i64.sub(sp, f.const64(BigInt(size * kept.length))));
   }
@@ -311,6 +329,7 @@ export class OpenOperands extends Emitter {
   jump(): void {
     const { f } = this;
     const target = this.#ripAt(f.load64(this.#record, Record.DISPLACEMENT));
+    if (this.form.mode !== 64) this.checkTarget(target);
     if (this.form.branch === 'cross') this.#lookUp(f.let64(target), () => undefined);
     else {
       const link = f.let32(f.load32(this.#record, Record.LINK));
@@ -320,10 +339,17 @@ export class OpenOperands extends Emitter {
     this.#ended = true;
   }
 
+  checkDirectTarget(): void {
+    if (this.form.branch === 'cross' || this.form.mode !== 64) this.checkTarget(this.#ripAt(this.f.load64(this.#record, Record.DISPLACEMENT)));
+  }
+
   checkTarget(target: I64): void {
-    if (this.form.mode !== 64) return;
     const { f } = this;
     const t = f.let64(target);
+    if (this.form.mode !== 64) {
+      const limit = f.extendU(this.state32(segmentAt(Segment.CS) + SegmentPart.LIMIT));
+      return f.if(f.i64.gtU(t, limit), () => this.fault(Vector.GP, 0));
+    }
     const sixteen = f.const64(16n);
     f.if(f.i64.ne(f.i64.shrS(f.i64.shl(t, sixteen), sixteen), t), () => this.fault(Vector.GP, 0));
   }
@@ -394,10 +420,6 @@ export class OpenOperands extends Emitter {
     return this.#stateAt(this.f.loadU16(this.#record, Record.REGISTERS + 2 * n));
   }
 
-  #memorySize(): Size {
-    return this.form.operands.find((o) => o.kind === 'memory')?.size ?? this.form.operandSize;
-  }
-
   #loadHost(size: Size, p: I32, offset = 0): Value {
     const { f } = this;
     const load = size === 8 ? f.load64 : size === 4 ? f.load32 : size === 2 ? f.loadU16 : f.loadU8;
@@ -440,38 +462,50 @@ export class OpenOperands extends Emitter {
 
   #slow(helper: number, a: I64, size: Size, p: { readonly index: number; readonly get: I32 }): void {
     const { f } = this;
-    // A store may change the mapping that this very code was fetched through: the processor must know where it stands.
-    if (helper !== this.#imports.load) f.store32(this.#state, this.#record, State.RECORD);
+    // An access may change the mapping that this very code was fetched through, or touch a breakpoint: the processor must know
+    // where it stands.
+    f.store32(this.#state, this.#record, State.RECORD);
     const bySegment = f.i32.shl(f.i32.eq(f.loadU8(this.#record, Record.SEGMENT), f.const32(Segment.SS)), f.const32(STACK_ACCESS_SHIFT));
     const stack = this.#throughStack ? f.const32(1 << STACK_ACCESS_SHIFT) : bySegment;
     f.set(p, f.call(helper, this.#state, f.wrap(a), f.wrap(f.i64.shrU(a, f.const64(32n))), f.const32(size), stack));
     f.if(f.i32.eqz(p.get), () => this.#embedding.fault());
   }
 
-  /** Linear address of an offset in a segment: in 64-bit mode FS and GS have a base and nothing has a limit. */
-  #inSegment(offset: I64, segment: I32, size: Size): I64 {
+  /**
+   * Linear address of an offset in a segment: in 64-bit mode FS and GS have a base and nothing has a limit. Elsewhere what is
+   * not plainly inside a usual segment (limit, type, presence: APM vol. 2, 4.12) is for the slow check to decide.
+   */
+  #inSegment(offset: I64, segment: I32, bytes: number, write: boolean): I64 {
     const { f } = this;
     const s = f.let32(f.i32.add(this.#state, f.i32.shl(segment, f.const32(4))));
     const base = f.load64(s, State.SEGMENTS + SegmentPart.BASE);
     if (this.form.mode === 64) {
       const based = f.i32.ltU(f.const32(segmentAt(Segment.DS)), f.i32.add(f.i32.sub(s, this.#state), f.const32(State.SEGMENTS)));
+      // Both the offset and the linear address must be canonical (seen on Zen 5).
+      if (this.form.addressSize === 8) {
+        this.checkTarget(offset);
+        if (bytes > 1) this.checkTarget(f.i64.add(offset, f.const64(BigInt(bytes - 1))));
+      }
       return f.let64(f.i64.add(offset, f.i64.select(based, base, f.const64(0n))));
     }
     const limit = f.i64.and(f.load64S32(s, State.SEGMENTS + SegmentPart.LIMIT), f.const64(0xffff_ffffn));
-    f.if(f.i64.gtU(f.i64.add(offset, f.const64(BigInt(size - 1))), limit), () => {
-      const ok = f.call(this.#imports.limit, this.#state, segment, f.wrap(offset), f.const32(size));
+    const { mask, value } = write ? writable : readable;
+    const unusual = f.i32.ne(f.i32.and(f.loadU16(s, State.SEGMENTS + SegmentPart.ATTRIBUTES), f.const32(mask)), f.const32(value));
+    const beyond = f.i64.gtU(f.i64.add(offset, f.const64(BigInt(bytes - 1))), limit);
+    f.if(f.i32.or(unusual, beyond), () => {
+      const ok = f.call(this.#imports.limit, this.#state, segment, f.wrap(offset), f.const32(write ? bytes | SEGMENT_WRITE : bytes));
       f.if(f.i32.eqz(ok), () => this.#embedding.fault());
     });
     return f.let64(f.i64.and(f.i64.add(offset, base), f.const64(0xffff_ffffn)));
   }
 
-  #stack(move: (sp: I64) => I64, size: Size): { offset: I64; linear: I64; set: (offset: I64) => void } {
+  #stack(move: (sp: I64) => I64, size: Size, write: boolean): { offset: I64; linear: I64; set: (offset: I64) => void } {
     const { f } = this;
     const sp = f.let64(this.gpr(8, Gpr.RSP));
     const moved = f.let64(move(sp));
     if (this.form.mode === 64) return { offset: moved, linear: moved, set: (offset) => this.setGpr(8, Gpr.RSP, offset as Value) };
     const masked = f.let64(f.i64.and(moved, this.state64(State.STACK_MASK)));
-    return { offset: moved, linear: this.#inSegment(masked, f.const32(Segment.SS), size), set: (offset) => this.#setStackPointer(sp, offset) };
+    return { offset: moved, linear: this.#inSegment(masked, f.const32(Segment.SS), size, write), set: (offset) => this.#setStackPointer(sp, offset) };
   }
 
   #onStack<T>(access: () => T): T {
@@ -496,9 +530,10 @@ export class OpenOperands extends Emitter {
 
   #ripAt(offset: I64): I64 {
     const rip = this.f.i64.add(this.state64(State.PAGE), offset);
+    // Only a branch cuts the target to its operand size; code that runs on to 1_0000h meets the limit of its segment.
     const bits = this.form.branch === 'none' ? this.form.mode : 8 * this.form.operandSize;
     if (bits === 64) return rip;
-    return this.f.i64.and(rip, this.f.const64(bits === 32 ? 0xffff_ffffn : 0xffffn));
+    return this.f.i64.and(rip, this.f.const64(bits === 16 && this.form.branch !== 'none' ? 0xffffn : 0xffff_ffffn));
   }
 
   #leaveTo(rip: I64, link: I32): void {

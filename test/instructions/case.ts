@@ -39,8 +39,23 @@ export const registerNames = [
 export type RegisterName = (typeof registerNames)[number];
 export type Registers = { readonly [name in RegisterName | 'rip']?: number | bigint };
 
+/**
+ * XMM registers, physical x87 registers (80 bits; MMn is the lower 64 of rn) and the control words. The tag word is the full one. Outside a
+ * case's own values they are 0, the tags empty, MXCSR and FCW as after FNINIT.
+ */
+export const mediaNames = [
+  ...Array.from({ length: 16 }, (_, n) => `xmm${n}` as const),
+  ...Array.from({ length: 8 }, (_, n) => `r${n}` as const),
+  'mxcsr',
+  'fcw',
+  'fsw',
+  'ftw',
+] as const;
+export type Media = { readonly [name in (typeof mediaNames)[number]]?: number | bigint };
+
 export type Expectation = {
   readonly out?: Registers;
+  readonly mediaOut?: Media;
   /** The status flags (and DF) that are set afterwards; default: those that were set before. */
   readonly flags?: FlagList;
   /** Flags that the manual leaves undefined here. */
@@ -54,6 +69,7 @@ export type InstructionCase = Expectation & {
   /** Assembler source; runs from its first byte until RIP is behind the last. */
   readonly source: string;
   readonly in?: Registers;
+  readonly media?: Media;
   readonly flagsIn?: FlagList;
   readonly memory?: Readonly<Record<number, string>>;
   readonly mode?: 64 | 32 | 16;

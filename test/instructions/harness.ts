@@ -5,7 +5,7 @@ import { assemble } from '../../src/asm/assemble.ts';
 import { ARITHMETIC_FLAGS, Rflags } from '../../src/arch/registers.ts';
 import { Segment, State } from '../../src/memory/state.ts';
 import { Bench, type Ending, Flat, Permission } from './bench.ts';
-import { type FlagList, type InstructionCase, Place, registerNames } from './case.ts';
+import { type FlagList, type InstructionCase, type Media, mediaNames, Place, registerNames } from './case.ts';
 
 const { CODE, DATA, DATA_SIZE, READ_ONLY, STACK, TABLES } = Place;
 const MOST_STEPS = 1000;
@@ -39,7 +39,13 @@ const flagList = (bits: number): string =>
 const fromHex = (text: string): Uint8Array => Uint8Array.from(text.split(' ').filter(Boolean), (byte) => Number.parseInt(byte, 16));
 
 /** Everything that a case is judged by. */
-type Outcome = { readonly ending: Ending; readonly registers: Record<string, string>; readonly flags: string; readonly data: string };
+type Outcome = {
+  readonly ending: Ending;
+  readonly registers: Record<string, string>;
+  readonly media: Record<string, string>;
+  readonly flags: string;
+  readonly data: string;
+};
 
 /** A value that no instruction of a case computes by chance, so that an unwanted write shows. */
 const untouched = (n: number): bigint => 0x0101_0101_0101_0101n * BigInt(n + 1);
@@ -50,11 +56,14 @@ export function check(c: InstructionCase): void {
   const start = bits === 16 ? 0 : CODE;
   const { bytes } = assemble(c.source, { bits, origin: BigInt(start) });
   const registers = prepare(c, bytes, start);
+  const before = readMedia();
   const ending = run(BigInt(start + bytes.length), c.exception !== undefined);
+  const media = readMedia();
   const undefinedFlags = flagBits(c.undefined ?? '');
   const actual: Outcome = {
     ending,
     registers: Object.fromEntries([...registerNames.map((name, n) => [name, value(bench.gpr(n))]), ['rip', value(bench.rip)]]),
+    media: mediaValues((name) => media.get(name)),
     flags: flagList(bench.rflags & ~undefinedFlags),
     data: differences(bench.read(DATA, DATA_SIZE + 0x1000), dataBytes(c, false)),
   };
@@ -63,11 +72,38 @@ export function check(c: InstructionCase): void {
   const expected: Outcome = {
     ending: expectedEnding(c),
     registers: Object.fromEntries(Object.entries(out).map(([name, wanted]) => [name, value(wanted)])),
+    media: mediaValues((name) => BigInt(c.mediaOut?.[name] ?? before.get(name) ?? 0n)),
     flags: flagList(flagBits(c.flags ?? c.flagsIn ?? '') & ~undefinedFlags),
     data: differences(dataBytes(c, true), dataBytes(c, false)),
   };
   expect(actual).toEqual(expected);
 }
+
+/** Where a register lies, and how many bytes it has. */
+function mediaPlace(name: keyof Media): readonly [offset: number, bytes: number] {
+  if (name.startsWith('xmm')) return [State.XMM + 16 * Number(name.slice(3)), 16];
+  if (name.startsWith('r')) return [State.X87 + 16 * Number(name.slice(1)), 10];
+  return name === 'mxcsr' ? [State.MXCSR, 4] : [name === 'fcw' ? State.FCW : name === 'fsw' ? State.FSW : State.FTW, 2];
+}
+
+function readMedia(): Map<keyof Media, bigint> {
+  const found = new Map<keyof Media, bigint>();
+  for (const name of mediaNames) {
+    const [offset, bytes] = mediaPlace(name);
+    let value = 0n;
+    for (let n = bytes - 1; n >= 0; n--) value = (value << 8n) | BigInt(bench.memory.view.getUint8(bench.state + offset + n));
+    found.set(name, value);
+  }
+  return found;
+}
+
+function writeMedia(name: keyof Media, value: bigint): void {
+  const [offset, bytes] = mediaPlace(name);
+  for (let n = 0; n < bytes; n++) bench.memory.view.setUint8(bench.state + offset + n, Number((value >> BigInt(8 * n)) & 0xffn));
+}
+
+const mediaValues = (of: (name: keyof Media) => bigint | undefined): Record<string, string> =>
+  Object.fromEntries(mediaNames.map((name) => [name, value(of(name) ?? 0n)]));
 
 const value = (n: bigint): string => `0x${n.toString(16)}`;
 
@@ -99,6 +135,10 @@ function prepare(c: InstructionCase, code: Uint8Array, start: number): Record<st
   segments(bits, cpl);
   bench.setU32(State.CPL, cpl);
   bench.rflags = flagBits(c.flagsIn ?? '') | Rflags.ALWAYS_1;
+  for (const name of mediaNames) {
+    const given = c.media?.[name];
+    if (given !== undefined) writeMedia(name, BigInt(given));
+  }
   for (const [offset, given] of Object.entries(c.state ?? {})) {
     if (Number(offset) === State.RFLAGS) bench.rflags = Number(given) | flagBits(c.flagsIn ?? '');
     else bench.setU64(Number(offset), given);

@@ -23,6 +23,8 @@ export const Slot = {
 export type Patch = { readonly offset: number; readonly bytes: Uint8Array };
 export type Slots = ReadonlyMap<number, bigint>;
 export type Case = {
+  /** The case as it stands in the file. */
+  readonly raw: Uint8Array;
   readonly bytes: Uint8Array;
   readonly slotsIn: Slots;
   readonly memoryIn: readonly Patch[];
@@ -41,7 +43,7 @@ export type Section = {
 };
 
 export const COMPLETED = 255;
-const MAGIC = 'X86VEC1\n';
+export const MAGIC = 'X86VEC1\n';
 
 const slotSize = (slot: number): number => {
   if (slot >= Slot.X87) return 10;
@@ -107,6 +109,7 @@ export function* sections(file: Uint8Array): Generator<Section> {
 }
 
 function readCase(cursor: Cursor): Case {
+  const from = cursor.at;
   const bytes = cursor.take(cursor.number(1));
   const slotsIn = cursor.slots();
   const memoryIn = cursor.patches();
@@ -114,5 +117,5 @@ function readCase(cursor: Cursor): Case {
   const auxiliary = cursor.number(2);
   const slotsOut = cursor.slots();
   const memoryOut = cursor.patches();
-  return { bytes, slotsIn, memoryIn, status, auxiliary, slotsOut, memoryOut };
+  return { raw: cursor.bytes.subarray(from, cursor.at), bytes, slotsIn, memoryIn, status, auxiliary, slotsOut, memoryOut };
 }

@@ -5,6 +5,7 @@ import { Cr4, Rflags, Cr0 } from '../../src/arch/registers.ts';
 import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../src/memory/state.ts';
 import { Bench, Flat, Permission } from '../instructions/bench.ts';
 import { background, baseSlots, CODE, CODE_SIZE, DATA, DATA_SIZE, FILLER, READ_ONLY_SIZE } from './base-state.ts';
+import { FSW_C1, nearExtended, nearVectors } from './tolerance.ts';
 import { type Case, COMPLETED, type Patch, type Section, Slot } from './format.ts';
 
 /** Where code, data and descriptor tables lie in system physical memory. */
@@ -99,22 +100,38 @@ export class VectorMachine {
     const wantedFlags = Number(expected.get(Slot.RFLAGS)) & mask & ~(Rflags.RF | Rflags.TF);
     if ((actualFlags & ~(Rflags.RF | Rflags.TF)) !== wantedFlags)
       return `flags ${flagNames(actualFlags ^ wantedFlags)} differ (${(actualFlags >>> 0).toString(16)} instead of ${(wantedFlags >>> 0).toString(16)})`;
+    const status87 = section.approximate ? ~FSW_C1 : 0xffffn;
     const segmentBase = (segment: Segment): bigint => bench.u64(segmentAt(segment) + SegmentPart.BASE);
     return (
       (wide ? differ('fs base', segmentBase(Segment.FS), expected.get(Slot.FS_BASE) ?? 0n) : null) ??
       (wide ? differ('gs base', segmentBase(Segment.GS), expected.get(Slot.GS_BASE) ?? 0n) : null) ??
       differ('mxcsr', BigInt(bench.u32(State.MXCSR)), expected.get(Slot.MXCSR) ?? 0n) ??
       differ('fcw', BigInt(view.getUint16(bench.state + State.FCW, true)), expected.get(Slot.FCW) ?? 0n) ??
-      differ('fsw', BigInt(view.getUint16(bench.state + State.FSW, true)), expected.get(Slot.FSW) ?? 0n) ??
-      this.#xmm(expected)
+      differ('fsw', BigInt(view.getUint16(bench.state + State.FSW, true)) & status87, (expected.get(Slot.FSW) ?? 0n) & status87) ??
+      differ('tags', BigInt(validTags(view.getUint16(bench.state + State.FTW, true))), expected.get(Slot.FTW) ?? 0n) ??
+      this.#x87(expected, section.approximate) ??
+      this.#xmm(expected, section.approximate)
     );
   }
 
-  #xmm(expected: Map<number, bigint>): string | null {
+  /** What a register holds whose tag says empty is not compared. */
+  #x87(expected: Map<number, bigint>, approximate: boolean): string | null {
+    const tags = Number(expected.get(Slot.FTW) ?? 0n);
+    for (let n = 0; n < 8; n++) {
+      if (((tags >> n) & 1) === 0) continue;
+      const wanted = expected.get(Slot.X87 + n) ?? 0n;
+      const at = State.X87 + 16 * n;
+      const actual = this.#bench.u64(at) | (BigInt(this.#bench.memory.view.getUint16(this.#bench.state + at + 8, true)) << 64n);
+      if (actual !== wanted && !(approximate && nearExtended(actual, wanted))) return `r${n} ${actual.toString(16)} instead of ${wanted.toString(16)}`;
+    }
+    return null;
+  }
+
+  #xmm(expected: Map<number, bigint>, approximate: boolean): string | null {
     for (let n = 0; n < 16; n++) {
       const wanted = expected.get(Slot.XMM + n) ?? 0n;
       const actual = this.#bench.u64(State.XMM + 16 * n) | (this.#bench.u64(State.XMM + 16 * n + 8) << 64n);
-      if (actual !== wanted) return `xmm${n} ${actual.toString(16)} instead of ${wanted.toString(16)}`;
+      if (actual !== wanted && !(approximate && nearVectors(actual, wanted))) return `xmm${n} ${actual.toString(16)} instead of ${wanted.toString(16)}`;
     }
     return null;
   }
@@ -154,6 +171,7 @@ export class VectorMachine {
       bench.setU64(State.X87 + 16 * n, value);
       view.setUint16(bench.state + State.X87 + 16 * n + 8, Number(value >> 64n), true);
     }
+    view.setUint16(bench.state + State.FTW, tagWord(slots), true);
     this.#segments(bits, slots);
   }
 
@@ -213,6 +231,31 @@ function untoldBytes(c: Case): ReadonlySet<number> {
   return untold;
 }
 
+const Tag = { VALID: 0, ZERO: 1, SPECIAL: 2, EMPTY: 3 } as const;
+
+/** The tag word of FNSTENV, from the FXSAVE form and the registers (APM vol. 1, 6.2.4). */
+function tagWord(slots: Map<number, bigint>): number {
+  const present = Number(slots.get(Slot.FTW) ?? 0n);
+  let word = 0;
+  for (let n = 0; n < 8; n++) word |= ((present >> n) & 1 ? tagOf(slots.get(Slot.X87 + n) ?? 0n) : Tag.EMPTY) << (2 * n);
+  return word;
+}
+
+/** A normal number is valid; infinities, NaNs, denormals and unsupported encodings are special. */
+function tagOf(value: bigint): number {
+  const exponent = Number((value >> 64n) & 0x7fffn);
+  const significand = BigInt.asUintN(64, value);
+  if (exponent === 0 && significand === 0n) return Tag.ZERO;
+  return exponent === 0 || exponent === 0x7fff || significand >> 63n === 0n ? Tag.SPECIAL : Tag.VALID;
+}
+
+/** The tags in the form of FXSAVE: bit n is set if register n is not empty. */
+function validTags(word: number): number {
+  let present = 0;
+  for (let n = 0; n < 8; n++) if (((word >> (2 * n)) & 3) !== Tag.EMPTY) present |= 1 << n;
+  return present;
+}
+
 const gprNames = Object.entries(Gpr)
   .sort(([, a], [, b]) => a - b)
   .map(([name]) => name.toLowerCase())
@@ -222,9 +265,14 @@ const flagNames = (bits: number): string =>
     .filter(([, bit]) => (bits & bit) !== 0)
     .map(([name]) => name)
     .join(' ');
-/** The kernel under the recorder filled the read-only page on demand: whether a write found it present is chance. */
+/**
+ * The kernel under the recorder filled the read-only page on demand: whether a write found it present is chance. Of addresses that
+ * no program may have, the last page below the hole among them, it says that the page is present.
+ */
 const tolerated = (address: bigint): number =>
-  address >= BigInt(DATA + DATA_SIZE) && address < BigInt(DATA + DATA_SIZE + READ_ONLY_SIZE) ? PageFault.P : 0;
+  (address >= BigInt(DATA + DATA_SIZE) && address < BigInt(DATA + DATA_SIZE + READ_ONLY_SIZE)) || address >= END_OF_PROGRAMS ? PageFault.P : 0;
+/** First linear address that Linux gives to no program. */
+const END_OF_PROGRAMS = 0x7fff_ffff_f000n;
 const pushes = (vector: number): boolean => [12, 13, 14, 17].includes(vector);
 
 /** Does a string instruction with F2h or F3h stand here? */

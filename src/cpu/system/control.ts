@@ -1,22 +1,30 @@
 // Control and debug registers, EFER's consequences, INVLPG. APM vol. 2, 3.1, 13.1; intercepts: 15.8-15.9; write traps: 15.35.10.
 
 import { ExitCode } from '../../arch/exit-code.ts';
+import { Feature } from '../../arch/cpuid.ts';
 import { Vector } from '../../arch/exception.ts';
 import { Cr0, Cr4, Efer, SegmentAttribute } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { Segment, State } from '../../memory/state.ts';
+import { Record } from '../../x86/record.ts';
+import { Dr6, DR7_GD } from '../breakpoints.ts';
 import type { Processor } from '../processor.ts';
 import { operand64, type Routines } from './routine.ts';
 
 /** Bits of CR4 that the processor implements; the others are reserved. */
 export const CR4_IMPLEMENTED =
-  Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.SMEP | Cr4.SMAP;
+  Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.SMEP | Cr4.SMAP |
+  Cr4.UMIP | Cr4.FSGSBASE;
+/** Of these, the bits that a processor model without the feature lacks. */
+const byFeature = [
+  { bit: Cr4.UMIP, feature: Feature.UMIP },
+  { bit: Cr4.FSGSBASE, feature: Feature.FSGSBASE },
+] as const;
 const CR0_DEFINED = Cr0.PE | Cr0.MP | Cr0.EM | Cr0.TS | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.AM | Cr0.NW | Cr0.CD | Cr0.PG;
 /** Bits that decode assists add to EXITINFO1 of a CR access: it was a MOV (15.8.1). */
 const MOV_CR = 1n << 63n;
 
 const crNumber = (slot: number): number => [0, 2, 3, 4, 8][(slot - State.CR0) >> 3] ?? 0;
-const drNumber = (slot: number): number => (slot === State.DR6 ? 6 : slot === State.DR7 ? 7 : (slot - State.DR0) >> 3);
 
 /** #GP(0) if CPL is not 0. */
 const privileged = (p: Processor): boolean => p.cpl === 0;
@@ -50,6 +58,7 @@ function writeCr3(p: Processor, value: bigint): SystemResult {
 function writeCr4(p: Processor, value: bigint): SystemResult {
   if ((value & ~BigInt(CR4_IMPLEMENTED)) !== 0n) return p.generalProtection();
   const next = Number(value);
+  if (byFeature.some(({ bit, feature }) => (next & bit) !== 0 && !p.has(feature))) return p.generalProtection();
   if (p.longMode && (next & Cr4.PAE) === 0) return p.generalProtection();
   p.set64(State.CR4, next, 0);
   return written(p, ExitCode.CR0_WRITE_TRAP + 4, value);
@@ -134,22 +143,22 @@ export const controlRoutines: Routines = {
   },
 
   movFromDr(p, record) {
-    const refused = checkDebugAccess(p, p.operandSlot(record, 1));
+    const refused = checkDebugAccess(p, record);
     if (refused !== undefined) return refused;
-    const code = ExitCode.DR0_READ + drNumber(p.operandSlot(record, 1));
+    const code = ExitCode.DR0_READ + debugRegister(p, record);
     return p.intercepted(code) ? p.exit(code, BigInt(p.operandSlot(record, 0) >> 3)) : SystemResult.NEXT;
   },
 
   movToDr(p, record, low, high) {
-    const slot = p.operandSlot(record, 0);
-    const refused = checkDebugAccess(p, slot);
+    const refused = checkDebugAccess(p, record);
     if (refused !== undefined) return refused;
-    const n = drNumber(slot);
-    if (n >= 6 && high !== 0) return p.generalProtection();
+    const n = debugRegister(p, record);
+    if (n >= 4 && high !== 0) return p.generalProtection();
     if (p.intercepted(ExitCode.DR0_WRITE + n)) return p.exit(ExitCode.DR0_WRITE + n, BigInt(p.operandSlot(record, 1) >> 3));
-    if (n === 6) p.set64(State.DR6, (low & 0xe00f) | (0xffff_0ff0 | 0), 0);
-    else if (n === 7) p.set64(State.DR7, (low & 0xffff_23ff) | 0x400, 0);
-    else p.set64(slot, low, high);
+    if (n === 6 || n === 4) p.set64(State.DR6, (low & 0xe00f) | (0xffff_0ff0 | 0), 0);
+    else if (n === 7 || n === 5) p.set64(State.DR7, (low & 0xffff_23ff) | 0x400, 0);
+    else p.set64(State.DR0 + 8 * n, low, high);
+    p.settle();
     return SystemResult.EVENTS;
   },
 
@@ -161,11 +170,16 @@ export const controlRoutines: Routines = {
   },
 };
 
-/** DR7.GD: any access is #DB (13.1.1.4). */
-function checkDebugAccess(p: Processor, _slot: number): SystemResult | undefined {
+/** Number of the debug register that a MOV names: the decoder leaves it as the immediate. */
+const debugRegister = (p: Processor, record: number): number => p.view.getUint8(record + Record.IMMEDIATE);
+
+/** DR4 and DR5 are DR6 and DR7 unless CR4.DE is set (13.1.1.1); with DR7.GD any access is #DB (13.1.1.4). */
+function checkDebugAccess(p: Processor, record: number): SystemResult | undefined {
+  const n = debugRegister(p, record);
+  if ((n === 4 || n === 5) && (p.u32(State.CR4) & Cr4.DE) !== 0) return p.fault(Vector.UD);
   if (!privileged(p)) return p.generalProtection();
-  if ((p.u32(State.DR7) & 0x2000) !== 0) {
-    p.setU32(State.DR6, p.u32(State.DR6) | 0x2000);
+  if ((p.u32(State.DR7) & DR7_GD) !== 0) {
+    p.setU32(State.DR6, p.u32(State.DR6) | Dr6.BD);
     return p.fault(Vector.DB);
   }
   return undefined;

@@ -1,11 +1,13 @@
 // Instructions on RFLAGS beyond the status flags. APM vol. 3: CLI, STI, PUSHF, POPF, CLAC, STAC.
 
 import { ExitCode } from '../../arch/exit-code.ts';
+import { Feature } from '../../arch/cpuid.ts';
 import { Vector } from '../../arch/exception.ts';
 import { ARITHMETIC_FLAGS, Rflags } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
-import { Gpr, gprAt, SegmentPart, Segment, segmentAt, State } from '../../memory/state.ts';
+import { Gpr, gprAt, State } from '../../memory/state.ts';
 import { By, type Processor } from '../processor.ts';
+import { setStackPointer, stackAddress } from '../segment-access.ts';
 import type { Routine, Routines } from './routine.ts';
 
 const iopl = (p: Processor): number => (p.u32(State.RFLAGS) & Rflags.IOPL) >> 12;
@@ -22,22 +24,10 @@ function slotSize(p: Processor, record: number): 2 | 4 | 8 {
   return p.form(record).operandSize as 2 | 4 | 8;
 }
 
-const stackAddress = (p: Processor, offset: bigint): bigint => {
-  const sp = p.u64(gprAt(Gpr.RSP)) + offset;
-  if (p.mode === 64) return BigInt.asUintN(64, sp);
-  return ((sp & p.u64(State.STACK_MASK)) + p.u64(segmentAt(Segment.SS) + SegmentPart.BASE)) & 0xffff_ffffn;
-};
-
-function moveStack(p: Processor, bytes: number): void {
-  const old = p.u64(gprAt(Gpr.RSP));
-  const mask = p.u64(State.STACK_MASK);
-  p.setU64(gprAt(Gpr.RSP), (old & ~mask) | ((old + BigInt(bytes)) & mask));
-}
-
 const accessControl =
   (set: boolean): Routine =>
   (p) => {
-    if (p.cpl !== 0 || (p.options.cpuid(7, 0)[1] & (1 << 20)) === 0) return p.fault(Vector.UD);
+    if (p.cpl !== 0 || !p.has(Feature.SMAP)) return p.fault(Vector.UD);
     const flags = p.u32(State.RFLAGS);
     p.setU32(State.RFLAGS, set ? flags | Rflags.AC : flags & ~Rflags.AC);
     p.settle();
@@ -64,19 +54,23 @@ export const flagRoutines: Routines = {
     if (p.intercepted(ExitCode.PUSHF)) return p.exit(ExitCode.PUSHF);
     const size = slotSize(p, record);
     const image = p.rflags & ~(Rflags.VM | Rflags.RF);
-    if (!p.write(stackAddress(p, BigInt(-size)), size, BigInt(image >>> 0), By.STACK)) return SystemResult.FAULT;
-    moveStack(p, -size);
+    const top = p.u64(gprAt(Gpr.RSP)) - BigInt(size);
+    const address = stackAddress(p, top, size, true);
+    if (address === undefined || !p.write(address, size, BigInt(image >>> 0), By.STACK)) return SystemResult.FAULT;
+    setStackPointer(p, top);
     return SystemResult.NEXT;
   },
 
   popf(p, record) {
     if (p.intercepted(ExitCode.POPF)) return p.exit(ExitCode.POPF);
     const size = slotSize(p, record);
-    const image = p.read(stackAddress(p, 0n), size, By.STACK);
+    const top = p.u64(gprAt(Gpr.RSP));
+    const address = stackAddress(p, top, size, false);
+    const image = address === undefined ? undefined : p.read(address, size, By.STACK);
     if (image === undefined) return SystemResult.FAULT;
     const mask = writableFlags(p) & (size === 2 ? 0xffff : -1);
     p.rflags = (p.rflags & ~(mask | Rflags.RF)) | (Number(image & 0xffff_ffffn) & mask);
-    moveStack(p, size);
+    setStackPointer(p, top + BigInt(size));
     p.settle();
     return SystemResult.EVENTS;
   },

@@ -98,7 +98,7 @@ const single =
       else if (size === 2) p.view.setUint16(at, 0xffff, true);
       else p.setGpr32(Gpr.RAX, -1);
     }
-    return SystemResult.NEXT;
+    return p.breakpoints.notePorts(port, size) ? SystemResult.EVENTS : SystemResult.NEXT;
   };
 
 /** One element; a repeated instruction stays at its RIP until rCX is 0, so that it is interruptible. */

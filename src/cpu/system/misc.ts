@@ -1,6 +1,7 @@
 // CPUID, time stamps, HLT, calls to the hypervisor, cache instructions, random numbers, 128-bit division.
 
 import { ExitCode } from '../../arch/exit-code.ts';
+import { Feature } from '../../arch/cpuid.ts';
 import { Vector } from '../../arch/exception.ts';
 import { Cr4, Rflags } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
@@ -108,6 +109,18 @@ export const miscRoutines: Routines = {
   vmmcall,
   /** Unconditional in an SEV-ES guest, at any CPL and in any mode; elsewhere it is VMMCALL (15.35.6). */
   vmgexit: (p, record, low, high) => ((p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(ExitCode.VMGEXIT) : vmmcall(p, record, low, high)),
+
+  rdpid(p) {
+    if (!p.has(Feature.RDPID)) return p.fault(Vector.UD);
+    p.setU64(State.OPERAND, BigInt(p.u32(State.TSC_AUX)));
+    return SystemResult.NEXT;
+  },
+
+  /** As far as permissions go a read of the line: caches are coherent. */
+  clwb(p, record, low, high) {
+    if (!p.has(Feature.CLWB)) return p.fault(Vector.UD);
+    return p.read(operand64(low, high), 1, p.byOperand(record)) === undefined ? SystemResult.FAULT : SystemResult.NEXT;
+  },
 
   wbinvd: cacheWide(ExitCode.WBINVD),
   invd: cacheWide(ExitCode.INVD),

@@ -5,7 +5,7 @@ import { Vector } from '../../arch/exception.ts';
 import { SegmentAttribute as A } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
-import { By, isCanonical, type Processor } from '../processor.ts';
+import { By, isCanonical, type Processor, SHADOW_OF_SS } from '../processor.ts';
 import { DescriptorType, loadSegment, readDescriptor } from '../segmentation.ts';
 import { operand64, type Routine, type Routines } from './routine.ts';
 
@@ -84,6 +84,14 @@ const loadSystemSegment =
     return SystemResult.NEXT;
   };
 
+const pointerSegments: Readonly<Record<string, Segment>> = { Lds: Segment.DS, Les: Segment.ES, Lfs: Segment.FS, Lgs: Segment.GS, Lss: Segment.SS };
+
+/** After a load of SS by MOV or POP interrupts wait for one more instruction (8.5.1). */
+function inhibitInterrupts(p: Processor): SystemResult {
+  p.setU32(State.SHADOW, 1 | SHADOW_OF_SS);
+  return SystemResult.EVENTS;
+}
+
 export const tableRoutines: Routines = {
   lgdt: loadTable(Segment.GDTR, ExitCode.GDTR_WRITE),
   lidt: loadTable(Segment.IDTR, ExitCode.IDTR_WRITE),
@@ -100,8 +108,16 @@ export const tableRoutines: Routines = {
     if (segment !== Segment.SS) return SystemResult.NEXT;
     p.settle();
     // POP SS has its stack pointer still to move.
-    if (p.form(record).special === 'popSegment') return SystemResult.NEXT;
-    p.setU32(State.SHADOW, 1);
-    return SystemResult.EVENTS;
+    return p.form(record).special === 'popSegment' ? SystemResult.NEXT : inhibitInterrupts(p);
+  },
+
+  afterPopSegment: (p, record) => (p.operandSlot(record, 0) === segmentAt(Segment.SS) ? inhibitInterrupts(p) : SystemResult.NEXT),
+
+  /** LDS, LES, LFS, LGS, LSS: the mnemonic names the segment register. LSS does not hold interrupts off. */
+  loadPointerSegment(p, record, low) {
+    const segment = pointerSegments[p.form(record).name.slice(0, 3)] ?? Segment.DS;
+    if (!loadSegment(p, segment, low & 0xffff)) return SystemResult.FAULT;
+    if (segment === Segment.SS) p.settle();
+    return SystemResult.NEXT;
   },
 };

@@ -11,6 +11,7 @@ import { Delivery, deliver } from '../exceptions.ts';
 import { By, isCanonical, type Processor } from '../processor.ts';
 import { checkCode, dplOf, loadSegment, setCode } from '../segmentation.ts';
 import { writableFlags } from './flags.ts';
+import { setStackPointer, stackAddress } from '../segment-access.ts';
 import { operand64, type Routine, type Routines } from './routine.ts';
 
 const FLAT_LIMIT = 0xffff_ffff;
@@ -31,6 +32,7 @@ const syscall: Routine = (p, record) => {
   p.setSegment(Segment.CS, selector, CODE_64, FLAT_LIMIT, 0n);
   p.setSegment(Segment.SS, selector + 8, DATA, FLAT_LIMIT, 0n);
   p.setU32(State.CPL, 0);
+  p.enteredHandler = (p.u32(State.SFMASK) & Rflags.TF) !== 0;
   p.rflags = p.rflags & ~p.u32(State.SFMASK) & ~Rflags.RF;
   p.settle();
   return SystemResult.MOVED;
@@ -63,30 +65,19 @@ const swapgs: Routine = (p) => {
   return SystemResult.NEXT;
 };
 
-/** Linear address of an offset in the stack segment. */
-const onStack = (p: Processor, offset: bigint): bigint => {
-  if (p.mode === 64) return BigInt.asUintN(64, offset);
-  return ((offset & p.u64(State.STACK_MASK)) + p.u64(segmentAt(Segment.SS) + SegmentPart.BASE)) & 0xffff_ffffn;
-};
-
-/** In which order a frame of so many slots is read: it decides which fault comes first (seen on Zen 5). */
-const readOrder: Readonly<Record<number, readonly number[]>> = { 2: [1, 0], 3: [2, 1, 0], 5: [2, 1, 0, 4, 3] };
+/** In which order the slots of a frame are read: it decides which fault comes first (seen on Zen 5). */
+const readOrder: Readonly<Record<number, readonly number[]>> = { 2: [1, 0], 3: [2, 1, 0] };
 
 /** Reads slots from the stack, lowest first in the result; undefined: a fault is recorded. */
-function slots(p: Processor, count: 2 | 3 | 5, size: 2 | 4 | 8): bigint[] | undefined {
-  const sp = p.u64(gprAt(Gpr.RSP));
+function slots(p: Processor, from: bigint, count: 2 | 3, size: 2 | 4 | 8): bigint[] | undefined {
   const values: bigint[] = [];
   for (const n of readOrder[count] ?? []) {
-    const value = p.read(onStack(p, sp + BigInt(n * size)), size, By.STACK);
+    const address = stackAddress(p, from + BigInt(n * size), size, false);
+    const value = address === undefined ? undefined : p.read(address, size, By.STACK);
     if (value === undefined) return undefined;
     values[n] = value;
   }
   return values;
-}
-
-function setStack(p: Processor, value: bigint): void {
-  const mask = p.u64(State.STACK_MASK);
-  p.setU64(gprAt(Gpr.RSP), (p.u64(gprAt(Gpr.RSP)) & ~mask) | (value & mask));
 }
 
 /** After a return to an outer ring, data segments that it may not use become null (4.8.3). */
@@ -103,22 +94,23 @@ const iret: Routine = (p, record) => {
   const size = p.form(record).operandSize as 2 | 4 | 8;
   if (!p.protectedMode) return iretReal(p, size);
   if ((p.u32(State.RFLAGS) & Rflags.NT) !== 0) return p.longMode ? p.generalProtection() : p.fault(Vector.UD);
-  // 64-bit mode always pops SS:RSP, and reads them before it checks anything; others only when the privilege changes.
-  const frame = slots(p, p.mode === 64 ? 5 : 3, size);
+  const sp = p.u64(gprAt(Gpr.RSP));
+  const frame = slots(p, sp, 3, size);
   if (!frame) return SystemResult.FAULT;
   const [rip, cs, image] = frame as [bigint, bigint, bigint];
+  // 64-bit mode always pops SS:RSP, others only when the privilege changes; they are read before anything is checked.
+  const wide = p.mode === 64 || Number(cs & 3n) !== p.cpl;
+  const outer = wide ? slots(p, sp + BigInt(3 * size), 2, size) : [];
+  if (!outer) return SystemResult.FAULT;
   const checked = checkCode(p, Number(cs & 0xffffn), 'return');
   if (!checked) return SystemResult.FAULT;
   const { d, cpl } = checked;
   const to64 = p.longMode && (d.attributes & A.L) !== 0;
   if (to64 ? !isCanonical(rip) : rip > BigInt(d.limit)) return p.generalProtection();
-  const wide = p.mode === 64 || cpl !== p.cpl;
-  const five = !wide || frame.length === 5 ? frame : slots(p, 5, size);
-  if (!five) return SystemResult.FAULT;
   const oldCpl = p.cpl;
   const mask = writableFlags(p) & (size === 2 ? 0xffff : -1);
   if (wide) {
-    const ss = Number(five[4]! & 0xffffn);
+    const ss = Number(outer[1]! & 0xffffn);
     // To 64-bit mode a null SS is allowed below CPL 3.
     if ((ss & 0xfffc) === 0 && to64 && cpl !== 3) p.setSegment(Segment.SS, ss, 0, 0, 0n);
     else if (!loadSegment(p, Segment.SS, ss, cpl)) return SystemResult.FAULT;
@@ -129,21 +121,21 @@ const iret: Routine = (p, record) => {
   const withRf = size === 2 ? mask : mask | Rflags.RF;
   p.rflags = (p.rflags & ~withRf) | (flags & withRf);
   p.settle();
-  if (wide) setStack(p, five[3]!);
-  else setStack(p, p.u64(gprAt(Gpr.RSP)) + BigInt(3 * size));
+  setStackPointer(p, wide ? outer[0]! : sp + BigInt(3 * size));
   if (cpl > oldCpl) dropInnerSegments(p);
   return SystemResult.MOVED;
 };
 
 function iretReal(p: Processor, size: 2 | 4 | 8): SystemResult {
-  const three = slots(p, 3, size);
+  const sp = p.u64(gprAt(Gpr.RSP));
+  const three = slots(p, sp, 3, size);
   if (!three) return SystemResult.FAULT;
   const [ip, cs, image] = three as [bigint, bigint, bigint];
   loadRealCode(p, Number(cs & 0xffffn));
   p.setU64(State.RIP, ip & 0xffffn);
   const mask = writableFlags(p) & (size === 2 ? 0xffff : -1);
   p.rflags = (p.rflags & ~mask) | (Number(image & 0xffff_ffffn) & mask);
-  setStack(p, p.u64(gprAt(Gpr.RSP)) + BigInt(3 * size));
+  setStackPointer(p, sp + BigInt(3 * size));
   p.settle();
   return SystemResult.MOVED;
 }
@@ -160,9 +152,10 @@ function farPointer(p: Processor, record: number, low: number, high: number): { 
   }
   const size = p.farSize(record);
   const address = operand64(low, high);
-  const offset = p.read(address, size);
+  const by = p.byOperand(record);
+  const offset = p.read(address, size, by);
   if (offset === undefined) return undefined;
-  const selector = p.read(address + BigInt(size), 2);
+  const selector = p.read(address + BigInt(size), 2, by);
   return selector === undefined ? undefined : { offset, selector: Number(selector) };
 }
 
@@ -194,12 +187,15 @@ const farJump: Routine = (p, record, low, high) => {
 const farCall: Routine = (p, record, low, high) => {
   const pointer = farPointer(p, record, low, high);
   if (!pointer) return SystemResult.FAULT;
-  const size = p.farSize(record);
+  const size = p.form(record).operandSize as 2 | 4 | 8;
   const sp = p.u64(gprAt(Gpr.RSP));
-  const push = (n: number, value: bigint): boolean => p.write(onStack(p, sp - BigInt(n * size)), size, value, By.STACK);
+  const push = (n: number, value: bigint): boolean => {
+    const address = stackAddress(p, sp - BigInt(n * size), size, true);
+    return address !== undefined && p.write(address, size, value, By.STACK);
+  };
   return moveTo(p, pointer.selector, pointer.offset, () => {
     if (!push(1, BigInt(p.selector(Segment.CS))) || !push(2, nextRip(p, record))) return false;
-    setStack(p, sp - BigInt(2 * size));
+    setStackPointer(p, sp - BigInt(2 * size));
     return true;
   });
 };
@@ -207,7 +203,8 @@ const farCall: Routine = (p, record, low, high) => {
 const farReturn: Routine = (p, record) => {
   const { operandSize, operands } = p.form(record);
   const size = operandSize as 2 | 4 | 8;
-  const two = slots(p, 2, size);
+  const sp = p.u64(gprAt(Gpr.RSP));
+  const two = slots(p, sp, 2, size);
   if (!two) return SystemResult.FAULT;
   const [rip, cs] = two as [bigint, bigint];
   const extra = BigInt(operands.length > 0 ? p.view.getUint16(record + Record.IMMEDIATE, true) : 0);
@@ -216,22 +213,20 @@ const farReturn: Routine = (p, record) => {
   if (!p.protectedMode) {
     loadRealCode(p, selector);
     p.setU64(State.RIP, rip);
-    setStack(p, p.u64(gprAt(Gpr.RSP)) + popped);
+    setStackPointer(p, sp + popped);
     p.settle();
     return SystemResult.MOVED;
   }
+  // SS:RSP of another privilege are read before anything is checked (seen on Zen 5).
+  const outer = (selector & 3) !== p.cpl ? slots(p, sp + popped, 2, size) : [];
+  if (!outer) return SystemResult.FAULT;
   const checked = checkCode(p, selector, 'return');
   if (!checked) return SystemResult.FAULT;
   const to64 = p.longMode && (checked.d.attributes & A.L) !== 0;
   if (to64 ? !isCanonical(rip) : rip > BigInt(checked.d.limit)) return p.generalProtection();
-  let stack = p.u64(gprAt(Gpr.RSP)) + popped;
+  let stack = sp + popped;
   const oldCpl = p.cpl;
   if (checked.cpl !== oldCpl) {
-    const sp = p.u64(gprAt(Gpr.RSP));
-    p.setU64(gprAt(Gpr.RSP), sp + popped);
-    const outer = slots(p, 2, size);
-    p.setU64(gprAt(Gpr.RSP), sp);
-    if (!outer) return SystemResult.FAULT;
     const ss = Number(outer[1]! & 0xffffn);
     if ((ss & 0xfffc) === 0 && to64 && checked.cpl !== 3) p.setSegment(Segment.SS, ss, 0, 0, 0n);
     else if (!loadSegment(p, Segment.SS, ss, checked.cpl)) return SystemResult.FAULT;
@@ -240,7 +235,7 @@ const farReturn: Routine = (p, record) => {
   setCode(p, selector, checked.d, checked.cpl);
   p.setU64(State.RIP, to64 ? rip : rip & 0xffff_ffffn);
   p.settle();
-  setStack(p, stack);
+  setStackPointer(p, stack);
   if (checked.cpl > oldCpl) dropInnerSegments(p);
   return SystemResult.MOVED;
 };
@@ -249,6 +244,7 @@ const farReturn: Routine = (p, record) => {
 function softwareInterrupt(p: Processor, record: number, vector: number, checked: boolean): SystemResult {
   const rip = p.ripOf(record);
   const outcome = deliver(p, { vector, errorCode: -1, software: checked, external: !checked, rip: rip + BigInt(p.instructionLength(record)) }, true);
+  p.enteredHandler = true;
   if (outcome === Delivery.DONE) return SystemResult.MOVED;
   p.setU64(State.RIP, rip);
   return outcome === Delivery.SHUTDOWN ? p.exit(ExitCode.SHUTDOWN) : SystemResult.FAULT;
@@ -264,5 +260,10 @@ export const transferRoutines: Routines = {
   farReturn,
   int: (p, record) => (p.intercepted(ExitCode.SWINT) ? p.exit(ExitCode.SWINT) : softwareInterrupt(p, record, p.view.getUint8(record + Record.IMMEDIATE), true)),
   int3: (p, record) => (p.intercepted(ExitCode.EXCEPTION + Vector.BP) ? p.exit(ExitCode.EXCEPTION + Vector.BP) : softwareInterrupt(p, record, Vector.BP, true)),
+  into(p, record) {
+    if (((p.rflags >> 11) & 1) === 0) return SystemResult.NEXT;
+    const code = ExitCode.EXCEPTION + Vector.OF;
+    return p.intercepted(code) ? p.exit(code) : softwareInterrupt(p, record, Vector.OF, true);
+  },
   int1: (p, record) => (p.intercepted(ExitCode.ICEBP) ? p.exit(ExitCode.ICEBP) : softwareInterrupt(p, record, Vector.DB, false)),
 };

@@ -21,6 +21,7 @@ const returnAddress = (b: Emitter, size: Size): Value => b.let(size, b.truncate(
 const call: Semantics = (b) => {
   if (direct(b)) {
     const size = b.form.operandSize;
+    b.checkDirectTarget();
     b.push(size, returnAddress(b, size));
     b.jump();
   } else {
@@ -40,6 +41,18 @@ const ret: Semantics = (b) => {
   b.jumpTo(b.zeroExtend(size, 8, target), () => b.dropStack(extra));
 };
 
+/** What was read before a fault stays in its registers, as on the hardware; the slot of rSP is read and dropped. */
+const popAll: Semantics = (b) => {
+  const { i64 } = b.f;
+  const size = b.form.operandSize;
+  const sp = b.f.let64(b.gpr(8, Gpr.RSP));
+  for (const [k, n] of [Gpr.RDI, Gpr.RSI, Gpr.RBP, Gpr.RSP, Gpr.RBX, Gpr.RDX, Gpr.RCX, Gpr.RAX].entries()) {
+    const value = b.let(size, b.peekAt(size, i64.add(sp, b.f.const64(BigInt(k * size)))));
+    if (n !== Gpr.RSP) b.setGpr(size, n, value);
+  }
+  b.dropStack(8 * size);
+};
+
 /** rCX of the address size counts; no flag changes. A repeat prefix decides what LOOPE and LOOPNE look for (seen on Zen 5). */
 const loop =
   (wanted?: 'zero' | 'notZero'): Semantics =>
@@ -47,10 +60,14 @@ const loop =
     const size = b.form.addressSize;
     const w = b.w(size);
     const count = b.let(size, b.cut(size, w.sub(b.gpr(size, Gpr.RCX), w.const(1))));
-    b.setGpr(size, Gpr.RCX, count);
     const again = w.ne(count, w.const(0));
     const zero = b.form.repeat === 'none' ? wanted === 'zero' : b.form.repeat === 'rep';
-    b.when(wanted ? b.f.i32.and(again, b.condition(zero ? EQUAL : NOT_EQUAL)) : again, () => b.jump());
+    b.when(wanted ? b.f.i32.and(again, b.condition(zero ? EQUAL : NOT_EQUAL)) : again, () => {
+      b.checkDirectTarget();
+      b.setGpr(size, Gpr.RCX, count);
+      b.jump();
+    });
+    b.setGpr(size, Gpr.RCX, count);
   };
 
 /** Condition codes E and NE. */
@@ -112,4 +129,5 @@ export const control: SemanticsTable = {
   [Mnemonic.Pop]: pop,
   [Mnemonic.Leave]: leave,
   ...each(pushAll, 'Pusha Pushad'),
+  ...each(popAll, 'Popa Popad'),
 };

@@ -7,6 +7,7 @@ import { Rflags } from '../../arch/registers.ts';
 import type { Emitter, Value } from '../emitter.ts';
 import { Gpr, State } from '../../memory/state.ts';
 import { each } from './move.ts';
+import { compareScalarDouble } from './sse-float.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
 /** rSI or rDI moves by the element, up or down as DF says. */
@@ -37,17 +38,17 @@ const repeated =
   };
 
 const source = (b: Emitter): Value => b.let(b.form.operandSize, b.loadAt(b.form.operandSize, b.stringAddress('source', b.gpr(b.form.addressSize, Gpr.RSI))));
-const destination = (b: Emitter) => b.stringAddress('destination', b.gpr(b.form.addressSize, Gpr.RDI));
+const destination = (b: Emitter, write = false) => b.stringAddress('destination', b.gpr(b.form.addressSize, Gpr.RDI), write);
 
 const movs: Semantics = (b) => {
   const value = source(b);
-  b.storeAt(b.form.operandSize, destination(b), value);
+  b.storeAt(b.form.operandSize, destination(b, true), value);
   advance(b, Gpr.RSI);
   advance(b, Gpr.RDI);
 };
 
 const stos: Semantics = (b) => {
-  b.storeAt(b.form.operandSize, destination(b), b.gpr(b.form.operandSize, Gpr.RAX));
+  b.storeAt(b.form.operandSize, destination(b, true), b.gpr(b.form.operandSize, Gpr.RAX));
   advance(b, Gpr.RDI);
 };
 
@@ -91,7 +92,7 @@ export const strings: SemanticsTable = {
   ...each(repeated(cmps, true), 'Cmpsb Cmpsw Cmpsq'),
   // These two names are also SSE2 instructions, which have operands.
   [Mnemonic.Movsd]: (b) => (b.form.memory === 'none' && b.form.operands.every((o) => o.kind === 'implicit') ? repeated(movs)(b) : b.system('notImplemented')),
-  [Mnemonic.Cmpsd]: (b) => (b.form.operands.every((o) => o.kind === 'implicit') ? repeated(cmps, true)(b) : b.system('notImplemented')),
+  [Mnemonic.Cmpsd]: (b) => (b.form.operands.every((o) => o.kind === 'implicit') ? repeated(cmps, true)(b) : compareScalarDouble(b)),
   ...each(portString('ins'), 'Insb Insw Insd'),
   ...each(portString('outs'), 'Outsb Outsw Outsd'),
 };

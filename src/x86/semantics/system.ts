@@ -65,7 +65,28 @@ export const popSegment: Semantics = (b) => {
   const selector = b.truncate(size, 2, b.let(size, b.peek(size)));
   b.f.scope(() => b.system('loadSegment', b.zeroExtend(2, 8, b.let(2, selector))));
   b.dropStack(size);
+  b.system('afterPopSegment');
 };
+
+/** SGDT, SIDT, SLDT, STR, SMSW above CPL 0 with CR4.UMIP: #GP(0). */
+const unlessPrevented =
+  (semantics: Semantics): Semantics =>
+  (b) => {
+    const { i32 } = b.f;
+    const umip = i32.and(b.state32(State.CR4), b.f.const32(Cr4.UMIP));
+    b.f.if(i32.select(b.state32(State.CPL), umip, b.f.const32(0)), () => b.fault(Vector.GP, 0));
+    semantics(b);
+  };
+
+/** LAR, LSL: the destination changes only where ZF says that the selector could be looked at. */
+const whereAccessible =
+  (name: SystemRoutine): Semantics =>
+  (b) => {
+    b.f.scope(() => withValue(name, 1)(b));
+    b.f.if(b.condition(EQUAL), () => b.write(0, b.truncate(8, b.size(0), b.result(8))));
+  };
+/** Condition code E. */
+const EQUAL = 4;
 
 /** RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE: at any CPL where CR4.FSGSBASE allows; 64-bit mode only, which the decoder sees to. */
 const segmentBase =
@@ -88,7 +109,7 @@ const flushLine: Semantics = (b) => b.f.drop(b.loadAt(1, b.address()));
 const clzero: Semantics = (b) => {
   const { i64 } = b.f;
   const size = b.form.addressSize;
-  const line = b.f.let64(i64.and(b.stringAddress('source', b.let(size, b.gpr(size, Gpr.RAX))), b.f.const64(-64n)));
+  const line = b.f.let64(i64.and(b.stringAddress('source', b.let(size, b.gpr(size, Gpr.RAX)), true, 1), b.f.const64(-64n)));
   for (let n = 0; n < 64; n += 8) b.storeAt(8, i64.add(line, b.f.const64(BigInt(n))), b.f.const64(0n) as Value);
 };
 
@@ -106,7 +127,8 @@ export const system: SemanticsTable = {
   [Mnemonic.Rdgsbase]: segmentBase(Segment.GS, false),
   [Mnemonic.Wrfsbase]: segmentBase(Segment.FS, true),
   [Mnemonic.Wrgsbase]: segmentBase(Segment.GS, true),
-  ...each(flushLine, 'Clflush Clflushopt Clwb'),
+  ...each(flushLine, 'Clflush Clflushopt'),
+  [Mnemonic.Clwb]: withAddress('clwb'),
   [Mnemonic.Clzero]: clzero,
   [Mnemonic.Wait]: wait,
   [Mnemonic.Cpuid]: routine('cpuid'),
@@ -125,15 +147,20 @@ export const system: SemanticsTable = {
   [Mnemonic.Invlpg]: withAddress('invlpg'),
   [Mnemonic.Clts]: routine('clts'),
   [Mnemonic.Lmsw]: kernelOnly(withValue('lmsw', 0)),
-  [Mnemonic.Smsw]: intoOperand('smsw'),
+  [Mnemonic.Smsw]: unlessPrevented(intoOperand('smsw')),
   [Mnemonic.Lgdt]: withAddress('lgdt'),
   [Mnemonic.Lidt]: withAddress('lidt'),
-  [Mnemonic.Sgdt]: withAddress('sgdt'),
-  [Mnemonic.Sidt]: withAddress('sidt'),
+  [Mnemonic.Sgdt]: unlessPrevented(withAddress('sgdt')),
+  [Mnemonic.Sidt]: unlessPrevented(withAddress('sidt')),
   [Mnemonic.Lldt]: kernelOnly(withValue('lldt', 0)),
   [Mnemonic.Ltr]: kernelOnly(withValue('ltr', 0)),
-  [Mnemonic.Sldt]: intoOperand('sldt'),
-  [Mnemonic.Str]: intoOperand('str'),
+  [Mnemonic.Sldt]: unlessPrevented(intoOperand('sldt')),
+  [Mnemonic.Str]: unlessPrevented(intoOperand('str')),
+  [Mnemonic.Lar]: whereAccessible('lar'),
+  [Mnemonic.Lsl]: whereAccessible('lsl'),
+  [Mnemonic.Verr]: withValue('verr', 0),
+  [Mnemonic.Verw]: withValue('verw', 0),
+  [Mnemonic.Rdpid]: intoOperand('rdpid'),
   [Mnemonic.Swapgs]: routine('swapgs'),
   [Mnemonic.Syscall]: routine('syscall'),
   ...each(routine('sysret'), 'Sysret Sysretq'),
