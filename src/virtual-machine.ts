@@ -1,6 +1,6 @@
-// The whole of a run: a machine, its host's software, one guest. It lies above the hypervisor, which must not see the machine. It advances by slices, so that a surface can stream serial
-// output and be interrupted between them, and ends with an Outcome. Hostile images end as Outcomes; only what a person did
-// wrong is thrown, as UserError, by the constructor.
+// The whole of a run: a machine, its host's software, one guest. It lies above the hypervisor, which must not see the machine. It
+// advances by slices, so that a surface can stream serial output and be interrupted between them, and ends with an Outcome.
+// Hostile images end as Outcomes; only what a person did wrong is thrown, as UserError, by the constructor.
 
 import { technologies, type Technology } from './arch/boot-page.ts';
 import { exitName } from './arch/exit-code.ts';
@@ -20,6 +20,7 @@ import { readFlat } from './hypervisor/images/flat.ts';
 import type { Image, Placement } from './hypervisor/images/image.ts';
 import { parseIntercepts } from './hypervisor/intercepts.ts';
 import { launch, sevCapabilities } from './hypervisor/launcher.ts';
+import type { Emulator } from './hypervisor/mmio.ts';
 import { describeOutcome, exitStatus, type Outcome } from './hypervisor/outcome.ts';
 import type { Vcpu } from './hypervisor/vcpu.ts';
 
@@ -96,7 +97,10 @@ export class VirtualMachine {
       const { cBit } = sevCapabilities(host);
       const plan = planBoot(name, loaded, { technology, memory, cBit, append: options.append });
       const io = this.#bus();
-      const launched = launch(host, { technology, ram: { at: hostMap.guest, size: memory }, intercepts, io, trace: options.trace }, plan);
+      const { engine } = this.machine;
+      // Only a guest that needs it has the second interpreter made.
+      const emulator: Emulator = { execute: (instruction, state, operands) => engine.emulator.execute(instruction, state, operands) };
+      const launched = launch(host, { technology, ram: { at: hostMap.guest, size: memory }, intercepts, io, emulator, trace: options.trace }, plan);
       this.vcpu = launched.vcpu;
       this.measurement = launched.measurement;
       if (launched.failure !== null) this.#end({ kind: 'stopped', reason: launched.failure });

@@ -3,6 +3,7 @@
 // garbage collector feels like it, and ten thousand machines must not wait for that.
 
 import { Cpu } from '../cpu/cpu.ts';
+import { InstructionEmulator } from '../cpu/emulator.ts';
 import type { Dram } from '../memory/dram.ts';
 import type { EncryptionEngine } from '../memory/encryption.ts';
 import { Frames } from '../memory/frames.ts';
@@ -28,6 +29,7 @@ export class Engine {
   readonly mmu: Mmu;
   readonly cpu: Cpu;
   #user: EngineUser = nobody;
+  #emulator: InstructionEmulator | null = null;
 
   constructor(dram: Dram, encryption: EncryptionEngine) {
     this.memory = new EngineMemory();
@@ -52,6 +54,12 @@ export class Engine {
     this.frames.reset(dram, encryption);
     this.mmu.reset();
     this.cpu.reset();
+  }
+
+  /** For software on the host that executes a guest's instruction itself: an interpreter apart, which sees nothing of this one's memory. */
+  get emulator(): InstructionEmulator {
+    this.#emulator ??= new InstructionEmulator();
+    return this.#emulator;
   }
 
   /** Lets go of everything that belongs to the last machine. */

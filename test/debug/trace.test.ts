@@ -81,7 +81,10 @@ describe('the trace hash', () => {
   it('is SHA-256 of the lines, then of number and bytes of each page that is not all zeros', () => {
     const expected = createHash('sha256');
     for (const event of [...cpuidThroughPage, ended]) expected.update(`${traceLine(event)}\n`);
-    for (const [page, byte] of [[1, 0xaa], [3, 0x55]] as const) {
+    for (const [page, byte] of [
+      [1, 0xaa],
+      [3, 0x55],
+    ] as const) {
       const number = Buffer.alloc(8);
       number.writeBigUInt64LE(BigInt(page));
       expected.update(number).update(Buffer.alloc(4096, byte));
