@@ -14,7 +14,7 @@ import { Leave, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../mem
 import { CodeCache } from './code-cache.ts';
 import { Delivery, deliver } from './exceptions.ts';
 import { Interpreter } from './interpreter.ts';
-import { isCanonical, Processor, type ProcessorOptions } from './processor.ts';
+import { Processor, type ProcessorOptions } from './processor.ts';
 import type { Routine } from './system/routine.ts';
 import { controlRoutines } from './system/control.ts';
 import { flagRoutines } from './system/flags.ts';
@@ -39,6 +39,8 @@ const routines: readonly Routine[] = systemRoutines.map((name) => (all as Partia
 const FIRST_SLICES = 20;
 const FIRST_SLICE = 100_000;
 const LONGEST_SLICE = 10_000_000;
+/** So many deliveries in a row without an instruction retired are free; each one more counts as one. */
+const FREE_DELIVERIES = 8;
 
 export class Cpu {
   readonly #p: Processor;
@@ -123,6 +125,7 @@ export class Cpu {
     p.clearPending();
     i32[s + (State.LINK >> 2)] = 0;
     let left = budget;
+    let stalled = 0;
     for (;;) {
       if (this.#shutdown) {
         this.#shutdown = false;
@@ -147,6 +150,11 @@ export class Cpu {
       const record = this.#lookUp();
       if (record === 0) {
         if (this.#deliverFault()) return Stopped.EXIT;
+        // A handler that cannot be fetched retires nothing, again and again: time must pass all the same.
+        if (++stalled > FREE_DELIVERIES) {
+          p.retiredBefore++;
+          left--;
+        }
         continue;
       }
       this.#entries++;
@@ -160,12 +168,17 @@ export class Cpu {
       i32[s + (State.FUEL >> 2)] = 0;
       p.retiredBefore += used;
       left -= used;
+      if (used > 0) stalled = 0;
       this.elements += i32[s + (State.ELEMENTS >> 2)]!;
       i32[s + (State.ELEMENTS >> 2)] = 0;
       if (wasShadow !== 0 && used > 0) i32[s + (State.SHADOW >> 2)] = 0;
       switch (leave) {
         case Leave.FAULT:
           if (this.#deliverFault()) return Stopped.EXIT;
+          if (used === 0 && ++stalled > FREE_DELIVERIES) {
+            p.retiredBefore++;
+            left--;
+          }
           continue;
         case Leave.LOOKUP:
         case Leave.EVENTS:
@@ -237,22 +250,28 @@ export class Cpu {
     const i32 = this.#i32;
     if (this.#code.full) this.#startOver();
     const { mode } = p;
-    const rip = p.u64(State.RIP);
-    const linear = mode === 64 ? rip : (rip + p.u64(segmentAt(Segment.CS) + SegmentPart.BASE)) & 0xffff_ffffn;
-    if (mode === 64 ? !isCanonical(rip) : rip > BigInt(p.u32(segmentAt(Segment.CS) + SegmentPart.LIMIT))) {
-      p.generalProtection();
-      return 0;
+    const s = p.state >>> 2;
+    const ripLow = i32[s + (State.RIP >> 2)]!;
+    const ripHigh = i32[s + (State.RIP >> 2) + 1]!;
+    let low = ripLow;
+    let high = ripHigh;
+    if (mode === 64) {
+      // Canonical: bits 63:47 are equal.
+      if ((high << 16) >> 16 !== high) return this.#refuseFetch();
+    } else {
+      const cs = (p.state + segmentAt(Segment.CS)) >>> 2;
+      if (ripHigh !== 0 || ripLow >>> 0 > i32[cs + (SegmentPart.LIMIT >> 2)]! >>> 0) return this.#refuseFetch();
+      low = (ripLow + i32[cs + (SegmentPart.BASE >> 2)]!) | 0;
+      high = 0;
     }
-    const low = Number(linear & 0xffff_ffffn) | 0;
-    const high = Number(linear >> 32n) | 0;
     const frame = p.mmu.fetch(p.state, low, high);
     if (frame < 0) return 0;
     const offset = low & 0xfff;
     const generation = this.#code.generation;
     let found = this.#code.find(frame, offset, mode);
     if (found === DecodeProblem.MORE_BYTES) {
-      const next = (linear & ~0xfffn) + 4096n;
-      const second = p.mmu.fetch(p.state, Number(next & 0xffff_ffffn) | 0, Number(next >> 32n) | 0);
+      const carry = mode === 64 && low >>> 12 === 0xf_ffff ? 1 : 0;
+      const second = p.mmu.fetch(p.state, ((low & ~0xfff) + 4096) | 0, (high + carry) | 0);
       if (second < 0) return 0;
       found = this.#code.findStraddler(frame, second, offset, mode);
     }
@@ -262,18 +281,24 @@ export class Cpu {
       else p.fault(Vector.UD);
       return 0;
     }
-    const link = i32[(p.state + State.LINK) >>> 2]! >>> 0;
+    const link = i32[s + (State.LINK >> 2)]! >>> 0;
     if (link !== 0) {
-      i32[(p.state + State.LINK) >>> 2] = 0;
+      i32[s + (State.LINK >> 2)] = 0;
       if (generation === this.#code.generation) this.#code.link(link, frame, found);
     }
-    const page = rip - BigInt(offset);
-    p.setU64(State.PAGE, page);
-    const entry = (i32[(p.state + State.CONTEXT) >>> 2]! + Context.JUMP + ((Number(rip & 0x3ffn) << 4) & 0x3ff0)) >>> 2;
-    i32[entry] = Number(rip & 0xffff_ffffn) | 0;
-    i32[entry + 1] = Number(rip >> 32n) | 0;
+    // PAGE = RIP - page offset; it borrows only where a segment base is not page-aligned.
+    i32[s + (State.PAGE >> 2)] = (ripLow - offset) | 0;
+    i32[s + (State.PAGE >> 2) + 1] = (ripHigh - (ripLow >>> 0 < offset ? 1 : 0)) | 0;
+    const entry = (i32[s + (State.CONTEXT >> 2)]! + Context.JUMP + ((ripLow << 4) & 0x3ff0)) >>> 2;
+    i32[entry] = ripLow;
+    i32[entry + 1] = ripHigh;
     i32[entry + 2] = found;
     return found;
+  }
+
+  #refuseFetch(): number {
+    this.#p.generalProtection();
+    return 0;
   }
 
   /** The records are full: everything decoded is dropped, and with it every jump cache. */

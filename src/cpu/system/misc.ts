@@ -22,6 +22,9 @@ const timeAllowed = (p: Processor): boolean => p.cpl === 0 || (p.u32(State.CR4) 
 
 const vmmcall: Routine = (p) => (p.intercepted(ExitCode.VMMCALL) ? p.exit(ExitCode.VMMCALL) : p.fault(Vector.UD));
 
+/** HLT and PAUSE: an SEV-ES guest's RIP lies behind the instruction (table 15-33), any other's at it. */
+const exitAround = (p: Processor, code: number): SystemResult => ((p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(code) : p.exit(code));
+
 /** Instructions that only CPL 0 may execute and that have no effect here: coherent caches have nothing to write back. */
 const cacheWide =
   (code: number): Routine =>
@@ -92,17 +95,16 @@ export const miscRoutines: Routines = {
     return p.intercepted(ExitCode.RDPMC) ? p.exit(ExitCode.RDPMC) : p.generalProtection();
   },
 
-  /** The exit lies behind the instruction (table 15-33). */
   hlt(p) {
     if (p.cpl !== 0) return p.generalProtection();
-    if (p.intercepted(ExitCode.HLT)) return p.exitAfter(ExitCode.HLT);
+    if (p.intercepted(ExitCode.HLT)) return exitAround(p, ExitCode.HLT);
     p.setU32(State.HALTED, 1);
     return SystemResult.EVENTS;
   },
 
   pause(p) {
     if (!p.intercepted(ExitCode.PAUSE)) return SystemResult.NEXT;
-    return p.exitAfter(ExitCode.PAUSE);
+    return exitAround(p, ExitCode.PAUSE);
   },
 
   vmmcall,
