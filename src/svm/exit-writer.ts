@@ -2,6 +2,7 @@
 // host learns neither nRIP nor instruction bytes, but RFLAGS.IF and the GHCB MSR (15.35.9).
 
 import { ExitCode } from '../arch/exit-code.ts';
+import { Ioio } from '../arch/ghcb.ts';
 import { Vector } from '../arch/exception.ts';
 import { Rflags } from '../arch/registers.ts';
 import { EventInjection, INSTRUCTION_BYTES, InterruptState, NestedPageFault, VirtualInterrupt, VmcbControl } from '../arch/vmcb.ts';
@@ -32,8 +33,8 @@ export class ExitWriter {
     this.#length = 0;
     this.#bytes = null;
     if (encryptedState) return;
-    // IOIO brings the next RIP along, and behind a trap RIP is it.
-    const behind = code === ExitCode.IOIO || this.#i32[(state + State.STOP_TRAP) >>> 2] !== 0;
+    // Behind a trap RIP is the next one.
+    const behind = this.#namesNextRip(code, state >>> 2) || this.#i32[(state + State.STOP_TRAP) >>> 2] !== 0;
     if (hasNextInstruction(code) && !behind) this.#length = this.#reader.length(state);
     else if (this.#showsInstruction(state, code)) this.#bytes = this.#reader.fetch(state);
   }
@@ -77,12 +78,17 @@ export class ExitWriter {
     i32.fill(0, v + Word.EXIT_INFO1, v + Word.EXIT_INT_INFO + 2);
   }
 
+  /** IOIO has the next RIP in EXITINFO2; string I/O has an element's address there. */
+  #namesNextRip(code: number, s: number): boolean {
+    return code === ExitCode.IOIO && (this.#i32[s + (State.STOP_INFO1 >>> 2)]! & Ioio.STRING) === 0;
+  }
+
   #nextRip(v: number, s: number, code: number, encryptedState: boolean): void {
     const i32 = this.#i32;
     let low = 0;
     let high = 0;
     if (!encryptedState && hasNextInstruction(code)) {
-      const from = s + ((code === ExitCode.IOIO ? State.STOP_INFO2 : State.RIP) >>> 2);
+      const from = s + ((this.#namesNextRip(code, s) ? State.STOP_INFO2 : State.RIP) >>> 2);
       const sum = (i32[from]! >>> 0) + this.#length;
       low = sum | 0;
       high = i32[from + 1]! + (sum > 0xffff_ffff ? 1 : 0);
