@@ -3,7 +3,7 @@
 // no second meaning: the handlers are the ones that the guest runs on.
 
 import { Context, EngineMemory, INVALID_TAG_LOW, INVALID_TARGET_HIGH } from '../memory/map.ts';
-import { gprAt, Leave, Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
+import { gprAt, Leave, type Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
 import { InstructionDecoder } from '../x86/decode.ts';
 import { SystemResult } from '../x86/emitter.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';

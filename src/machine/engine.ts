@@ -70,6 +70,8 @@ export class Engine {
 
 /** Engines that no machine uses at the moment. */
 const idle: Engine[] = [];
+/** An engine whose last machine used more frames than this (32 MiB) is not kept: the platform never gets touched memory back otherwise. */
+const MOST_KEPT_FRAMES = 8192;
 
 export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: EngineUser): Engine {
   const engine = idle.pop() ?? new Engine(dram, encryption);
@@ -79,5 +81,5 @@ export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: Engin
 
 export function returnEngine(engine: Engine): void {
   engine.end();
-  idle.push(engine);
+  if (engine.frames.table.end <= MOST_KEPT_FRAMES) idle.push(engine);
 }

@@ -257,7 +257,7 @@ function specialOf(i: Instruction, name: string): Form['special'] {
   if (/^Mov_cr_(r32|r64)$/.test(name)) return 'movToCr';
   if (/^Mov_(r32|r64)_dr$/.test(name)) return 'movFromDr';
   if (/^Mov_dr_(r32|r64)$/.test(name)) return 'movToDr';
-  if (/^Mov_Sreg_/.test(name)) return i.opRegister(0) === Register.CS ? 'invalid' : 'loadSegment';
+  if (name.startsWith('Mov_Sreg_')) return i.opRegister(0) === Register.CS ? 'invalid' : 'loadSegment';
   if (/^Pop[wdq]?_(ES|SS|DS|FS|GS)$/.test(name)) return 'popSegment';
   if (/^Jmp_(ptr|m)16/.test(name)) return 'farJump';
   if (/^Call_(ptr|m)16/.test(name)) return 'farCall';
