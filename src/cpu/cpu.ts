@@ -76,7 +76,7 @@ export class Cpu {
       },
     });
     p.formAt = (index) => this.#interpreter.form(index);
-    this.#code = new CodeCache(memory, frames, this.#interpreter);
+    this.#code = new CodeCache(memory, frames, this.#interpreter, () => p.retired);
     // The page in execution may now be another: the next record stops, and RIP is looked up anew.
     mmu.onFetchChange = () => this.#code.dropPageOf(p.u32(State.RECORD));
   }
