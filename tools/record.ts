@@ -37,9 +37,10 @@ type Span = Look & { readonly column: number; readonly text: string };
 
 /** Everything that the run writes to stdout and stderr, in the order of its coming. */
 function record(): Promise<string> {
+  const { NO_COLOR: _, ...environment } = process.env;
   const child = spawn(process.execPath, ['tools/cbit.mjs', ...ARGUMENTS], {
     cwd: root,
-    env: { ...process.env, FORCE_COLOR: '1', NO_COLOR: '' },
+    env: { ...environment, FORCE_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const pieces: Buffer[] = [];
@@ -54,13 +55,16 @@ function record(): Promise<string> {
 }
 
 function applied(look: Look, codes: string): Look {
-  return codes.split(';').map(Number).reduce<Look>((now, code) => {
-    if (code === 0) return { colour: PLAIN, bold: false };
-    if (code === 1) return { ...now, bold: true };
-    if (code === 22) return { ...now, bold: false };
-    if (code === 39) return { ...now, colour: PLAIN };
-    return { ...now, colour: colours[code] ?? now.colour };
-  }, look);
+  return codes
+    .split(';')
+    .map(Number)
+    .reduce<Look>((now, code) => {
+      if (code === 0) return { colour: PLAIN, bold: false };
+      if (code === 1) return { ...now, bold: true };
+      if (code === 22) return { ...now, bold: false };
+      if (code === 39) return { ...now, colour: PLAIN };
+      return { ...now, colour: colours[code] ?? now.colour };
+    }, look);
 }
 
 /** A line of terminal output as pieces of one look each. */

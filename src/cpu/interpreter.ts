@@ -247,15 +247,21 @@ function storeRip(f: FunctionBuilder): void {
   f.store64(f.parameter(0), f.i64.add(f.load64(f.parameter(0), State.PAGE), f.extendU(offset)), State.RIP);
 }
 
+// biome-ignore format: a table
 const steeringForm: Form = {
   name: 'steering', mnemonic: 0, mode: 64, operands: [], memory: 'none', addressSize: 8, operandSize: 8, condition: -1, repeat: 'none', special: undefined, branch: 'none',
 };
 
-function emitSteering(k: number, f: FunctionBuilder, imports: Imports, embedding: ConstructorParameters<typeof OpenOperands>[3], giveBack: () => void): void {
+function emitSteering(
+  k: number,
+  f: FunctionBuilder,
+  imports: Imports,
+  embedding: ConstructorParameters<typeof OpenOperands>[3],
+  giveBack: () => void,
+): void {
   giveBack();
   const branch = k === Steering.CROSS ? 'cross' : k === Steering.LINK ? 'page' : 'none';
   const b = new OpenOperands(f, { ...steeringForm, branch }, imports, embedding);
   if (k === Steering.STOP) b.stop();
   else b.jump();
 }
-

@@ -1,6 +1,6 @@
 // Power-on to the first VMRUN: prepares the processor and the AMD-SP, puts image and boot structures into guest memory, and
 // builds the VMCB. Under SEV the AMD-SP encrypts what was loaded and measures it, in ascending address; under SEV-ES the
-// register state, too (publication 55766, LAUNCH_*; design section 10; KVM's order).
+// register state, too (publication 55766, LAUNCH_*; docs/entry.md; KVM's order).
 
 import { GuestPolicy, TMR_SIZE } from '../arch/asp.ts';
 import { Msr } from '../arch/msr.ts';

@@ -31,7 +31,7 @@ import type { Outcome } from './outcome.ts';
 import { ShiftedPort } from './shifted-port.ts';
 import type { Vm } from './vm.ts';
 
-/** Ticks of the time-stamp counter for one instruction: 2 GHz, 16 ns (design: virtual time). */
+/** Ticks of the time-stamp counter for one instruction: 2 GHz, 16 ns. */
 const TICKS = 32n;
 /** What KVM returns for a hypercall that does not exist, and for one from outside ring 0. */
 const NO_SUCH_HYPERCALL = -1000n;

@@ -11,7 +11,7 @@ import { EngineMemory } from '../memory/map.ts';
 import { Mmu } from '../mmu/mmu.ts';
 import type { TraceSink } from '../util/trace.ts';
 
-/** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction (design: virtual time). */
+/** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction. */
 export const TICKS_PER_INSTRUCTION = 32;
 
 /** What the machine of the moment gives its processor. */

@@ -1,6 +1,6 @@
 // World switches: VMRUN, #VMEXIT, and what becomes of an intercept in between. APM vol. 2, chapter 15. For an SEV-ES guest an
 // exit is automatic, or it becomes a #VC in the guest, with the exit code as error code (15.35.4, 15.35.5).
-// On this path nothing is allocated, and 64-bit values move as 32-bit halves (engine.md 14). `v` and `s` are word indices of
+// On this path nothing is allocated, and 64-bit values move as 32-bit halves. `v` and `s` are word indices of
 // the VMCB and of the guest's state block.
 
 import { ExitCode } from '../arch/exit-code.ts';

@@ -95,7 +95,8 @@ export class InstructionDecoder {
         branch = stays ? 'page' : 'cross';
       } else if (isImmediate(kind)) {
         operands.push({ kind: 'immediate', size });
-        const value = kind === OpKind.Immediate8_2nd ? BigInt(i.immediate8_2nd) << 32n : BigInt.asUintN(size === 8 ? 64 : 8 * size, i.immediate(n));
+        const value =
+          kind === OpKind.Immediate8_2nd ? BigInt(i.immediate8_2nd) << 32n : BigInt.asUintN(size === 8 ? 64 : 8 * size, i.immediate(n));
         immediate |= value;
       } else if (kind === OpKind.FarBranch16 || kind === OpKind.FarBranch32) {
         operands.push({ kind: 'immediate', size: 4 });
@@ -124,14 +125,26 @@ export class InstructionDecoder {
       special,
       branch,
     };
-    return { form, length: i.length, registers, base, index, scale: 31 - Math.clz32(i.memoryIndexScale), segment, displacement, immediate, ends: template.ends };
+    return {
+      form,
+      length: i.length,
+      registers,
+      base,
+      index,
+      scale: 31 - Math.clz32(i.memoryIndexScale),
+      segment,
+      displacement,
+      immediate,
+      ends: template.ends,
+    };
   }
 
   /** What is the same for every instruction of one Code. */
   #template(mode: Mode): OperandTemplate {
     const i = this.#instruction;
     // The sizes of some Codes differ with a memory operand (MOV r32/m16, Sreg); string address sizes differ by prefix.
-    const key = (i.code << 3) | (i.op0Kind === OpKind.Memory || i.op1Kind === OpKind.Memory ? 4 : 0) | (mode === 64 ? 2 : mode === 32 ? 1 : 0);
+    const key =
+      (i.code << 3) | (i.op0Kind === OpKind.Memory || i.op1Kind === OpKind.Memory ? 4 : 0) | (mode === 64 ? 2 : mode === 32 ? 1 : 0);
     const known = this.#operands.get(key);
     if (known && !known.string && !known.variable) return known;
     const name = Code[i.code] ?? 'INVALID';
@@ -176,7 +189,8 @@ type OperandTemplate = {
 /** More than 15 bytes of prefixes: #GP rather than #UD. */
 function onlyPrefixes(bytes: Uint8Array, position: number, mode: Mode): boolean {
   let n = 0;
-  const prefix = (b: number): boolean => [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(b) || (mode === 64 && (b & 0xf0) === 0x40);
+  const prefix = (b: number): boolean =>
+    [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(b) || (mode === 64 && (b & 0xf0) === 0x40);
   while (n < MAX_LENGTH && position + n < bytes.length && prefix(bytes[position + n] ?? 0)) n++;
   return n >= MAX_LENGTH - 1;
 }
@@ -190,6 +204,7 @@ function isImmediate(kind: OpKind): boolean {
   return kind >= OpKind.Immediate8 && kind <= OpKind.Immediate32to64;
 }
 
+// biome-ignore format: a table
 const immediateSizes: Readonly<Record<number, Size>> = {
   [OpKind.Immediate8]: 1, [OpKind.Immediate8_2nd]: 1, [OpKind.Immediate16]: 2, [OpKind.Immediate32]: 4, [OpKind.Immediate64]: 8,
   [OpKind.Immediate8to16]: 2, [OpKind.Immediate8to32]: 4, [OpKind.Immediate8to64]: 8, [OpKind.Immediate32to64]: 8,
@@ -234,6 +249,7 @@ function addressSizeOf(i: Instruction, mode: Mode): 2 | 4 | 8 {
   return bytes === 8 ? 8 : bytes === 2 ? 2 : bytes === 4 ? 4 : mode === 64 ? 8 : mode === 32 ? 4 : 2;
 }
 
+// biome-ignore format: a table
 const addressKinds: Readonly<Record<number, 2 | 4 | 8>> = {
   [OpKind.MemorySegSI]: 2, [OpKind.MemorySegESI]: 4, [OpKind.MemorySegRSI]: 8, [OpKind.MemorySegDI]: 2, [OpKind.MemorySegEDI]: 4, [OpKind.MemorySegRDI]: 8,
   [OpKind.MemoryESDI]: 2, [OpKind.MemoryESEDI]: 4, [OpKind.MemoryESRDI]: 8,
@@ -268,6 +284,7 @@ function segmentOf(r: Register): number {
   return r >= Register.ES && r <= Register.GS ? r - Register.ES : Segment.DS;
 }
 
+// biome-ignore format: a table
 const controlSlots: Readonly<Record<number, number>> = {
   [Register.CR0]: State.CR0, [Register.CR2]: State.CR2, [Register.CR3]: State.CR3, [Register.CR4]: State.CR4, [Register.CR8]: State.CR8,
   [Register.DR0]: State.DR0, [Register.DR1]: State.DR0 + 8, [Register.DR2]: State.DR0 + 16, [Register.DR3]: State.DR0 + 24,

@@ -161,6 +161,7 @@ export abstract class Emitter {
 }
 
 /** Rare and intricate instructions, done in TypeScript (src/cpu/system/). The operand is a value or a linear address. */
+// biome-ignore format: a table
 export const systemRoutines = [
   'invalidOpcode', 'notImplemented', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc', 'hlt', 'in', 'out', 'ins', 'outs', 'vmmcall', 'vmgexit',
   'wbinvd', 'invd', 'invlpg', 'movFromCr', 'movToCr', 'movFromDr', 'movToDr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',

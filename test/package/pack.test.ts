@@ -32,17 +32,30 @@ describe('the package', () => {
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   beforeAll(() => {
-    const [packed] = JSON.parse(npm(root, 'pack', '--json', '--silent', '--pack-destination', folder)) as [{ filename: string; files: { path: string }[] }];
+    const [packed] = JSON.parse(npm(root, 'pack', '--json', '--silent', '--pack-destination', folder)) as [
+      { filename: string; files: { path: string }[] },
+    ];
     contents = packed.files.map(({ path }) => path);
     // Our dependencies come from this checkout, so that no network is needed.
     const here = Object.fromEntries(Object.keys(dependencies).map((name) => [name, pathToFileURL(join(root, 'node_modules', name)).href]));
     const packages = { ...here, cbit: `file:${packed.filename}` };
-    writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'elsewhere', type: 'module', private: true, dependencies: packages }));
+    writeFileSync(
+      join(folder, 'package.json'),
+      JSON.stringify({ name: 'elsewhere', type: 'module', private: true, dependencies: packages }),
+    );
     npm(folder, 'install', '--offline', '--no-audit', '--no-fund', '--silent');
   }, 180_000);
 
   it('holds the command, the library, its types, the guests, the licence, and no sources', () => {
-    for (const path of ['dist/cli.js', 'dist/cbit.js', 'dist/types/src/cbit.d.ts', 'guests/hello/hello.elf', 'docs/run.md', 'LICENSE', 'README.md'])
+    for (const path of [
+      'dist/cli.js',
+      'dist/cbit.js',
+      'dist/types/src/cbit.d.ts',
+      'guests/hello/hello.elf',
+      'docs/run.md',
+      'LICENSE',
+      'README.md',
+    ])
       expect(contents).toContain(path);
     expect(contents.filter((path) => /^(src|test|tools|firmware)\/|\.c$|\.S$/.test(path))).toEqual([]);
   });

@@ -50,7 +50,8 @@ describe('over all pages of a run, the hypervisor', () => {
 
   it.each(['sev', 'sev-es'] as const)('finds under %s no plaintext of a private page', (technology) => {
     vm = finished('hello', { technology, memory: MEMORY });
-    for (const text of [PRIVATE_TEXT, 'PASS: ', 'Hello from inside', 'unexpected exception', '\x7fELF']) expect(seenByHost(vm, text)).toEqual([]);
+    for (const text of [PRIVATE_TEXT, 'PASS: ', 'Hello from inside', 'unexpected exception', '\x7fELF'])
+      expect(seenByHost(vm, text)).toEqual([]);
   });
 
   it('finds what the guest shares: its text, and the GHCB', () => {
@@ -79,16 +80,37 @@ describe('over all pages of a run, the hypervisor', () => {
 describe('a page that nobody wrote', () => {
   // lea rdi, [0x300000]; sum 512 words with xor and or into RAX; 0 if all were zero
   const readsNoise = [
-    0x48, 0xc7, 0xc6, 0x00, 0x00, 0x30, 0x00, // mov rsi, 0x300000
-    0xb9, 0x00, 0x02, 0x00, 0x00, // mov ecx, 512
-    0x31, 0xdb, // xor ebx, ebx
-    0x48, 0xad, // next: lodsq
-    0x48, 0x09, 0xc3, // or rbx, rax
-    0xff, 0xc9, // dec ecx
-    0x75, 0xf7, // jnz next
-    0x48, 0x85, 0xdb, // test rbx, rbx
-    0x0f, 0x95, 0xc0, // setnz al
-    0xe6, 0xf4, // out 0xf4, al
+    0x48,
+    0xc7,
+    0xc6,
+    0x00,
+    0x00,
+    0x30,
+    0x00, // mov rsi, 0x300000
+    0xb9,
+    0x00,
+    0x02,
+    0x00,
+    0x00, // mov ecx, 512
+    0x31,
+    0xdb, // xor ebx, ebx
+    0x48,
+    0xad, // next: lodsq
+    0x48,
+    0x09,
+    0xc3, // or rbx, rax
+    0xff,
+    0xc9, // dec ecx
+    0x75,
+    0xf7, // jnz next
+    0x48,
+    0x85,
+    0xdb, // test rbx, rbx
+    0x0f,
+    0x95,
+    0xc0, // setnz al
+    0xe6,
+    0xf4, // out 0xf4, al
     0xf4,
   ];
 
@@ -96,12 +118,18 @@ describe('a page that nobody wrote', () => {
     ['none', 0],
     ['sev', 1],
   ] as const)('reads under %s as noise: %i', (technology, noise) => {
-    expect(run({ image: { name: 'noise', bytes: Uint8Array.from(readsNoise) }, technology, memory: MEMORY })).toMatchObject({ outcome: { kind: 'ended' }, value: noise });
+    expect(run({ image: { name: 'noise', bytes: Uint8Array.from(readsNoise) }, technology, memory: MEMORY })).toMatchObject({
+      outcome: { kind: 'ended' },
+      value: noise,
+    });
   });
 
   it('is noise to the guest because the chips hold zeros', () => {
     vm = finished('hello', { technology: 'sev-es', memory: MEMORY });
-    const page = Array.from({ length: MEMORY / PAGE_SIZE }, (_, n) => n).filter((n) => entropy(bytesOf(vm as VirtualMachine, n)) === 0).at(-1) ?? -1;
+    const page =
+      Array.from({ length: MEMORY / PAGE_SIZE }, (_, n) => n)
+        .filter((n) => entropy(bytesOf(vm as VirtualMachine, n)) === 0)
+        .at(-1) ?? -1;
     expect(page).toBeGreaterThan(0);
     const asGuest = new Uint8Array(PAGE_SIZE);
     vm.machine.engine.frames.read(hostMap.guest + page * PAGE_SIZE, vm.vcpu.vm.config.asid, asGuest);

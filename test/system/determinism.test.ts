@@ -20,6 +20,16 @@ describe('the trace hash', () => {
     expect(new Set(hashes).size).toBe(1);
   });
 
+  it.each([
+    ['cr-vc', { intercepts: ['cr'] }],
+    ['hello', { cpu: 'naples' }],
+    ['hello', { cpu: 'rome', technology: 'sev' }],
+    ['fault', { technology: 'none' }],
+  ] as const)('of %s with %j is the same with each AES engine', (name, options) => {
+    const hashes = [nodeAes, portableAes, nodeAes].map((aes) => run({ image: kernel(name), aes, ...options }).traceHash);
+    expect(new Set(hashes).size).toBe(1);
+  });
+
   it('is not the same with another seed, technology, or processor model', () => {
     const hash = (options: object): string => run({ image: kernel('hello'), aes: nodeAes, ...options }).traceHash;
     const hashes = [{}, { seed: '1' }, { technology: 'sev' }, { technology: 'none' }, { cpu: 'genoa' }].map(hash);

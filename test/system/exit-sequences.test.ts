@@ -8,7 +8,14 @@ import { Cr4 } from '../../src/arch/registers.ts';
 import type { TraceEvent } from '../../src/cbit.ts';
 import { brief, runKernel, sequence, technologies } from './runs.ts';
 
-const throughGhcb = (name: string): string[] => [`vc ${name}`, 'exception 29', 'exit VMGEXIT', 'ghcb from guest', 'ghcb from hypervisor', 'vmrun'];
+const throughGhcb = (name: string): string[] => [
+  `vc ${name}`,
+  'exception 29',
+  'exit VMGEXIT',
+  'ghcb from guest',
+  'ghcb from hypervisor',
+  'vmrun',
+];
 
 type Ghcb = Extract<TraceEvent, { kind: 'ghcb' }>;
 type Exit = Extract<TraceEvent, { kind: 'exit' }>;
@@ -26,7 +33,10 @@ function firstVc(events: readonly TraceEvent[], code: number, skip = 0): TraceEv
 describe('one CPUID', () => {
   it.each(['none', 'sev'] as const)('is one exit under %s', (technology) => {
     const { events } = runKernel('cpuid', { technology });
-    expect(sequence(events, (event) => event.kind === 'exit' && event.exitCode === ExitCode.CPUID).map(brief)).toEqual(['exit CPUID', 'vmrun']);
+    expect(sequence(events, (event) => event.kind === 'exit' && event.exitCode === ExitCode.CPUID).map(brief)).toEqual([
+      'exit CPUID',
+      'vmrun',
+    ]);
   });
 
   it('is #VC, GHCB, VMGEXIT under SEV-ES', () => {
@@ -87,7 +97,9 @@ describe('one OUT', () => {
 describe('one MOV to CR4', () => {
   it.each(['none', 'sev'] as const)('is no exit under %s', (technology) => {
     const { events } = runKernel('cr-trap', { technology });
-    expect(exits(events).filter(({ exitCode }) => exitCode === ExitCode.CR0_WRITE + 4 || exitCode === ExitCode.CR0_WRITE_TRAP + 4)).toEqual([]);
+    expect(exits(events).filter(({ exitCode }) => exitCode === ExitCode.CR0_WRITE + 4 || exitCode === ExitCode.CR0_WRITE_TRAP + 4)).toEqual(
+      [],
+    );
   });
 
   it('is one exit before the fact with --intercept cr', () => {
