@@ -159,7 +159,8 @@ export class CodeCache {
     // What follows the last record: the next instruction, on this page or the next. Behind a jump it is never reached, but a
     // conditional one, a call's return or a routine that comes back needs it.
     if (offset >= PAGE) writeSteering(this.#memory.view, this.#allocate(1, frame), 0, Steering.CROSS, BigInt(offset));
-    else if (problem === DecodeProblem.MORE_BYTES && end === PAGE) writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.CROSS, BigInt(offset));
+    else if (problem === DecodeProblem.MORE_BYTES && end === PAGE)
+      writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.CROSS, BigInt(offset));
     else writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.LINK, BigInt(offset));
     blocks.push({ first, count, start, end: offset, key: mode });
     this.decoded += count;

@@ -32,8 +32,19 @@ export const Stopped = {
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
 
-const all = { ...miscRoutines, ...controlRoutines, ...msrRoutines, ...tableRoutines, ...flagRoutines, ...ioRoutines, ...stackRoutines, ...transferRoutines };
-const routines: readonly Routine[] = systemRoutines.map((name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine));
+const all = {
+  ...miscRoutines,
+  ...controlRoutines,
+  ...msrRoutines,
+  ...tableRoutines,
+  ...flagRoutines,
+  ...ioRoutines,
+  ...stackRoutines,
+  ...transferRoutines,
+};
+const routines: readonly Routine[] = systemRoutines.map(
+  (name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine),
+);
 
 /** Longest entry of generated code: a loop that is entered once would stay in V8's baseline code for ever. */
 const FIRST_SLICES = 20;
@@ -135,7 +146,12 @@ export class Cpu {
       if (left <= 0) return Stopped.LIMIT;
       let fuel = left;
       const flags = i32[s + (State.RFLAGS >> 2)]!;
-      if (this.virtualInterrupt >= 0 || i32[s + (State.SHADOW >> 2)] !== 0 || (flags & Rflags.TF) !== 0 || i32[s + (State.HALTED >> 2)] !== 0) {
+      if (
+        this.virtualInterrupt >= 0 ||
+        i32[s + (State.SHADOW >> 2)] !== 0 ||
+        (flags & Rflags.TF) !== 0 ||
+        i32[s + (State.HALTED >> 2)] !== 0
+      ) {
         const stop = this.#events(flags);
         if (stop) return Stopped.EXIT;
         if (i32[s + (State.HALTED >> 2)] !== 0) {
@@ -308,4 +324,3 @@ export class Cpu {
     this.#i32[(this.#p.state + State.LINK) >>> 2] = 0;
   }
 }
-

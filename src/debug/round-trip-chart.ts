@@ -34,9 +34,6 @@ function text(name: string, value: bigint): string {
   return bytes.every((byte) => byte >= 0x20 && byte < 0x7f) ? ` "${String.fromCharCode(...bytes)}"` : '';
 }
 
-/** A bare mnemonic as the manual writes it. */
-const asManual = (instruction: string): string => (/^\w+$/.test(instruction) ? instruction.toUpperCase() : instruction);
-
 /** GHCBInfo by name, for values of the MSR protocol. */
 function msrValue(value: bigint): string {
   const info = Number(value & 0xfffn);
@@ -73,7 +70,7 @@ export function drawRoundTrip(events: readonly TraceEvent[], way: Way, symbols: 
           kind: 'note',
           at: event.at,
           lane: GUEST,
-          text: [asManual(event.instruction), ...(place ? [place] : []), `RIP ${hex(event.rip)}`],
+          text: [event.instruction, ...(place ? [place] : []), `RIP ${hex(event.rip)}`],
         });
         arrow(event, GUEST, HARDWARE, `intercepted: ${exitName(event.exitCode)}`);
         arrow(event, HARDWARE, GUEST, `#VC, error code ${hex(event.exitCode)}`);

@@ -76,7 +76,8 @@ export class InstructionDecoder {
       const size = template.sizes[n] ?? 8;
       if (kind === OpKind.Register) {
         const slot = registerSlot(i.opRegister(n));
-        if (slot < 0) special = 'invalid';
+        // A control or debug register that does not exist; others belong to instructions that are not implemented.
+        if (slot < 0 && isControl(i.opRegister(n))) special = 'invalid';
         registers[n] = Math.max(slot, 0);
         operands.push({ kind: 'register', size });
       } else if (kind === OpKind.Memory && template.name !== 'Xlat_m8') {
@@ -285,10 +286,22 @@ function segmentOf(r: Register): number {
 }
 
 // biome-ignore format: a table
+const isControl = (r: Register): boolean => r >= Register.CR0 && r <= Register.DR15;
+
 const controlSlots: Readonly<Record<number, number>> = {
-  [Register.CR0]: State.CR0, [Register.CR2]: State.CR2, [Register.CR3]: State.CR3, [Register.CR4]: State.CR4, [Register.CR8]: State.CR8,
-  [Register.DR0]: State.DR0, [Register.DR1]: State.DR0 + 8, [Register.DR2]: State.DR0 + 16, [Register.DR3]: State.DR0 + 24,
-  [Register.DR4]: State.DR6, [Register.DR5]: State.DR7, [Register.DR6]: State.DR6, [Register.DR7]: State.DR7,
+  [Register.CR0]: State.CR0,
+  [Register.CR2]: State.CR2,
+  [Register.CR3]: State.CR3,
+  [Register.CR4]: State.CR4,
+  [Register.CR8]: State.CR8,
+  [Register.DR0]: State.DR0,
+  [Register.DR1]: State.DR0 + 8,
+  [Register.DR2]: State.DR0 + 16,
+  [Register.DR3]: State.DR0 + 24,
+  [Register.DR4]: State.DR6,
+  [Register.DR5]: State.DR7,
+  [Register.DR6]: State.DR6,
+  [Register.DR7]: State.DR7,
 };
 
 /** Byte offset of a register in the processor state; -1 if the processor has no such register. */

@@ -22,7 +22,14 @@ export type Embedding = {
 };
 
 /** Indices of the imported functions; see cpu/interpreter.ts for their meaning. */
-export type Imports = { readonly load: number; readonly store: number; readonly modify: number; readonly commit: number; readonly limit: number; readonly system: number };
+export type Imports = {
+  readonly load: number;
+  readonly store: number;
+  readonly modify: number;
+  readonly commit: number;
+  readonly limit: number;
+  readonly system: number;
+};
 
 /** Flag of a slow memory access (mmu/access.ts): through the stack segment. */
 const STACK_ACCESS_SHIFT = 1;
@@ -142,11 +149,18 @@ export class OpenOperands extends Emitter {
     const a = this.f.let64(address);
     const v = this.let(size, value);
     const p = this.f.local32();
-    this.#hit(a, size, Context.WRITE, p.index, () => {
-      this.#slow(this.#imports.store, a, size, p);
-      this.#storeHost(size, p.get, v);
-      this.f.drop(this.f.call(this.#imports.commit, this.#state));
-    }, () => this.#storeHost(size, p.get, v));
+    this.#hit(
+      a,
+      size,
+      Context.WRITE,
+      p.index,
+      () => {
+        this.#slow(this.#imports.store, a, size, p);
+        this.#storeHost(size, p.get, v);
+        this.f.drop(this.f.call(this.#imports.commit, this.#state));
+      },
+      () => this.#storeHost(size, p.get, v),
+    );
   }
 
   openAt(size: Size, address: I64): Location {
@@ -424,7 +438,11 @@ export class OpenOperands extends Emitter {
     const moved = f.let64(move(sp));
     if (this.form.mode === 64) return { offset: moved, linear: moved, set: (offset) => this.setGpr(8, Gpr.RSP, offset as Value) };
     const masked = f.let64(f.i64.and(moved, this.state64(State.STACK_MASK)));
-    return { offset: moved, linear: this.#inSegment(masked, f.const32(Segment.SS), size), set: (offset) => this.#setStackPointer(sp, offset) };
+    return {
+      offset: moved,
+      linear: this.#inSegment(masked, f.const32(Segment.SS), size),
+      set: (offset) => this.#setStackPointer(sp, offset),
+    };
   }
 
   #onStack<T>(access: () => T): T {

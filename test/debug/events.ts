@@ -5,7 +5,7 @@ import type { TraceEvent, TraceNote } from '../../src/util/trace.ts';
 export const at = (when: number, note: TraceNote): TraceEvent => ({ at: when, ...note }) as TraceEvent;
 
 export const cpuidThroughPage: readonly TraceEvent[] = [
-  at(100, { kind: 'vc', exitCode: 0x72, rip: 0x10_0432n, instruction: 'cpuid' }),
+  at(100, { kind: 'vc', exitCode: 0x72, rip: 0x10_0432n, instruction: 'CPUID' }),
   at(100, { kind: 'exception', vector: 29, errorCode: 0x72, rip: 0x10_0432n, cr2: null }),
   at(180, { kind: 'exit', exitCode: 0x403, exitInfo1: 0n, exitInfo2: 0n }),
   at(180, {
@@ -24,7 +24,7 @@ export const cpuidThroughPage: readonly TraceEvent[] = [
 ];
 
 export const cpuidThroughMsr: readonly TraceEvent[] = [
-  at(10, { kind: 'vc', exitCode: 0x72, rip: 0x10_0010n, instruction: 'cpuid' }),
+  at(10, { kind: 'vc', exitCode: 0x72, rip: 0x10_0010n, instruction: 'CPUID' }),
   at(20, { kind: 'exit', exitCode: 0x403, exitInfo1: 0n, exitInfo2: 0n }),
   at(20, { kind: 'ghcb-msr', from: 'guest', value: 0x8000_001f_0000_0004n }),
   at(20, { kind: 'ghcb-msr', from: 'hypervisor', value: 0x0000_000a_0000_0005n }),

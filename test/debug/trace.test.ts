@@ -17,7 +17,7 @@ describe('the trace as NDJSON', () => {
       '{"at":7,"kind":"exception","vector":6,"name":"#UD","errorCode":null,"rip":"0x1","cr2":null}',
     ],
     [
-      at(8, { kind: 'vc', exitCode: 0x72, rip: 0x10n, instruction: 'cpuid' }),
+      at(8, { kind: 'vc', exitCode: 0x72, rip: 0x10n, instruction: 'CPUID' }),
       '{"at":8,"kind":"vc","exitCode":"0x72","name":"CPUID","rip":"0x10","instruction":"cpuid"}',
     ],
     [

@@ -10,7 +10,19 @@ import { operand64, type Routines } from './routine.ts';
 
 /** Bits of CR4 that the processor implements; the others are reserved. */
 export const CR4_IMPLEMENTED =
-  Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.SMEP | Cr4.SMAP;
+  Cr4.VME |
+  Cr4.PVI |
+  Cr4.TSD |
+  Cr4.DE |
+  Cr4.PSE |
+  Cr4.PAE |
+  Cr4.MCE |
+  Cr4.PGE |
+  Cr4.PCE |
+  Cr4.OSFXSR |
+  Cr4.OSXMMEXCPT |
+  Cr4.SMEP |
+  Cr4.SMAP;
 const CR0_DEFINED = Cr0.PE | Cr0.MP | Cr0.EM | Cr0.TS | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.AM | Cr0.NW | Cr0.CD | Cr0.PG;
 /** Bits that decode assists add to EXITINFO1 of a CR access: it was a MOV (15.8.1). */
 const MOV_CR = 1n << 63n;

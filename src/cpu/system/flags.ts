@@ -84,4 +84,3 @@ export const flagRoutines: Routines = {
   clac: accessControl(false),
   stac: accessControl(true),
 };
-

@@ -4,6 +4,7 @@ import { ExitCode } from '../../arch/exit-code.ts';
 import { Vector } from '../../arch/exception.ts';
 import { Cr4, Rflags } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
+import { mnemonicOf } from '../../x86/form.ts';
 import { Gpr, gprAt, State } from '../../memory/state.ts';
 import type { Processor } from '../processor.ts';
 import { timeStamp } from './msr.ts';
@@ -23,7 +24,8 @@ const timeAllowed = (p: Processor): boolean => p.cpl === 0 || (p.u32(State.CR4) 
 const vmmcall: Routine = (p) => (p.intercepted(ExitCode.VMMCALL) ? p.exit(ExitCode.VMMCALL) : p.fault(Vector.UD));
 
 /** HLT and PAUSE: an SEV-ES guest's RIP lies behind the instruction (table 15-33), any other's at it. */
-const exitAround = (p: Processor, code: number): SystemResult => ((p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(code) : p.exit(code));
+const exitAround = (p: Processor, code: number): SystemResult =>
+  (p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(code) : p.exit(code);
 
 /** Instructions that only CPL 0 may execute and that have no effect here: coherent caches have nothing to write back. */
 const cacheWide =
@@ -59,7 +61,7 @@ export const miscRoutines: Routines = {
   invalidOpcode: (p) => p.fault(Vector.UD),
 
   notImplemented(p, record) {
-    p.options.trace?.emit({ kind: 'unimplemented', instruction: p.form(record).name, rip: p.ripOf(record) });
+    p.options.trace?.emit({ kind: 'unimplemented', instruction: mnemonicOf(p.form(record).name), rip: p.ripOf(record) });
     return p.fault(Vector.UD);
   },
 
@@ -109,7 +111,8 @@ export const miscRoutines: Routines = {
 
   vmmcall,
   /** Unconditional in an SEV-ES guest, at any CPL and in any mode; elsewhere it is VMMCALL (15.35.6). */
-  vmgexit: (p, record, low, high) => ((p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(ExitCode.VMGEXIT) : vmmcall(p, record, low, high)),
+  vmgexit: (p, record, low, high) =>
+    (p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(ExitCode.VMGEXIT) : vmmcall(p, record, low, high),
 
   wbinvd: cacheWide(ExitCode.WBINVD),
   invd: cacheWide(ExitCode.INVD),

@@ -92,7 +92,8 @@ function interceptedMsr(p: Processor, msr: number, write: 0 | 1): boolean {
   return ((p.hostByte(Number(p.u64(State.MSRPM)) + place.byte) >> (place.bit + write)) & 1) !== 0;
 }
 
-export const timeStamp = (p: Processor): bigint => BigInt.asUintN(64, BigInt(p.retired * p.options.tscPerInstruction) + p.u64(State.TSC_OFFSET));
+export const timeStamp = (p: Processor): bigint =>
+  BigInt.asUintN(64, BigInt(p.retired * p.options.tscPerInstruction) + p.u64(State.TSC_OFFSET));
 
 export const msrRoutines: Routines = {
   rdmsr(p) {

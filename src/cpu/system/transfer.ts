@@ -154,9 +154,17 @@ function loadRealCode(p: Processor, selector: number): void {
 }
 
 /** The far pointer: an immediate, or in memory. */
-function farPointer(p: Processor, record: number, low: number, high: number): { readonly selector: number; readonly offset: bigint } | undefined {
+function farPointer(
+  p: Processor,
+  record: number,
+  low: number,
+  high: number,
+): { readonly selector: number; readonly offset: bigint } | undefined {
   if (p.form(record).memory === 'none') {
-    return { offset: BigInt(p.view.getUint32(record + Record.IMMEDIATE, true)), selector: p.view.getUint16(record + Record.IMMEDIATE + 4, true) };
+    return {
+      offset: BigInt(p.view.getUint32(record + Record.IMMEDIATE, true)),
+      selector: p.view.getUint16(record + Record.IMMEDIATE + 4, true),
+    };
   }
   const size = p.farSize(record);
   const address = operand64(low, high);
@@ -248,7 +256,11 @@ const farReturn: Routine = (p, record) => {
 /** INT n, INT3, INT1: delivered with RIP behind the instruction; what goes wrong is a fault of the instruction. */
 function softwareInterrupt(p: Processor, record: number, vector: number, checked: boolean): SystemResult {
   const rip = p.ripOf(record);
-  const outcome = deliver(p, { vector, errorCode: -1, software: checked, external: !checked, rip: rip + BigInt(p.instructionLength(record)) }, true);
+  const outcome = deliver(
+    p,
+    { vector, errorCode: -1, software: checked, external: !checked, rip: rip + BigInt(p.instructionLength(record)) },
+    true,
+  );
   if (outcome === Delivery.DONE) return SystemResult.MOVED;
   p.setU64(State.RIP, rip);
   return outcome === Delivery.SHUTDOWN ? p.exit(ExitCode.SHUTDOWN) : SystemResult.FAULT;
@@ -262,7 +274,9 @@ export const transferRoutines: Routines = {
   farJump,
   farCall,
   farReturn,
-  int: (p, record) => (p.intercepted(ExitCode.SWINT) ? p.exit(ExitCode.SWINT) : softwareInterrupt(p, record, p.view.getUint8(record + Record.IMMEDIATE), true)),
-  int3: (p, record) => (p.intercepted(ExitCode.EXCEPTION + Vector.BP) ? p.exit(ExitCode.EXCEPTION + Vector.BP) : softwareInterrupt(p, record, Vector.BP, true)),
+  int: (p, record) =>
+    p.intercepted(ExitCode.SWINT) ? p.exit(ExitCode.SWINT) : softwareInterrupt(p, record, p.view.getUint8(record + Record.IMMEDIATE), true),
+  int3: (p, record) =>
+    p.intercepted(ExitCode.EXCEPTION + Vector.BP) ? p.exit(ExitCode.EXCEPTION + Vector.BP) : softwareInterrupt(p, record, Vector.BP, true),
   int1: (p, record) => (p.intercepted(ExitCode.ICEBP) ? p.exit(ExitCode.ICEBP) : softwareInterrupt(p, record, Vector.DB, false)),
 };
