@@ -18,7 +18,7 @@ describe('the trace as NDJSON', () => {
     ],
     [
       at(8, { kind: 'vc', exitCode: 0x72, rip: 0x10n, instruction: 'CPUID' }),
-      '{"at":8,"kind":"vc","exitCode":"0x72","name":"CPUID","rip":"0x10","instruction":"cpuid"}',
+      '{"at":8,"kind":"vc","exitCode":"0x72","name":"CPUID","rip":"0x10","instruction":"CPUID"}',
     ],
     [
       at(9, { kind: 'exit', exitCode: -1, exitInfo1: 0n, exitInfo2: 1n }),
