@@ -1,6 +1,6 @@
-// The whole of a run: a machine, its host's software, one guest. It lies above the hypervisor, which must not see the machine. It advances by slices, so that a surface can stream serial
-// output and be interrupted between them, and ends with an Outcome. Hostile images end as Outcomes; only what a person did
-// wrong is thrown, as UserError, by the constructor.
+// The whole of a run: a machine, its host's software, one guest. It lies above the hypervisor, which must not see the machine. It
+// advances by slices, so that a surface can stream serial output and be interrupted between them, and ends with an Outcome.
+// Hostile images end as Outcomes; only what a person did wrong is thrown, as UserError, by the constructor.
 
 import { technologies, type Technology } from './arch/boot-page.ts';
 import { exitName } from './arch/exit-code.ts';
@@ -20,6 +20,7 @@ import { readFlat } from './hypervisor/images/flat.ts';
 import type { Image, Placement } from './hypervisor/images/image.ts';
 import { parseIntercepts } from './hypervisor/intercepts.ts';
 import { launch, sevCapabilities } from './hypervisor/launcher.ts';
+import type { Emulator } from './hypervisor/mmio.ts';
 import { describeOutcome, exitStatus, type Outcome } from './hypervisor/outcome.ts';
 import type { Vcpu } from './hypervisor/vcpu.ts';
 
@@ -90,13 +91,26 @@ export class VirtualMachine {
     const { name, bytes } = image;
     const loaded = isElf(bytes) ? readElf(name, bytes, memory, options) : readFlat(name, bytes, memory, options);
     this.image = loaded;
-    this.machine = new Machine({ model: options.cpu, memory: hostMap.guest + memory, seed: options.seed, aes: options.aes, trace: options.trace });
+    this.machine = new Machine({
+      model: options.cpu,
+      memory: hostMap.guest + memory,
+      seed: options.seed,
+      aes: options.aes,
+      trace: options.trace,
+    });
     try {
       const { host } = this.machine;
       const { cBit } = sevCapabilities(host);
       const plan = planBoot(name, loaded, { technology, memory, cBit, append: options.append });
       const io = this.#bus();
-      const launched = launch(host, { technology, ram: { at: hostMap.guest, size: memory }, intercepts, io, trace: options.trace }, plan);
+      const { engine } = this.machine;
+      // Only a guest that needs it has the second interpreter made.
+      const emulator: Emulator = { execute: (instruction, state, operands) => engine.emulator.execute(instruction, state, operands) };
+      const launched = launch(
+        host,
+        { technology, ram: { at: hostMap.guest, size: memory }, intercepts, io, emulator, trace: options.trace },
+        plan,
+      );
       this.vcpu = launched.vcpu;
       this.measurement = launched.measurement;
       if (launched.failure !== null) this.#end({ kind: 'stopped', reason: launched.failure });
@@ -161,7 +175,7 @@ export class VirtualMachine {
     const { serial, debugConsole, rtc } = this.#options;
     const io = new IoBus();
     const devices = {
-      realTimeClock: new CmosRtc(() => rtc + (this.vcpu.consumed * NANOSECONDS_PER_INSTRUCTION) / 1e6),
+      realTimeClock: new CmosRtc(() => rtc + (this.machine.retired * NANOSECONDS_PER_INSTRUCTION) / 1e6),
       debugConsole: new DebugConsole(debugConsole ?? ((byte) => serial.transmit(byte))),
       testDevice: new TestDevice((value) => {
         this.vcpu.vm.ended ??= { kind: 'ended', value };
@@ -185,8 +199,10 @@ export function run(options: RunOptions, slice = SLICE): RunResult {
 }
 
 function checkMemory(memory: number): void {
-  if (!Number.isInteger(memory) || memory % PAGE_SIZE !== 0) throw new UserError(`--memory ${memory} is not a whole number of pages: give for example 64M`);
-  if (memory < guestMap.least || memory > guestMap.most) throw new UserError(`--memory ${memory} is not between 1M and 3G: give for example 64M`);
+  if (!Number.isInteger(memory) || memory % PAGE_SIZE !== 0)
+    throw new UserError(`--memory ${memory} is not a whole number of pages: give for example 64M`);
+  if (memory < guestMap.least || memory > guestMap.most)
+    throw new UserError(`--memory ${memory} is not between 1M and 3G: give for example 64M`);
 }
 
 const byName = (counts: ReadonlyMap<number, number>): Record<string, number> =>

@@ -125,6 +125,8 @@ if (values.json) console.log(JSON.stringify({ node: process.version, processor: 
 else console.log(`medians of ${REPEATS}; Node ${process.version}, ${cpus()[0]?.model.trim()}`);
 if (values.check) {
   for (const { name, all, unit, least, most } of missed)
-    console.log(`MISSED ${name}: ${all.map(readable).join(', ')} ${unit}, wanted ${least === undefined ? `at most ${most}` : `at least ${least}`}`);
+    console.log(
+      `MISSED ${name}: ${all.map(readable).join(', ')} ${unit}, wanted ${least === undefined ? `at most ${most}` : `at least ${least}`}`,
+    );
   process.exitCode = missed.length === 0 ? 0 : 1;
 }

@@ -88,4 +88,6 @@ async function locate() {
   }
 }
 
-await import(pathToFileURL(await locate()).href);
+const output = await locate();
+process.setSourceMapsEnabled(true); // stack traces name our sources; costs nothing until there is one (measured)
+await import(pathToFileURL(output).href);

@@ -5,11 +5,11 @@
 
 import { parseArgs } from 'node:util';
 import { hostileImage, judge } from '../test/robustness/hostile-images.ts';
+import { residentMebibytes } from '../test/robustness/memory-use.ts';
 
 const { values } = parseArgs({ options: { cases: { type: 'string', default: '10000' }, from: { type: 'string', default: '0' } } });
 const from = Number(values.from);
 const cases = Number(values.cases);
-const MEBIBYTE = 2 ** 20;
 /** Growth is counted from here: before, code is still being compiled and caches are being filled. */
 const WARM_UP = 500;
 const MOST_GROWTH = 50;
@@ -21,7 +21,7 @@ let slowest = { n: -1, seconds: 0 };
 let settled = 0;
 
 for (let n = from; n < from + cases; n++) {
-  if (n - from === Math.min(WARM_UP, cases - 1)) settled = process.memoryUsage().rss;
+  if (n - from === Math.min(WARM_UP, cases - 1)) settled = residentMebibytes();
   const started = performance.now();
   try {
     const { status, kind } = judge(n);
@@ -34,10 +34,12 @@ for (let n = from; n < from + cases; n++) {
   const seconds = (performance.now() - started) / 1000;
   if (seconds > slowest.seconds) slowest = { n, seconds };
   if (seconds > MOST_SECONDS) faults.push(`case ${n} (${hostileImage(n).name}): took ${seconds.toFixed(1)} s`);
+  if (n % 100 === 0) await new Promise(setImmediate); // what was collected is given back between events only
   if (process.stderr.isTTY && n % 100 === 0) process.stderr.write(`\r${n - from} of ${cases}`);
 }
 
-const growth = (process.memoryUsage().rss - settled) / MEBIBYTE;
+await new Promise(setImmediate);
+const growth = residentMebibytes() - settled;
 if (growth > MOST_GROWTH) faults.push(`memory grew by ${growth.toFixed(1)} MiB`);
 if (process.stderr.isTTY) process.stderr.write('\r');
 for (const [name, count] of [...seen].sort(([a], [b]) => a.localeCompare(b))) console.log(`${String(count).padStart(7)}  status ${name}`);

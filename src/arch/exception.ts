@@ -31,7 +31,16 @@ export const vectorName = (vector: number): string => names.get(vector) ?? `vect
 
 /** Vectors that push an error code (table 8-1; #VC: 15.35.5). */
 const withErrorCode: ReadonlySet<number> = new Set([
-  Vector.DF, Vector.TS, Vector.NP, Vector.SS, Vector.GP, Vector.PF, Vector.AC, Vector.CP, Vector.VC, Vector.SX,
+  Vector.DF,
+  Vector.TS,
+  Vector.NP,
+  Vector.SS,
+  Vector.GP,
+  Vector.PF,
+  Vector.AC,
+  Vector.CP,
+  Vector.VC,
+  Vector.SX,
 ]);
 export const pushesErrorCode = (vector: number): boolean => withErrorCode.has(vector);
 

@@ -39,7 +39,10 @@ export const Ghcb = struct(
 );
 
 /** Fields that have a bit in the valid bitmap. */
-export type GhcbField = Exclude<keyof typeof Ghcb.layout, 'validBitmapLow' | 'validBitmapHigh' | 'x87StateGpa' | 'protocolVersion' | 'usage'>;
+export type GhcbField = Exclude<
+  keyof typeof Ghcb.layout,
+  'validBitmapLow' | 'validBitmapHigh' | 'x87StateGpa' | 'protocolVersion' | 'usage'
+>;
 
 /** The bit of a field in the valid bitmap: its quadword. */
 export const validBit = (field: GhcbField): number => Ghcb.layout[field].offset >>> 3;

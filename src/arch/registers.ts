@@ -1,19 +1,23 @@
 // Bits of control registers, RFLAGS, EFER and segment attributes. APM vol. 2, chapters 3 and 4; 15.5.1 for attributes.
 
+// biome-ignore format: a table
 export const Cr0 = {
   PE: 1 << 0, MP: 1 << 1, EM: 1 << 2, TS: 1 << 3, ET: 1 << 4, NE: 1 << 5, WP: 1 << 16, AM: 1 << 18, NW: 1 << 29, CD: 1 << 30, PG: 0x8000_0000,
 } as const;
 
+// biome-ignore format: a table
 export const Cr4 = {
   VME: 1 << 0, PVI: 1 << 1, TSD: 1 << 2, DE: 1 << 3, PSE: 1 << 4, PAE: 1 << 5, MCE: 1 << 6, PGE: 1 << 7, PCE: 1 << 8, OSFXSR: 1 << 9,
   OSXMMEXCPT: 1 << 10, UMIP: 1 << 11, LA57: 1 << 12, FSGSBASE: 1 << 16, PCIDE: 1 << 17, OSXSAVE: 1 << 18, SMEP: 1 << 20, SMAP: 1 << 21,
   PKE: 1 << 22, CET: 1 << 23,
 } as const;
 
+// biome-ignore format: a table
 export const Efer = {
   SCE: 1 << 0, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11, SVME: 1 << 12, LMSLE: 1 << 13, FFXSR: 1 << 14, TCE: 1 << 15,
 } as const;
 
+// biome-ignore format: a table
 export const Rflags = {
   CF: 1 << 0, ALWAYS_1: 1 << 1, PF: 1 << 2, AF: 1 << 4, ZF: 1 << 6, SF: 1 << 7, TF: 1 << 8, IF: 1 << 9, DF: 1 << 10, OF: 1 << 11,
   IOPL: 3 << 12, NT: 1 << 14, RF: 1 << 16, VM: 1 << 17, AC: 1 << 18, VIF: 1 << 19, VIP: 1 << 20, ID: 1 << 21,
@@ -43,6 +47,7 @@ export const Tag = { VALID: 0, ZERO: 1, SPECIAL: 2, EMPTY: 3 } as const;
 export const ARITHMETIC_FLAGS = Rflags.CF | Rflags.PF | Rflags.AF | Rflags.ZF | Rflags.SF | Rflags.OF;
 
 /** Segment attributes as the VMCB keeps them: descriptor bits 55:52 and 47:40 packed into twelve (15.5.1). */
+// biome-ignore format: a table
 export const SegmentAttribute = {
   TYPE: 0xf, ACCESSED: 1 << 0, WRITABLE: 1 << 1, CONFORMING: 1 << 2, CODE: 1 << 3, S: 1 << 4, DPL: 3 << 5, P: 1 << 7, AVL: 1 << 8,
   L: 1 << 9, DB: 1 << 10, G: 1 << 11,

@@ -13,7 +13,8 @@ export type ImageFile = { readonly path: string; readonly bytes: Uint8Array };
 
 export function readImage(named: string): ImageFile {
   const path = locate(named);
-  if (statSync(path).size > LARGEST) throw new UserError(`${named}: the image is larger than 3 GiB, the most memory a guest can have: give another file`);
+  if (statSync(path).size > LARGEST)
+    throw new UserError(`${named}: the image is larger than 3 GiB, the most memory a guest can have: give another file`);
   try {
     return { path, bytes: readFileSync(path) };
   } catch (error) {

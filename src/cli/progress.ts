@@ -34,7 +34,9 @@ export class Progress {
     if (wrote) this.#quietSince = now;
     if (!free || now - this.#quietSince < SILENCE || now - this.#shownAt < EVERY) return;
     const speed = Math.round(instructions / now / 1e6);
-    process.stderr.write(`${ERASE}${count.format(instructions)} instructions, ${speed} million a second, ${now.toFixed(0)} s (Ctrl-C ends the run with its account)`);
+    process.stderr.write(
+      `${ERASE}${count.format(instructions)} instructions, ${speed} million a second, ${now.toFixed(0)} s (Ctrl-C ends the run with its account)`,
+    );
     this.#shownAt = now;
     this.#visible = true;
   }

@@ -50,7 +50,8 @@ type Settings = { readonly seed: Seed; readonly options: Omit<RunOptions, 'image
 /** Reads every option before anything is touched. */
 function settings(flags: RunFlags): Settings {
   const seed = parseSeed(flags.seed);
-  const optional = <T>(text: string | undefined, parse: (text: string) => T): T | undefined => (text === undefined ? undefined : parse(text));
+  const optional = <T>(text: string | undefined, parse: (text: string) => T): T | undefined =>
+    text === undefined ? undefined : parse(text);
   return {
     seed,
     options: {
@@ -93,7 +94,13 @@ export async function run(named: string, flags: RunFlags): Promise<number> {
   });
   let vm: VirtualMachine | null = null;
   try {
-    vm = new VirtualMachine({ ...options, image: { name: basename(image.path), bytes: image.bytes }, serial: terminal, aes: nodeAes, trace: tracer });
+    vm = new VirtualMachine({
+      ...options,
+      image: { name: basename(image.path), bytes: image.bytes },
+      serial: terminal,
+      aes: nodeAes,
+      trace: tracer,
+    });
     const { host } = vm.machine;
     tracer.clock = () => host.retired;
     if (seed.drawn) process.stderr.write(`cbit: seed ${seed.value}\n`);

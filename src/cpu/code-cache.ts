@@ -13,13 +13,22 @@ import { writeInstruction, writeSteering } from './record-writer.ts';
 const PAGE = 4096;
 /** Longest run of records that is decoded at once. */
 const MOST_RECORDS = 48;
+/** More drops than this within so many instructions, and blocks of the page are single instructions. */
+const MOST_DROPS = 64;
+const DROP_WINDOW = 1_000_000;
 /** Bytes given to the decoder at once: it copies them. */
 const WINDOW = 512;
 const MAX_INSTRUCTION = 15;
 
 /** Consecutive records of one page, and the bytes they came from. */
 type Block = { readonly first: number; readonly count: number; readonly start: number; readonly end: number; readonly key: number };
-type PageCode = { readonly records: Map<number, number>; blocks: Block[] };
+type PageCode = {
+  readonly records: Map<number, number>;
+  blocks: Block[];
+  /** Drops since `since`, in retired instructions: a page that modifies itself all the time is decoded one instruction at a time. */
+  drops: number;
+  since: number;
+};
 
 /** Where a record of an instruction across two pages belongs. */
 type Straddler = { readonly first: number; readonly second: number; readonly key: number; readonly record: number };
@@ -31,6 +40,7 @@ export class CodeCache {
   readonly #frames: Frames;
   readonly #interpreter: Interpreter;
   readonly #decoder = new InstructionDecoder();
+  readonly #now: () => number;
   readonly #pages = new Map<number, PageCode>();
   readonly #straddlers = new Map<string, Straddler>();
   #top: number;
@@ -41,7 +51,9 @@ export class CodeCache {
   generation = 0;
   decoded = 0;
 
-  constructor(memory: EngineMemory, frames: Frames, interpreter: Interpreter) {
+  /** `now`: instructions retired. */
+  constructor(memory: EngineMemory, frames: Frames, interpreter: Interpreter, now: () => number) {
+    this.#now = now;
     this.#memory = memory;
     this.#frames = frames;
     this.#interpreter = interpreter;
@@ -142,10 +154,12 @@ export class CodeCache {
 
   #decodeBlock(frame: number, start: number, mode: Mode): number | DecodeProblem {
     let page = this.#pages.get(frame);
-    if (!page) this.#pages.set(frame, (page = { records: new Map(), blocks: [] }));
+    if (!page) this.#pages.set(frame, (page = { records: new Map(), blocks: [], drops: 0, since: this.#now() }));
     const { records, blocks } = page;
     const host = this.#frames.address(frame);
-    const end = Math.min(PAGE, start + WINDOW);
+    const single = page.drops > MOST_DROPS && this.#now() - page.since < DROP_WINDOW;
+    const most = single ? 1 : MOST_RECORDS;
+    const end = Math.min(PAGE, start + (single ? MAX_INSTRUCTION + 1 : WINDOW));
     const bytes = this.#memory.u8.subarray(host + start, host + end);
     const first = this.#top;
     let count = 0;
@@ -159,13 +173,14 @@ export class CodeCache {
       count++;
       offset = at + d.length;
       ended = d.ends;
-      return !ended && count < MOST_RECORDS;
+      return !ended && count < most;
     });
     if (count === 0) return problem ?? DecodeProblem.MORE_BYTES;
     // What follows the last record: the next instruction, on this page or the next. Behind a jump it is never reached, but a
     // conditional one, a call's return or a routine that comes back needs it.
     if (offset >= PAGE) writeSteering(this.#memory.view, this.#allocate(1, frame), 0, Steering.CROSS, BigInt(offset));
-    else if (problem === DecodeProblem.MORE_BYTES && end === PAGE) writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.CROSS, BigInt(offset));
+    else if (problem === DecodeProblem.MORE_BYTES && end === PAGE)
+      writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.CROSS, BigInt(offset));
     else writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.LINK, BigInt(offset));
     blocks.push({ first, count, start, end: offset, key: mode });
     this.decoded += count;
@@ -192,8 +207,19 @@ export class CodeCache {
     const low = offset & ~63;
     const high = (offset + length + 63) & ~63;
     const page = this.#pages.get(frame);
-    if (page) page.blocks = page.blocks.filter((block) => block.start >= high || block.end <= low || this.#stop(page, block));
+    if (page) {
+      page.blocks = page.blocks.filter((block) => block.start >= high || block.end <= low || this.#stop(page, block));
+      const now = this.#now();
+      if (now - page.since >= DROP_WINDOW) {
+        page.since = now;
+        page.drops = 0;
+      }
+      page.drops++;
+    }
     this.#dropStraddlers(frame);
+    // Only lines that still have code stay watched: data beside code is written at nearly full speed.
+    this.#frames.unwatchCode(frame);
+    for (const { start, end } of page?.blocks ?? []) this.#frames.watchCode(frame, start, Math.min(end, PAGE) - start);
   }
 
   #dropFrame(frame: number): void {

@@ -16,7 +16,7 @@ import { Dr6 } from './breakpoints.ts';
 import { CodeCache } from './code-cache.ts';
 import { Delivery, deliver } from './exceptions.ts';
 import { Interpreter } from './interpreter.ts';
-import { isCanonical, Processor, type ProcessorOptions, SHADOW_OF_SS } from './processor.ts';
+import { Processor, type ProcessorOptions, SHADOW_OF_SS } from './processor.ts';
 import { admits } from './segment-access.ts';
 import type { Routine } from './system/routine.ts';
 import { controlRoutines } from './system/control.ts';
@@ -30,13 +30,15 @@ import { tableRoutines } from './system/tables.ts';
 import { textRoutines } from './system/text.ts';
 import { transferRoutines } from './system/transfer.ts';
 import { verifyRoutines } from './system/verify.ts';
+import { fxsaveRoutines } from './system/fxsave.ts';
+import { xsaveRoutines } from './system/xsave.ts';
 import { x87ArithmeticRoutines } from './system/x87-arithmetic.ts';
 import { x87EnvironmentRoutines } from './system/x87-environment.ts';
 import { x87MoveRoutines } from './system/x87-move.ts';
 import { x87TranscendentalRoutines } from './system/x87-transcendental.ts';
 
-/** Routines of the x87. */
-const x87Routines = { ...x87MoveRoutines, ...x87ArithmeticRoutines, ...x87TranscendentalRoutines, ...x87EnvironmentRoutines };
+/** Routines of the x87, and those that save extended state. */
+const x87Routines = { ...x87MoveRoutines, ...x87ArithmeticRoutines, ...x87TranscendentalRoutines, ...x87EnvironmentRoutines, ...fxsaveRoutines, ...xsaveRoutines };
 
 /** Why `run` returned. */
 export const Stopped = {
@@ -55,6 +57,8 @@ const ONE_BY_ONE = Rflags.TF | Rflags.RF;
 const FIRST_SLICES = 20;
 const FIRST_SLICE = 100_000;
 const LONGEST_SLICE = 10_000_000;
+/** So many deliveries in a row without an instruction retired are free; each one more counts as one. */
+const FREE_DELIVERIES = 8;
 
 export class Cpu {
   readonly #p: Processor;
@@ -87,7 +91,7 @@ export class Cpu {
       },
     });
     p.formAt = (index) => this.#interpreter.form(index);
-    this.#code = new CodeCache(memory, frames, this.#interpreter);
+    this.#code = new CodeCache(memory, frames, this.#interpreter, () => p.retired);
     // The page in execution may now be another: the next record stops, and RIP is looked up anew.
     mmu.onTouch = (number) => {
       p.breakpoints.pending |= Dr6.B0 << number;
@@ -143,6 +147,7 @@ export class Cpu {
     i32[s + (State.LINK >> 2)] = 0;
     let left = budget;
     p.breakpoints.pending = 0;
+    let stalled = 0;
     for (;;) {
       if (this.#shutdown) {
         this.#shutdown = false;
@@ -151,6 +156,7 @@ export class Cpu {
       }
       if (p.breakpoints.pending !== 0 && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0) {
         if (this.#trap()) return Stopped.EXIT;
+        left -= this.#chargeStall(++stalled);
         continue;
       }
       if (left <= 0) return Stopped.LIMIT;
@@ -170,6 +176,7 @@ export class Cpu {
           // A fault before the instruction.
           p.breakpoints.pending = p.breakpoints.at(p.linearRip);
           if (this.#trap(true)) return Stopped.EXIT;
+          left -= this.#chargeStall(++stalled);
           continue;
         }
         if (i32[s + (State.SHADOW >> 2)] !== 0 || (flags & ONE_BY_ONE) !== 0 || watched) fuel = 1;
@@ -179,6 +186,7 @@ export class Cpu {
       const record = this.#lookUp();
       if (record === 0) {
         if (this.#deliverFault()) return Stopped.EXIT;
+        left -= this.#chargeStall(++stalled);
         continue;
       }
       this.#entries++;
@@ -196,6 +204,7 @@ export class Cpu {
       i32[s + (State.FUEL >> 2)] = 0;
       p.retiredBefore += used;
       left -= used;
+      if (used > 0) stalled = 0;
       this.elements += i32[s + (State.ELEMENTS >> 2)]!;
       i32[s + (State.ELEMENTS >> 2)] = 0;
       if (wasShadow !== 0 && used > 0) i32[s + (State.SHADOW >> 2)] = 0;
@@ -204,6 +213,7 @@ export class Cpu {
         case Leave.FAULT:
           p.breakpoints.pending = 0;
           if (this.#deliverFault()) return Stopped.EXIT;
+          if (used === 0) left -= this.#chargeStall(++stalled);
           continue;
         case Leave.LOOKUP:
         case Leave.EVENTS:
@@ -215,6 +225,13 @@ export class Cpu {
       // Single step: a trap behind the instruction (13.1.4).
       if (trap !== 0 && used > 0 && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0) p.breakpoints.pending |= Dr6.BS;
     }
+  }
+
+  /** A handler that cannot be fetched retires nothing, again and again: time must pass all the same. Returns what it costs. */
+  #chargeStall(inARow: number): 0 | 1 {
+    if (inARow <= FREE_DELIVERIES) return 0;
+    this.#p.retiredBefore++;
+    return 1;
   }
 
   /** #DB for what breakpoints and TF ask for; a fault's frame has RF set. True: it ended in an exit, which is recorded. */
@@ -281,32 +298,35 @@ export class Cpu {
     const i32 = this.#i32;
     if (this.#code.full) this.#startOver();
     const { mode } = p;
-    const rip = p.u64(State.RIP);
-    const linear = p.linearRip;
-    if (mode === 64 ? !isCanonical(rip) : rip > BigInt(p.u32(segmentAt(Segment.CS) + SegmentPart.LIMIT))) {
-      p.generalProtection();
-      return 0;
+    const s = p.state >>> 2;
+    const ripLow = i32[s + (State.RIP >> 2)]!;
+    const ripHigh = i32[s + (State.RIP >> 2) + 1]!;
+    let low = ripLow;
+    let high = ripHigh;
+    /** Last offset that the code segment admits; 64-bit mode has no limit. */
+    let limit = Number.POSITIVE_INFINITY;
+    if (mode === 64) {
+      // Canonical: bits 63:47 are equal.
+      if ((high << 16) >> 16 !== high) return this.#refuseFetch();
+    } else {
+      const cs = (p.state + segmentAt(Segment.CS)) >>> 2;
+      limit = i32[cs + (SegmentPart.LIMIT >> 2)]! >>> 0;
+      if (ripHigh !== 0 || ripLow >>> 0 > limit) return this.#refuseFetch();
+      low = (ripLow + i32[cs + (SegmentPart.BASE >> 2)]!) | 0;
+      high = 0;
     }
-    const low = Number(linear & 0xffff_ffffn) | 0;
-    const high = Number(linear >> 32n) | 0;
     const frame = p.mmu.fetch(p.state, low, high);
     if (frame < 0) return 0;
     const offset = low & 0xfff;
     const generation = this.#code.generation;
     // Where the code segment ends within the page, every instruction is held against its limit.
-    const limit = mode === 64 ? -1n : BigInt(p.u32(segmentAt(Segment.CS) + SegmentPart.LIMIT));
-    const cut = mode !== 64 && rip - BigInt(offset) + 4095n > limit;
+    const cut = (ripLow >>> 0) - offset + 4095 > limit;
     let found = cut ? this.#code.findSingle(frame, offset, mode) : this.#code.find(frame, offset, mode);
     if (found === DecodeProblem.MORE_BYTES) {
-      const beyond = (linear & ~0xfffn) + 4096n;
-      const next = mode === 64 ? beyond : beyond & 0xffff_ffffn;
-      const second = p.mmu.fetch(p.state, Number(next & 0xffff_ffffn) | 0, Number(next >> 32n) | 0);
+      const carry = mode === 64 && low >>> 12 === 0xf_ffff ? 1 : 0;
+      const second = p.mmu.fetch(p.state, ((low & ~0xfff) + 4096) | 0, (high + carry) | 0);
       if (second < 0) return 0;
       found = this.#code.findStraddler(frame, second, offset, mode);
-    }
-    if (cut && typeof found === 'number' && rip + BigInt(p.instructionLength(found)) - 1n > limit) {
-      p.generalProtection();
-      return 0;
     }
     if (typeof found !== 'number') {
       // More than 15 bytes is #GP, what has no meaning #UD.
@@ -314,20 +334,24 @@ export class Cpu {
       else p.fault(Vector.UD);
       return 0;
     }
-    const link = i32[(p.state + State.LINK) >>> 2]! >>> 0;
-    if (cut) i32[(p.state + State.LINK) >>> 2] = 0;
-    else if (link !== 0) {
-      i32[(p.state + State.LINK) >>> 2] = 0;
-      if (generation === this.#code.generation) this.#code.link(link, frame, found);
-    }
-    const page = rip - BigInt(offset);
-    p.setU64(State.PAGE, page);
-    if (cut || !p.mmu.keepsJumps(p.state) || (p.breakpoints.ofCode && p.breakpoints.onPage(linear))) return found;
-    const entry = (i32[(p.state + State.CONTEXT) >>> 2]! + Context.JUMP + ((Number(rip & 0x3ffn) << 4) & 0x3ff0)) >>> 2;
-    i32[entry] = Number(rip & 0xffff_ffffn) | 0;
-    i32[entry + 1] = Number(rip >> 32n) | 0;
+    if (cut && (ripLow >>> 0) + p.instructionLength(found) - 1 > limit) return this.#refuseFetch();
+    const link = i32[s + (State.LINK >> 2)]! >>> 0;
+    i32[s + (State.LINK >> 2)] = 0;
+    if (link !== 0 && !cut && generation === this.#code.generation) this.#code.link(link, frame, found);
+    // PAGE = RIP - page offset; it borrows only where a segment base is not page-aligned.
+    i32[s + (State.PAGE >> 2)] = (ripLow - offset) | 0;
+    i32[s + (State.PAGE >> 2) + 1] = (ripHigh - (ripLow >>> 0 < offset ? 1 : 0)) | 0;
+    if (cut || !p.mmu.keepsJumps(p.state) || (p.breakpoints.ofCode && p.breakpoints.onPage(p.linearRip))) return found;
+    const entry = (i32[s + (State.CONTEXT >> 2)]! + Context.JUMP + ((ripLow << 4) & 0x3ff0)) >>> 2;
+    i32[entry] = ripLow;
+    i32[entry + 1] = ripHigh;
     i32[entry + 2] = found;
     return found;
+  }
+
+  #refuseFetch(): number {
+    this.#p.generalProtection();
+    return 0;
   }
 
   /** The records are full: everything decoded is dropped, and with it every jump cache. */
@@ -337,4 +361,3 @@ export class Cpu {
     this.#i32[(this.#p.state + State.LINK) >>> 2] = 0;
   }
 }
-

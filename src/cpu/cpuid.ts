@@ -40,12 +40,10 @@ export const processorModels: readonly ProcessorModel[] = models;
 export const DEFAULT_MODEL = 'milan';
 export const processorModel = (name: string): ProcessorModel | undefined => processorModels.find((model) => model.name === name);
 
-/** Reported because every 64-bit kernel looks for them; the instructions behind them are still to come. */
-const expected: readonly CpuidFeature[] = [Feature.FPU, Feature.MMX, Feature.FXSR, Feature.SSE, Feature.SSE2, Feature.CMPXCHG8B];
-
 /** The switchboard: what is not named here is reported absent. */
 // biome-ignore format: a table
 const implemented: readonly CpuidFeature[] = [
+  Feature.FPU, Feature.CMPXCHG8B, Feature.MMX, Feature.FXSR, Feature.SSE, Feature.SSE2,
   Feature.DE, Feature.PSE, Feature.TSC, Feature.MSR, Feature.PAE, Feature.MCE, Feature.APIC, Feature.MTRR, Feature.PGE, Feature.MCA, Feature.CMOV,
   Feature.PAT, Feature.PSE36,
   Feature.SSE3, Feature.PCLMULQDQ, Feature.SSSE3, Feature.SSE41, Feature.SSE42, Feature.AES, Feature.SHA, Feature.SSE4A, Feature.MISALIGNSSE,
@@ -56,7 +54,6 @@ const implemented: readonly CpuidFeature[] = [
   Feature.INVARIANT_TSC, Feature.CLZERO,
   Feature.NESTED_PAGING, Feature.LBR_VIRT, Feature.NRIPS, Feature.VMCB_CLEAN, Feature.FLUSH_BY_ASID, Feature.DECODE_ASSISTS,
   Feature.SEV, Feature.SEV_ES,
-  ...expected,
 ];
 
 /** What came with a later generation: on the models before it the instructions are #UD and the bits of CR4 reserved. */

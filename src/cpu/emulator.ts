@@ -2,8 +2,8 @@
 // translation arrays stay empty, so that every access comes to the caller, and it has no way to see a frame. There is
 // no second meaning: the handlers are the ones that the guest runs on.
 
-import { Context, EngineMemory } from '../memory/map.ts';
-import { gprAt, Leave, Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
+import { Context, EngineMemory, INVALID_TAG_LOW, INVALID_TARGET_HIGH } from '../memory/map.ts';
+import { gprAt, Leave, type Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
 import { InstructionDecoder } from '../x86/decode.ts';
 import { SystemResult } from '../x86/emitter.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
@@ -70,7 +70,8 @@ export class InstructionEmulator {
       limit: () => 1,
       system: () => SystemResult.FAULT,
     });
-    memory.i32.fill(-1, memory.contexts >>> 2, (memory.contexts + Context.SIZE) >>> 2);
+    memory.i32.fill(INVALID_TAG_LOW, memory.contexts >>> 2, (memory.contexts + Context.JUMP) >>> 2);
+    memory.i32.fill(INVALID_TARGET_HIGH, (memory.contexts + Context.JUMP) >>> 2, (memory.contexts + Context.SIZE) >>> 2);
   }
 
   #stored = true;

@@ -34,13 +34,23 @@ export function deliver(p: Processor, first: Event, byInstruction = false): Deli
   let event = first;
   for (;;) {
     if (!event.software && !event.external && p.intercepted(ExitCode.EXCEPTION + event.vector)) {
-      p.exit(ExitCode.EXCEPTION + event.vector, BigInt(Math.max(event.errorCode, 0)), event.vector === Vector.PF ? p.u64(State.FAULT_ADDRESS) : 0n);
+      p.exit(
+        ExitCode.EXCEPTION + event.vector,
+        BigInt(Math.max(event.errorCode, 0)),
+        event.vector === Vector.PF ? p.u64(State.FAULT_ADDRESS) : 0n,
+      );
       return Delivery.EXIT;
     }
     if (event.vector === Vector.PF && !event.software && !event.external) p.setU64(State.CR2, p.u64(State.FAULT_ADDRESS));
     if (!event.software) {
       const errorCode = event.errorCode < 0 ? null : event.errorCode;
-      p.options.trace?.emit({ kind: 'exception', vector: event.vector, errorCode, rip: event.rip, cr2: event.vector === Vector.PF ? p.u64(State.CR2) : null });
+      p.options.trace?.emit({
+        kind: 'exception',
+        vector: event.vector,
+        errorCode,
+        rip: event.rip,
+        cr2: event.vector === Vector.PF ? p.u64(State.CR2) : null,
+      });
     }
     p.clearPending();
     if (through(p, event)) {
@@ -56,7 +66,13 @@ export function deliver(p: Processor, first: Event, byInstruction = false): Deli
     if (event.vector === Vector.DF) return Delivery.SHUTDOWN;
     const double = !event.software && !event.external && givesDoubleFault(event.vector, vector);
     // From here on it is an exception like any other: it can be intercepted, writes CR2, and sets RF in its frame.
-    event = { vector: double ? Vector.DF : vector, errorCode: double ? 0 : pushesErrorCode(vector) ? errorCode : -1, software: false, external: false, rip: event.rip };
+    event = {
+      vector: double ? Vector.DF : vector,
+      errorCode: double ? 0 : pushesErrorCode(vector) ? errorCode : -1,
+      software: false,
+      external: false,
+      rip: event.rip,
+    };
   }
 }
 
@@ -91,9 +107,10 @@ function throughLongGate(p: Processor, event: Event): boolean {
   const d = readDescriptor(p, selector);
   if (!d) return false;
   const a = d.attributes;
-  if ((a & (A.S | A.CODE)) !== (A.S | A.CODE) || (a & (A.L | A.DB)) !== A.L || dplOf(a) > p.cpl) return refuse(Vector.GP, selector & 0xfffc);
+  if ((a & (A.S | A.CODE)) !== (A.S | A.CODE) || (a & (A.L | A.DB)) !== A.L || dplOf(a) > p.cpl)
+    return refuse(Vector.GP, selector & 0xfffc);
   if ((a & A.P) === 0) return refuse(Vector.NP, selector & 0xfffc);
-  const target = BigInt((w0 & 0xffff) | (w1 & 0xffff_0000)) & 0xffff_ffffn | (BigInt(w2) << 32n);
+  const target = (BigInt((w0 & 0xffff) | (w1 & 0xffff_0000)) & 0xffff_ffffn) | (BigInt(w2) << 32n);
   const oldCpl = p.cpl;
   const cpl = (a & A.CONFORMING) !== 0 ? oldCpl : dplOf(a);
   const ist = w1 & 7;
@@ -117,7 +134,10 @@ function throughLongGate(p: Processor, event: Event): boolean {
   p.setU64(gprAt(Gpr.RSP), bottom);
   setCode(p, selector, d, cpl);
   p.setU64(State.RIP, target);
-  p.setU32(State.RFLAGS, p.u32(State.RFLAGS) & ~(Rflags.TF | Rflags.NT | Rflags.RF | Rflags.VM | (type === DescriptorType.INTERRUPT_GATE ? Rflags.IF : 0)));
+  p.setU32(
+    State.RFLAGS,
+    p.u32(State.RFLAGS) & ~(Rflags.TF | Rflags.NT | Rflags.RF | Rflags.VM | (type === DescriptorType.INTERRUPT_GATE ? Rflags.IF : 0)),
+  );
   return true;
 }
 
@@ -175,7 +195,10 @@ function throughVectorTable(p: Processor, event: Event): boolean {
 function throughLegacyGate(p: Processor, event: Event): boolean {
   const idt = segmentAt(Segment.IDTR);
   const { vector } = event;
-  const gate = 8 * vector + 7 <= p.u32(idt + SegmentPart.LIMIT) ? p.read(p.u64(idt + SegmentPart.BASE) + BigInt(8 * vector), 8, By.PROCESSOR) : undefined;
+  const gate =
+    8 * vector + 7 <= p.u32(idt + SegmentPart.LIMIT)
+      ? p.read(p.u64(idt + SegmentPart.BASE) + BigInt(8 * vector), 8, By.PROCESSOR)
+      : undefined;
   if (gate === undefined) {
     if ((p.u32(State.FAULT_VECTOR) | 0) === NO_FAULT) p.generalProtection(gateError(vector));
     return false;
@@ -208,6 +231,9 @@ function throughLegacyGate(p: Processor, event: Event): boolean {
   p.setGpr32(Gpr.RSP, sp);
   setCode(p, selector, d, p.cpl);
   p.setU64(State.RIP, ((gate & 0xffffn) | ((gate >> 32n) & 0xffff_0000n)) & 0xffff_ffffn);
-  p.setU32(State.RFLAGS, p.u32(State.RFLAGS) & ~(Rflags.TF | Rflags.NT | Rflags.RF | Rflags.VM | (type === DescriptorType.INTERRUPT_GATE ? Rflags.IF : 0)));
+  p.setU32(
+    State.RFLAGS,
+    p.u32(State.RFLAGS) & ~(Rflags.TF | Rflags.NT | Rflags.RF | Rflags.VM | (type === DescriptorType.INTERRUPT_GATE ? Rflags.IF : 0)),
+  );
   return true;
 }

@@ -26,6 +26,8 @@ export type Callbacks = {
 };
 
 const TABLE_SIZE = 16_384;
+/** So many modules are made anew as one: a module and its instances keep some 60 KiB (measured), whatever they hold. */
+const SMALL_MODULES = 32;
 
 /** Runs from a record until something must leave; returns a Leave. State.FUEL says what is left of the fuel. */
 type Run = (state: number, record: number, fuel: number) => number;
@@ -36,7 +38,10 @@ class FormSet {
   readonly #index = new Map<string, number>();
   readonly core: WebAssembly.Module;
   readonly hot: number;
-  readonly modules: WebAssembly.Module[] = [];
+  /** Modules of cold forms, oldest first; `serial` says how new one is. */
+  readonly modules: { readonly serial: number; readonly from: number; readonly module: WebAssembly.Module }[] = [];
+  serial = 0;
+  #small = 0;
   #compiled: number;
 
   constructor() {
@@ -53,8 +58,16 @@ class FormSet {
   /** Compiles the forms that came since the last call into one module. */
   compile(): void {
     if (this.#compiled === this.forms.length) return;
-    this.modules.push(new WebAssembly.Module(emitCold(this.forms, this.#compiled)));
+    this.#publish(this.#compiled);
     this.#compiled = this.forms.length;
+    if (++this.#small < SMALL_MODULES) return;
+    const [first] = this.modules.splice(-SMALL_MODULES);
+    this.#publish(first?.from ?? this.hot);
+    this.#small = 0;
+  }
+
+  #publish(from: number): void {
+    this.modules.push({ serial: ++this.serial, from, module: new WebAssembly.Module(emitCold(this.forms, from)) });
   }
 
   #add(form: Form): number {
@@ -72,7 +85,7 @@ export class Interpreter {
   readonly #set: FormSet;
   readonly #table: WebAssembly.Table;
   readonly #imports: WebAssembly.Imports;
-  #instantiated = 0;
+  #serial = 0;
   readonly run: Run;
 
   constructor(memory: EngineMemory, callbacks: Callbacks) {
@@ -95,11 +108,12 @@ export class Interpreter {
   /** Makes handlers for the forms that were numbered since the last call. */
   sync(): void {
     this.#set.compile();
-    while (this.#instantiated < this.#set.modules.length) {
-      const module = this.#set.modules[this.#instantiated++] as WebAssembly.Module;
+    for (const { serial, module } of this.#set.modules) {
+      if (serial <= this.#serial) continue;
       const { exports } = new WebAssembly.Instance(module, this.#imports);
       for (const [name, handler] of Object.entries(exports)) this.#table.set(Number(name), handler);
     }
+    this.#serial = this.#set.serial;
   }
 }
 
@@ -233,15 +247,21 @@ function storeRip(f: FunctionBuilder): void {
   f.store64(f.parameter(0), f.i64.add(f.load64(f.parameter(0), State.PAGE), f.extendU(offset)), State.RIP);
 }
 
+// biome-ignore format: a table
 const steeringForm: Form = {
   name: 'steering', mnemonic: 0, mode: 64, operands: [], memory: 'none', addressSize: 8, memoryBytes: 0, writesMemory: false, operandSize: 8, condition: -1, repeat: 'none', special: undefined, branch: 'none',
 };
 
-function emitSteering(k: number, f: FunctionBuilder, imports: Imports, embedding: ConstructorParameters<typeof OpenOperands>[3], giveBack: () => void): void {
+function emitSteering(
+  k: number,
+  f: FunctionBuilder,
+  imports: Imports,
+  embedding: ConstructorParameters<typeof OpenOperands>[3],
+  giveBack: () => void,
+): void {
   giveBack();
   const branch = k === Steering.CROSS ? 'cross' : k === Steering.LINK ? 'page' : 'none';
   const b = new OpenOperands(f, { ...steeringForm, branch }, imports, embedding);
   if (k === Steering.STOP) b.stop();
   else b.jump();
 }
-

@@ -282,7 +282,9 @@ export class Processor {
   read(address: bigint, size: 1 | 2 | 4 | 8, by: By = By.PROGRAM): bigint | undefined {
     const at = this.load(address, size, by);
     if (at === 0) return undefined;
-    return size === 8 ? this.view.getBigUint64(at, true) : BigInt(size === 4 ? this.view.getUint32(at, true) : size === 2 ? this.view.getUint16(at, true) : this.view.getUint8(at));
+    return size === 8
+      ? this.view.getBigUint64(at, true)
+      : BigInt(size === 4 ? this.view.getUint32(at, true) : size === 2 ? this.view.getUint16(at, true) : this.view.getUint8(at));
   }
 
   /** False: a fault is recorded and nothing is written. */

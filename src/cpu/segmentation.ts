@@ -79,7 +79,11 @@ export function loadSegment(p: Processor, segment: Segment, selector: number, cp
 }
 
 /** Checks a code segment that control returns or jumps to. `cpl` is the privilege that results. */
-export function checkCode(p: Processor, selector: number, rule: 'return' | 'jump'): { readonly d: Descriptor; readonly cpl: number } | undefined {
+export function checkCode(
+  p: Processor,
+  selector: number,
+  rule: 'return' | 'jump',
+): { readonly d: Descriptor; readonly cpl: number } | undefined {
   if ((selector & 0xfffc) === 0) {
     p.generalProtection(0);
     return undefined;
@@ -92,7 +96,8 @@ export function checkCode(p: Processor, selector: number, rule: 'return' | 'jump
   const code = (a & (A.S | A.CODE)) === (A.S | A.CODE);
   const conforming = (a & A.CONFORMING) !== 0;
   const cpl = rule === 'return' ? rpl : p.cpl;
-  const allowed = rule === 'return' ? rpl >= p.cpl && (conforming ? dpl <= rpl : dpl === rpl) : conforming ? dpl <= cpl : dpl === cpl && rpl <= cpl;
+  const allowed =
+    rule === 'return' ? rpl >= p.cpl && (conforming ? dpl <= rpl : dpl === rpl) : conforming ? dpl <= cpl : dpl === cpl && rpl <= cpl;
   const width = !p.longMode || (a & (A.L | A.DB)) !== (A.L | A.DB);
   if (!code || !allowed || !width) {
     fail(p, selector);

@@ -68,7 +68,10 @@ export class Account implements TraceReader {
       this.#views(input, columns, paint),
       this.#ending(input, columns, paint),
     ];
-    return `${sections.filter((lines) => lines.length > 0).map((lines) => lines.join('\n')).join('\n\n')}\n`;
+    return `${sections
+      .filter((lines) => lines.length > 0)
+      .map((lines) => lines.join('\n'))
+      .join('\n\n')}\n`;
   }
 
   #headline(input: AccountInput, width: number, paint: Paint): string[] {
@@ -124,13 +127,18 @@ export class Account implements TraceReader {
   #roundTrip({ symbols }: AccountInput, width: number, paint: Paint): string[] {
     const { events, way } = this.#trip;
     if (way === Way.NONE) return [];
-    return [paint('title', 'One CPUID, step by step') + paint('dim', '   (left: instructions retired)'), ...drawRoundTrip(events, way, symbols, width, paint)];
+    return [
+      paint('title', 'One CPUID, step by step') + paint('dim', '   (left: instructions retired)'),
+      ...drawRoundTrip(events, way, symbols, width, paint),
+    ];
   }
 
   #views({ views }: AccountInput, width: number, paint: Paint): string[] {
     if (views === null) return [];
     const same = views.guest.every((byte, i) => byte === views.hypervisor[i]);
-    const title = paint('title', 'The same page from both sides') + paint('dim', `   (guest physical ${hex(views.gpa)}, system physical ${hex(views.spa)})`);
+    const title =
+      paint('title', 'The same page from both sides') +
+      paint('dim', `   (guest physical ${hex(views.gpa)}, system physical ${hex(views.spa)})`);
     const right = same ? 'as the hypervisor sees it: the same' : 'as the hypervisor sees it';
     return [
       title,
@@ -177,13 +185,21 @@ export class Account implements TraceReader {
       const { exitCode, exitInfo1, exitInfo2 } = lastExit;
       lines.push(`last exit: ${exitName(exitCode)} (${hex(exitCode)}), EXITINFO1 ${hex(exitInfo1)}, EXITINFO2 ${hex(exitInfo2)}`);
     }
-    if (lastGhcb !== null) lines.push(`last words in the GHCB: ${Object.entries(lastGhcb.fields).map(([name, value]) => ghcbField(name, value)).join(', ')}`);
+    if (lastGhcb !== null)
+      lines.push(
+        `last words in the GHCB: ${Object.entries(lastGhcb.fields)
+          .map(([name, value]) => ghcbField(name, value))
+          .join(', ')}`,
+      );
     if (technology === 'sev-es' && lastExit !== null) {
       const seen = lastGhcb === null ? 'the exit' : 'the exit and the GHCB';
       lines.push(`the hypervisor saw ${seen}; it could not see RIP or any other register: they are in the VMSA, encrypted`);
     }
     if (diedWithoutHandler) {
-      lines.push('', 'The guest took a #VC and had no handler for it (vector 29 of its IDT). As an SEV-ES guest it needs one; `--sev none` or `--sev sev` runs it without.');
+      lines.push(
+        '',
+        'The guest took a #VC and had no handler for it (vector 29 of its IDT). As an SEV-ES guest it needs one; `--sev none` or `--sev sev` runs it without.',
+      );
     }
     return lines;
   }
@@ -203,6 +219,11 @@ function inARow(commands: Tally['commands']): string {
 
 /** A size in bytes as people give it. */
 function inBytes(bytes: number): string {
-  for (const [unit, size] of [['GiB', 2 ** 30], ['MiB', 2 ** 20], ['KiB', 2 ** 10]] as const) if (bytes % size === 0) return `${bytes / size} ${unit}`;
+  for (const [unit, size] of [
+    ['GiB', 2 ** 30],
+    ['MiB', 2 ** 20],
+    ['KiB', 2 ** 10],
+  ] as const)
+    if (bytes % size === 0) return `${bytes / size} ${unit}`;
   return `${bytes} bytes`;
 }

@@ -8,7 +8,8 @@ export type Side = { readonly title: string; readonly bytes: Uint8Array; readonl
 const inHex = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte, i) => (i > 0 && i % 8 === 0 ? ' ' : '') + byte.toString(16).padStart(2, '0')).join(' ');
 /** Bytes as ASCII, dots for what does not print. */
-export const asText = (bytes: Uint8Array): string => Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.')).join('');
+export const asText = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.')).join('');
 
 /** Two sides of equal length from `address` on; 16 bytes a row if `width` allows, else 8. */
 export function drawSideBySide(address: number, sides: readonly [Side, Side], width: number, paint: Paint): string[] {

@@ -27,7 +27,12 @@ function fieldsOf(event: TraceEvent): Fields {
     case 'vc':
       return { exitCode: hex(event.exitCode), name: exitName(event.exitCode), rip: hex(event.rip), instruction: event.instruction };
     case 'exit':
-      return { exitCode: hex(event.exitCode), name: exitName(event.exitCode), exitInfo1: hex(event.exitInfo1), exitInfo2: hex(event.exitInfo2) };
+      return {
+        exitCode: hex(event.exitCode),
+        name: exitName(event.exitCode),
+        exitInfo1: hex(event.exitInfo1),
+        exitInfo2: hex(event.exitInfo2),
+      };
     case 'vmrun':
       return { vmcb: hex(event.vmcb) };
     case 'inject':
@@ -35,7 +40,11 @@ function fieldsOf(event: TraceEvent): Fields {
     case 'ghcb-msr':
       return { from: event.from, value: hex(event.value) };
     case 'ghcb':
-      return { from: event.from, gpa: hex(event.gpa), fields: Object.fromEntries(Object.entries(event.fields).map(([name, value]) => [name, hex(value)])) };
+      return {
+        from: event.from,
+        gpa: hex(event.gpa),
+        fields: Object.fromEntries(Object.entries(event.fields).map(([name, value]) => [name, hex(value)])),
+      };
     case 'asp':
       return { command: event.command, status: event.status, detail: event.detail };
     case 'unimplemented':
@@ -49,7 +58,13 @@ function fieldsOf(event: TraceEvent): Fields {
 export const traceLine = (event: TraceEvent): string => JSON.stringify({ at: event.at, kind: event.kind, ...fieldsOf(event) });
 
 /** What a trace is of. None of it enters the trace hash. */
-export type TraceOrigin = { readonly image: string; readonly technology: string; readonly cpu: string; readonly memory: number; readonly seed: string };
+export type TraceOrigin = {
+  readonly image: string;
+  readonly technology: string;
+  readonly cpu: string;
+  readonly memory: number;
+  readonly seed: string;
+};
 
 /** The first line of a trace file: what it is, so that a reader can refuse what it does not know. */
 export const traceHeader = (origin: TraceOrigin): string => JSON.stringify({ cbit: 'trace', version: TRACE_VERSION, ...origin });

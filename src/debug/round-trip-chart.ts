@@ -34,9 +34,6 @@ function text(name: string, value: bigint): string {
   return bytes.every((byte) => byte >= 0x20 && byte < 0x7f) ? ` "${String.fromCharCode(...bytes)}"` : '';
 }
 
-/** A bare mnemonic as the manual writes it. */
-const asManual = (instruction: string): string => (/^\w+$/.test(instruction) ? instruction.toUpperCase() : instruction);
-
 /** GHCBInfo by name, for values of the MSR protocol. */
 function msrValue(value: bigint): string {
   const info = Number(value & 0xfffn);
@@ -55,9 +52,7 @@ export function drawRoundTrip(events: readonly TraceEvent[], way: Way, symbols: 
   const lanes: Lane[] = [
     { name: 'guest', below: '', style: 'guest' },
     { name: 'hardware', below: vmcb ? `VMCB ${hex(vmcb.vmcb)}` : '', style: 'hardware' },
-    ...(encrypted
-      ? [{ name: 'GHCB', below: page ? `shared, ${hex(page.gpa)}` : 'the MSR', style: 'shared' } as const]
-      : []),
+    ...(encrypted ? [{ name: 'GHCB', below: page ? `shared, ${hex(page.gpa)}` : 'the MSR', style: 'shared' } as const] : []),
     { name: 'hypervisor', below: '', style: 'hypervisor' },
   ];
   const steps: Step[] = [];
@@ -71,7 +66,12 @@ export function drawRoundTrip(events: readonly TraceEvent[], way: Way, symbols: 
     switch (event.kind) {
       case 'vc': {
         const place = symbols(event.rip);
-        steps.push({ kind: 'note', at: event.at, lane: GUEST, text: [asManual(event.instruction), ...(place ? [place] : []), `RIP ${hex(event.rip)}`] });
+        steps.push({
+          kind: 'note',
+          at: event.at,
+          lane: GUEST,
+          text: [event.instruction, ...(place ? [place] : []), `RIP ${hex(event.rip)}`],
+        });
         arrow(event, GUEST, HARDWARE, `intercepted: ${exitName(event.exitCode)}`);
         arrow(event, HARDWARE, GUEST, `#VC, error code ${hex(event.exitCode)}`);
         return;
@@ -82,11 +82,19 @@ export function drawRoundTrip(events: readonly TraceEvent[], way: Way, symbols: 
           arrow(event, HARDWARE, hypervisor, `#VMEXIT ${hex(event.exitCode)}`, 'RAX in the VMCB, all others in sight');
           return;
         }
-        const written = events.slice(i + 1).find((later) => later.kind === 'exit' || ((later.kind === 'ghcb' || later.kind === 'ghcb-msr') && later.from === 'guest'));
+        const written = events
+          .slice(i + 1)
+          .find((later) => later.kind === 'exit' || ((later.kind === 'ghcb' || later.kind === 'ghcb-msr') && later.from === 'guest'));
         if (written?.kind === 'ghcb') arrow(event, GUEST, ghcb, ...fields(written));
         if (written?.kind === 'ghcb-msr') arrow(event, GUEST, ghcb, msrValue(written.value));
         arrow(event, GUEST, HARDWARE, 'VMGEXIT');
-        arrow(event, HARDWARE, hypervisor, `#VMEXIT ${hex(event.exitCode)} ${exitName(event.exitCode)}`, 'the registers stay behind, encrypted in the VMSA');
+        arrow(
+          event,
+          HARDWARE,
+          hypervisor,
+          `#VMEXIT ${hex(event.exitCode)} ${exitName(event.exitCode)}`,
+          'the registers stay behind, encrypted in the VMSA',
+        );
         return;
       }
       case 'ghcb':

@@ -66,7 +66,9 @@ export class Tally implements TraceReader {
 
   /** What LAUNCH_MEASURE gave, in hex: 32 bytes of measurement, then 16 of the nonce that went into it. */
   get #measured(): string | null {
-    const given = this.commands.filter(({ command, detail }) => command === 'LAUNCH_MEASURE' && typeof detail['measurement'] === 'string').at(-1);
+    const given = this.commands
+      .filter(({ command, detail }) => command === 'LAUNCH_MEASURE' && typeof detail['measurement'] === 'string')
+      .at(-1);
     return given ? String(given.detail['measurement']) : null;
   }
 

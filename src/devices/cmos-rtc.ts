@@ -5,7 +5,20 @@
 import type { PortDevice } from './device.ts';
 
 const Offset = { INDEX: 0, DATA: 1 } as const;
-const Cmos = { SECONDS: 0, MINUTES: 2, HOURS: 4, DAY_OF_WEEK: 6, DAY: 7, MONTH: 8, YEAR: 9, A: 0x0a, B: 0x0b, C: 0x0c, D: 0x0d, CENTURY: 0x32 } as const;
+const Cmos = {
+  SECONDS: 0,
+  MINUTES: 2,
+  HOURS: 4,
+  DAY_OF_WEEK: 6,
+  DAY: 7,
+  MONTH: 8,
+  YEAR: 9,
+  A: 0x0a,
+  B: 0x0b,
+  C: 0x0c,
+  D: 0x0d,
+  CENTURY: 0x32,
+} as const;
 const StatusB = { HOURS_24: 1 << 1, BINARY: 1 << 2 } as const;
 const DIVIDER_32768_HZ = 0x20;
 const RATE_1024_HZ = 0x06;
@@ -73,6 +86,6 @@ export class CmosRtc implements PortDevice {
 
   /** Binary or BCD, as status B says. */
   #code(value: number): number {
-    return (this.#ram[Cmos.B] ?? 0) & StatusB.BINARY ? value : (Math.floor(value / 10) << 4) | value % 10;
+    return (this.#ram[Cmos.B] ?? 0) & StatusB.BINARY ? value : (Math.floor(value / 10) << 4) | (value % 10);
   }
 }

@@ -16,7 +16,10 @@ export class IoBus {
   /** Gives `length` ports from `base` to a device. Ranges do not overlap. */
   map(base: number, length: number, device: PortDevice): void {
     assert(length > 0 && base >= 0 && base + length <= PORTS, `${device.name} lies outside the I/O space`);
-    assert(this.#owner.subarray(base, base + length).every((owner) => owner === 0), `${device.name} overlaps another device`);
+    assert(
+      this.#owner.subarray(base, base + length).every((owner) => owner === 0),
+      `${device.name} overlaps another device`,
+    );
     this.#ranges.push({ base, device });
     assert(this.#ranges.length < 0x100, 'more than 255 ranges on the I/O bus');
     this.#owner.fill(this.#ranges.length, base, base + length);

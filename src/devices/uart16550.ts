@@ -8,13 +8,31 @@ import type { Line, PortDevice } from './device.ts';
 const Register = { DATA: 0, IER: 1, IIR_FCR: 2, LCR: 3, MCR: 4, LSR: 5, MSR: 6, SCR: 7 } as const;
 const Ier = { RECEIVED_DATA: 1 << 0, THR_EMPTY: 1 << 1, LINE_STATUS: 1 << 2, MODEM_STATUS: 1 << 3, ALL: 0x0f } as const;
 /** Interrupt identification in order of priority (table IV). */
-const Iir = { LINE_STATUS: 0x06, RECEIVED_DATA: 0x04, TIMEOUT: 0x0c, THR_EMPTY: 0x02, MODEM_STATUS: 0x00, NONE: 0x01, FIFOS_ON: 0xc0 } as const;
+const Iir = {
+  LINE_STATUS: 0x06,
+  RECEIVED_DATA: 0x04,
+  TIMEOUT: 0x0c,
+  THR_EMPTY: 0x02,
+  MODEM_STATUS: 0x00,
+  NONE: 0x01,
+  FIFOS_ON: 0xc0,
+} as const;
 const Fcr = { ENABLE: 1 << 0, CLEAR_RECEIVER: 1 << 1 } as const;
 const Lcr = { WORD_LENGTH: 3, BREAK: 1 << 6, DLAB: 1 << 7 } as const;
 const Mcr = { DTR: 1 << 0, RTS: 1 << 1, OUT1: 1 << 2, OUT2: 1 << 3, LOOP: 1 << 4, ALL: 0x1f } as const;
 const Lsr = { DR: 1 << 0, OE: 1 << 1, PE: 1 << 2, FE: 1 << 3, BI: 1 << 4, THRE: 1 << 5, TEMT: 1 << 6, FIFO_ERROR: 1 << 7 } as const;
 const ERRORS = Lsr.OE | Lsr.PE | Lsr.FE | Lsr.BI;
-const Msr = { DCTS: 1 << 0, DDSR: 1 << 1, TERI: 1 << 2, DDCD: 1 << 3, CTS: 1 << 4, DSR: 1 << 5, RI: 1 << 6, DCD: 1 << 7, DELTAS: 0x0f } as const;
+const Msr = {
+  DCTS: 1 << 0,
+  DDSR: 1 << 1,
+  TERI: 1 << 2,
+  DDCD: 1 << 3,
+  CTS: 1 << 4,
+  DSR: 1 << 5,
+  RI: 1 << 6,
+  DCD: 1 << 7,
+  DELTAS: 0x0f,
+} as const;
 
 const FIFO_SIZE = 16;
 const TRIGGERS = [1, 4, 8, 14] as const;
@@ -227,7 +245,5 @@ export class Uart16550 implements PortDevice {
 
 /** MSR lines while the modem outputs are wired back to the inputs (8.7 bit 4). */
 function loopedLines(mcr: number): number {
-  return (
-    (mcr & Mcr.RTS ? Msr.CTS : 0) | (mcr & Mcr.DTR ? Msr.DSR : 0) | (mcr & Mcr.OUT1 ? Msr.RI : 0) | (mcr & Mcr.OUT2 ? Msr.DCD : 0)
-  );
+  return (mcr & Mcr.RTS ? Msr.CTS : 0) | (mcr & Mcr.DTR ? Msr.DSR : 0) | (mcr & Mcr.OUT1 ? Msr.RI : 0) | (mcr & Mcr.OUT2 ? Msr.DCD : 0);
 }

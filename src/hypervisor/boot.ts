@@ -1,16 +1,7 @@
 // What a guest finds when it starts, besides its image: boot page, descriptor table, page tables, stack, and the registers.
 // docs/entry.md states all of it for the people who write guests.
 
-import {
-  BOOT_APPEND,
-  BOOT_MAGIC,
-  BOOT_RANGES,
-  BOOT_STACK,
-  BOOT_VERSION,
-  BootPage,
-  BootSelector,
-  Technology,
-} from '../arch/boot-page.ts';
+import { BOOT_APPEND, BOOT_MAGIC, BOOT_RANGES, BOOT_STACK, BOOT_VERSION, BootPage, BootSelector, Technology } from '../arch/boot-page.ts';
 import { Cr0, Cr4, Efer, Rflags } from '../arch/registers.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { UserError } from '../util/errors.ts';
@@ -70,17 +61,22 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
   const cBitMask = technology === 'none' ? 0n : 1n << BigInt(cBit);
   const imageRanges = pageRanges(image);
   if (imageRanges.length > BOOT_RANGES.most) {
-    throw new UserError(`${name}: the image has ${imageRanges.length} separate ranges, more than ${BOOT_RANGES.most}: link it with fewer segments`);
+    throw new UserError(
+      `${name}: the image has ${imageRanges.length} separate ranges, more than ${BOOT_RANGES.most}: link it with fewer segments`,
+    );
   }
   const text = new TextEncoder().encode(append);
-  if (text.length > BOOT_APPEND.most) throw new UserError(`--append has ${text.length} bytes, more than ${BOOT_APPEND.most}: give a shorter text`);
+  if (text.length > BOOT_APPEND.most)
+    throw new UserError(`--append has ${text.length} bytes, more than ${BOOT_APPEND.most}: give a shorter text`);
   if (text.includes(0)) throw new UserError('--append contains a zero byte: leave it out');
 
   const paged = image.mode === 64;
   const pages = 2 + (paged ? TABLES : 0) + BOOT_STACK / PAGE_SIZE; // boot page, descriptor table, page tables, stack
   const bootStart = findGap(imageRanges, pages * PAGE_SIZE, image.mode === 16 ? Math.min(memory, MIB) : memory);
   if (bootStart === null) {
-    throw new UserError(`${name}: the image leaves no ${hex(pages * PAGE_SIZE)} bytes free for the boot page, page tables and stack: give the guest more with --memory`);
+    throw new UserError(
+      `${name}: the image leaves no ${hex(pages * PAGE_SIZE)} bytes free for the boot page, page tables and stack: give the guest more with --memory`,
+    );
   }
   const gdt = bootStart + PAGE_SIZE;
   const tables = gdt + PAGE_SIZE;

@@ -8,8 +8,7 @@ export type ControlRegisters = { readonly cr0: bigint; readonly cr4: bigint; rea
 
 const has = (value: bigint, bit: number): boolean => (value & BigInt(bit)) !== 0n;
 
-const ALWAYS =
-  Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT;
+const ALWAYS = Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT;
 const EBX = 1;
 const ECX = 2;
 /** Bits that exist with a feature, and where CPUID reports it. LA57 is never offered. */
@@ -26,7 +25,10 @@ const byFeature = [
 
 /** The bits of CR4 that a processor has. */
 export const cr4Bits = (cpuid: CpuidSource): number =>
-  byFeature.reduce((bits, { bit, leaf, register, feature }) => bits | (((cpuid(leaf, 0)[register] >>> feature) & 1) === 1 ? bit : 0), ALWAYS);
+  byFeature.reduce(
+    (bits, { bit, leaf, register, feature }) => bits | (((cpuid(leaf, 0)[register] >>> feature) & 1) === 1 ? bit : 0),
+    ALWAYS,
+  );
 
 /** Would MOV to CRn with this value raise #GP? `cr4Known`: the bits of CR4 that the processor has. */
 export function refusesControlRegister(n: number, value: bigint, now: ControlRegisters, cr4Known: number): boolean {

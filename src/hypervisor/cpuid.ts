@@ -29,14 +29,20 @@ const Extended1Ecx = { SVM: 1 << 2, EXTENDED_APIC: 1 << 3, SKINIT: 1 << 12 } as 
 const SevEax = { SEV: 1 << 1, SEV_ES: 1 << 3, COHERENT: 1 << 10 } as const;
 
 export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: number, subleaf: number): CpuidResult {
-  if (leaf >= HYPERVISOR_LEAF && leaf < HYPERVISOR_LEAF + 0x100) return leaf === HYPERVISOR_LEAF ? [HYPERVISOR_LEAF, SIGNATURE, SIGNATURE, SIGNATURE] : none;
+  if (leaf >= HYPERVISOR_LEAF && leaf < HYPERVISOR_LEAF + 0x100)
+    return leaf === HYPERVISOR_LEAF ? [HYPERVISOR_LEAF, SIGNATURE, SIGNATURE, SIGNATURE] : none;
   const [eax, ebx, ecx, edx] = processor(leaf, subleaf);
   switch (leaf) {
     case 1: {
       const hidden = Leaf1Ecx.MONITOR | Leaf1Ecx.SMX | Leaf1Ecx.X2APIC | Leaf1Ecx.TSC_DEADLINE | Leaf1Ecx.OSXSAVE;
       const mirrored = guest.cr4 & BigInt(Cr4.OSXSAVE) ? Leaf1Ecx.OSXSAVE : 0;
       // EBX: one logical processor with APIC ID 0; CLFLUSH size and brand stay.
-      return quad(eax, (ebx & 0xffff) | (1 << 16), (ecx & ~hidden) | Leaf1Ecx.HYPERVISOR | mirrored, edx & ~(Leaf1Edx.APIC | Leaf1Edx.MCE | Leaf1Edx.MCA));
+      return quad(
+        eax,
+        (ebx & 0xffff) | (1 << 16),
+        (ecx & ~hidden) | Leaf1Ecx.HYPERVISOR | mirrored,
+        edx & ~(Leaf1Edx.APIC | Leaf1Edx.MCE | Leaf1Edx.MCA),
+      );
     }
     case 7:
       if (subleaf !== 0) return quad(eax, ebx, ecx, edx);
@@ -46,7 +52,12 @@ export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: numb
     case 0xb: // one thread, one core, APIC ID 0
       return subleaf === 0 ? [0, 1, 0x100, 0] : subleaf === 1 ? [0, 1, 0x201, 0] : quad(0, 0, subleaf & 0xff, 0);
     case 0x8000_0001:
-      return quad(eax, ebx, ecx & ~(Extended1Ecx.SVM | Extended1Ecx.EXTENDED_APIC | Extended1Ecx.SKINIT), edx & ~(Leaf1Edx.APIC | Leaf1Edx.MCE | Leaf1Edx.MCA));
+      return quad(
+        eax,
+        ebx,
+        ecx & ~(Extended1Ecx.SVM | Extended1Ecx.EXTENDED_APIC | Extended1Ecx.SKINIT),
+        edx & ~(Leaf1Edx.APIC | Leaf1Edx.MCE | Leaf1Edx.MCA),
+      );
     case 0x8000_0008: // ECX: number of threads - 1, APIC ID bits
       return quad(eax, ebx, ecx & ~0xf0ff, edx);
     case 0x8000_000a: // SVM

@@ -4,7 +4,7 @@
 
 import { ExitCode, exitName } from '../arch/exit-code.ts';
 import { EventInj } from '../arch/ghcb.ts';
-import { pushesErrorCode, Vector } from '../arch/exception.ts';
+import { givesDoubleFault, pushesErrorCode, Vector } from '../arch/exception.ts';
 import { handleVmgexit } from './ghcb/vmgexit.ts';
 import { handleIoio } from './io.ts';
 import { handleNestedPageFault } from './mmio.ts';
@@ -19,7 +19,8 @@ const RDX = 2;
 const RBX = 3;
 
 const event = (vector: number, errorCode: number | null): bigint =>
-  (BigInt(errorCode ?? 0) << 32n) | BigInt(EventInj.VALID + EventInj.TYPE_EXCEPTION + (errorCode === null ? 0 : EventInj.ERROR_CODE) + vector);
+  (BigInt(errorCode ?? 0) << 32n) |
+  BigInt(EventInj.VALID + EventInj.TYPE_EXCEPTION + (errorCode === null ? 0 : EventInj.ERROR_CODE) + vector);
 const generalProtection = event(Vector.GP, 0);
 
 /** Exits of every technology. */
@@ -74,7 +75,8 @@ const tables = {
 export function handleExit(vcpu: Vcpu, code: number): Outcome | null {
   const handler = (vcpu.vm.encryptedState ? tables.encrypted : tables.readable).get(code);
   if (handler === undefined) {
-    if (vcpu.vm.encryptedState || code < 0 || code >= ExitCode.NPF) return { kind: 'stopped', reason: `nothing is known about the exit ${exitName(code)}` };
+    if (vcpu.vm.encryptedState || code < 0 || code >= ExitCode.NPF)
+      return { kind: 'stopped', reason: `nothing is known about the exit ${exitName(code)}` };
     // Any other intercept that the person asked for: counted, and executed by the guest itself.
     vcpu.stepOver(code);
     return null;
@@ -150,17 +152,32 @@ function stepOver(vcpu: Vcpu, code: number): null {
   return null;
 }
 
-/** An intercepted exception goes to the guest after all (15.12). */
-function exception(vcpu: Vcpu, code: number): null {
+/**
+ * An intercepted exception goes to the guest after all (15.12). If it was raised while another was delivered, the two are
+ * what the processor would have made of them (table 8-4): a double fault, or the end.
+ */
+function exception(vcpu: Vcpu, code: number): Outcome | null {
   const vector = code - ExitCode.EXCEPTION;
   if (vector === Vector.PF) vcpu.save.cr2 = vcpu.vmcb.exitInfo2;
+  const interrupted = vcpu.vmcb.exitIntInfo;
+  const during = (interrupted & BigInt(EventInj.VALID)) !== 0n && (interrupted & 0x700n) === BigInt(EventInj.TYPE_EXCEPTION);
+  const first = during ? Number(interrupted & 0xffn) : null;
+  if (first === Vector.DF) return { kind: 'shutdown' };
+  if (first !== null && givesDoubleFault(first, vector)) {
+    vcpu.inject(event(Vector.DF, 0));
+    return null;
+  }
   // INT3 and INTO are left at the instruction, and pushed with the address behind it.
   if ((vector === Vector.BP || vector === Vector.OF) && vcpu.vmcb.nRip !== 0n) vcpu.save.rip = vcpu.vmcb.nRip;
   vcpu.inject(event(vector, pushesErrorCode(vector) ? Number(vcpu.vmcb.exitInfo1 & LOW) : null));
   return null;
 }
 
+/** Without reserved bits, so no #VC: only on a processor that has none to spare for the trap. */
 function unmapped(vcpu: Vcpu): Outcome {
   const address = vcpu.vmcb.exitInfo2.toString(16);
-  return { kind: 'stopped', reason: `nested page fault at guest physical address 0x${address}, outside the guest's RAM of 0x${vcpu.memorySize.toString(16)} bytes` };
+  return {
+    kind: 'stopped',
+    reason: `nested page fault at guest physical address 0x${address}, outside the guest's RAM of 0x${vcpu.memorySize.toString(16)} bytes`,
+  };
 }

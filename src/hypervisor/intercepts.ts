@@ -71,7 +71,9 @@ export function parseIntercepts(names: readonly string[]): Intercepts {
     }
     const code = exitCodeOf(name.replaceAll('-', '_'));
     if (code === undefined) {
-      throw new UserError(`--intercept: there is no intercept '${given}': give 'cr' or a name of APM appendix C such as cpuid, rdtsc, cr4_write`);
+      throw new UserError(
+        `--intercept: there is no intercept '${given}': give 'cr' or a name of APM appendix C such as cpuid, rdtsc, cr4_write`,
+      );
     }
     if (exitClass(code) === ExitClass.AUTOMATIC || code < 0 || code >= CODES) {
       throw new UserError(`--intercept: ${name} is an automatic exit, not an intercept to choose: name a non-automatic one such as rdtsc`);

@@ -66,4 +66,3 @@ function add(vcpu: Vcpu, register: number, step: bigint, addressBytes: number): 
   const sum = (value + step) & mask(addressBytes);
   vcpu.setGpr(register, addressBytes === 2 ? (value & ~mask(2)) | sum : sum);
 }
-

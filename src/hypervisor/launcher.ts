@@ -1,6 +1,6 @@
 // Power-on to the first VMRUN: prepares the processor and the AMD-SP, puts image and boot structures into guest memory, and
 // builds the VMCB. Under SEV the AMD-SP encrypts what was loaded and measures it, in ascending address; under SEV-ES the
-// register state, too (publication 55766, LAUNCH_*; design section 10; KVM's order).
+// register state, too (publication 55766, LAUNCH_*; docs/entry.md; KVM's order).
 
 import { GuestPolicy, TMR_SIZE } from '../arch/asp.ts';
 import { Msr } from '../arch/msr.ts';
@@ -24,7 +24,12 @@ import { Vcpu } from './vcpu.ts';
 import { Vm, type VmConfig } from './vm.ts';
 
 /** What CPUID Fn8000_001F says of this processor. */
-export type SevCapabilities = { readonly cBit: number; readonly reducedBits: number; readonly asids: number; readonly firstPlainSevAsid: number };
+export type SevCapabilities = {
+  readonly cBit: number;
+  readonly reducedBits: number;
+  readonly asids: number;
+  readonly firstPlainSevAsid: number;
+};
 
 export function sevCapabilities(host: Host): SevCapabilities {
   const [, ebx, ecx, edx] = host.cpuid(0x8000_001f, 0);
@@ -41,7 +46,10 @@ function addressWidth(host: Host, { reducedBits }: SevCapabilities): number {
 function prepareHost(host: Host, saveArea: Spa): void {
   const set = (index: number, bits: number): void => {
     const now = host.rdmsr(index);
-    assert(now !== null && host.wrmsr(index, now | BigInt(bits)), `the host's MSR ${index.toString(16)} takes no bits ${bits.toString(16)}`);
+    assert(
+      now !== null && host.wrmsr(index, now | BigInt(bits)),
+      `the host's MSR ${index.toString(16)} takes no bits ${bits.toString(16)}`,
+    );
   };
   set(Msr.EFER, Efer.SVME);
   set(Msr.SYSCFG, Syscfg.MEM_ENCRYPTION_MOD_EN);
@@ -57,7 +65,8 @@ export function launch(host: Host, config: Omit<VmConfig, 'asid' | 'cBit'>, plan
   const { technology } = config;
   const capabilities = sevCapabilities(host);
   const asid = technology === 'sev' ? capabilities.firstPlainSevAsid : 1;
-  if (technology === 'sev-es' && capabilities.firstPlainSevAsid <= 1) throw new UserError('this processor model has no ASID for SEV-ES guests: choose another with --cpu');
+  if (technology === 'sev-es' && capabilities.firstPlainSevAsid <= 1)
+    throw new UserError('this processor model has no ASID for SEV-ES guests: choose another with --cpu');
   const vm = new Vm(host, { ...config, asid, cBit: capabilities.cBit });
   prepareHost(host, vm.pages.take());
   load(vm, plan);
@@ -108,7 +117,12 @@ function load(vm: Vm, { ranges, contents }: BootPlan): void {
 }
 
 /** The launch commands, up to the first that fails. The measurement: 32 bytes, then 16 of nonce. */
-function launchEncrypted(vm: Vm, asid: number, { ranges }: BootPlan, vmsa: Spa | null): { measurement: Uint8Array | null; failure: string | null } {
+function launchEncrypted(
+  vm: Vm,
+  asid: number,
+  { ranges }: BootPlan,
+  vmsa: Spa | null,
+): { measurement: Uint8Array | null; failure: string | null } {
   const { host, config } = vm;
   const asp = new AspDriver(host, vm.pages.take(), config.trace);
   const encryptedState = vmsa !== null;
@@ -135,13 +149,24 @@ function launchEncrypted(vm: Vm, asid: number, { ranges }: BootPlan, vmsa: Spa |
   return conclude(measured.measurement);
 }
 
-const AFTER_RESET = { dr6: 0xffff_0ff0n, dr7: 0x400n, pat: 0x0007_0406_0007_0406n, mxcsr: 0x1f80, fcw: 0x37f, emptyTags: 0xffff, xcr0: 1n } as const;
+const AFTER_RESET = {
+  dr6: 0xffff_0ff0n,
+  dr7: 0x400n,
+  pat: 0x0007_0406_0007_0406n,
+  mxcsr: 0x1f80,
+  fcw: 0x37f,
+  emptyTags: 0xffff,
+  xcr0: 1n,
+} as const;
 
 type CommonView = View<typeof SaveArea.layout>;
 
 /** What VMCB save area and VMSA have in common. */
 function setCommon(save: CommonView, state: InitialState): void {
-  const set = (name: 'es' | 'cs' | 'ss' | 'ds' | 'fs' | 'gs' | 'gdtr' | 'idtr' | 'ldtr' | 'tr', { selector, attributes, limit, base }: SegmentState): void => {
+  const set = (
+    name: 'es' | 'cs' | 'ss' | 'ds' | 'fs' | 'gs' | 'gdtr' | 'idtr' | 'ldtr' | 'tr',
+    { selector, attributes, limit, base }: SegmentState,
+  ): void => {
     save[`${name}Selector`] = selector;
     save[`${name}Attributes`] = attributes;
     save[`${name}Limit`] = limit;

@@ -4,9 +4,30 @@
 
 import { Cr0, Efer, SegmentAttribute } from '../arch/registers.ts';
 import { INSTRUCTION_BYTES, NestedPageFault } from '../arch/vmcb.ts';
-import { type EmulatedState, instructionEmulator, type OperandMemory } from '../machine/emulation.ts';
 import type { Outcome } from './outcome.ts';
 import type { Vcpu } from './vcpu.ts';
+
+/** The registers that the instruction starts with, and those that it leaves. */
+export type EmulatedState = {
+  /** RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. */
+  readonly registers: BigUint64Array;
+  rip: bigint;
+  rflags: number;
+  readonly mode: 16 | 32 | 64;
+  /** Bases of ES CS SS DS FS GS. */
+  readonly segmentBases: readonly bigint[];
+};
+
+/** Where the memory operands of the instruction are, by linear address; undefined and false: out of reach. */
+export interface OperandMemory {
+  load(address: bigint, size: number): bigint | undefined;
+  store(address: bigint, size: number, value: bigint): boolean;
+}
+
+/** Executes one instruction apart from any machine (an interpreter of its own). False: it cannot, and `state` is as before. */
+export interface Emulator {
+  execute(bytes: Uint8Array, state: EmulatedState, operands: OperandMemory): boolean;
+}
 
 const OFFSET = 0xfffn;
 const RAX = 0;
@@ -20,7 +41,7 @@ export function handleNestedPageFault(vcpu: Vcpu): Outcome | null {
   if ((exitInfo1 & (1n << BigInt(NestedPageFault.TABLE_BIT))) !== 0n) return stopped('the guest has a page table');
   const bytes = Uint8Array.from({ length: vcpu.vmcb.instructionBytesFetched }, (_, i) => vcpu.port.u8(INSTRUCTION_BYTES.offset + i));
   const state = registersOf(vcpu);
-  if (!instructionEmulator().execute(bytes, state, operandsOf(vcpu, gpa))) {
+  if (!vcpu.vm.config.emulator.execute(bytes, state, operandsOf(vcpu, gpa))) {
     return stopped(`an instruction that cannot be emulated (${hex(bytes)}) accesses memory`);
   }
   for (let n = 0; n < 16; n++) vcpu.setGpr(n, state.registers[n] ?? 0n);

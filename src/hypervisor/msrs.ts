@@ -88,9 +88,12 @@ const rows = new Map<number, MsrRow>([
     [Msr.MTRR_PHYS_BASE0 + 2 * n, storage(Msr.MTRR_PHYS_BASE0 + 2 * n, 0n, PHYSICAL | 0x7n)],
     [Msr.MTRR_PHYS_BASE0 + 2 * n + 1, storage(Msr.MTRR_PHYS_BASE0 + 2 * n + 1, 0n, PHYSICAL | 0x800n)],
   ]).flat(),
-  ...[Msr.MTRR_FIX64K_00000, Msr.MTRR_FIX16K_80000, Msr.MTRR_FIX16K_A0000, ...Array.from({ length: 8 }, (_, n) => Msr.MTRR_FIX4K_C0000 + n)].map(
-    (index): [number, MsrRow] => [index, storage(index, 0x0606_0606_0606_0606n, MTRR_TYPES)],
-  ),
+  ...[
+    Msr.MTRR_FIX64K_00000,
+    Msr.MTRR_FIX16K_80000,
+    Msr.MTRR_FIX16K_A0000,
+    ...Array.from({ length: 8 }, (_, n) => Msr.MTRR_FIX4K_C0000 + n),
+  ].map((index): [number, MsrRow] => [index, storage(index, 0x0606_0606_0606_0606n, MTRR_TYPES)]),
   [Msr.MTRR_DEF_TYPE, storage(Msr.MTRR_DEF_TYPE, MTRR_DEFAULT, 0xc07n)],
   [Msr.SYSCFG, constant(0n)],
   [Msr.HWCR, storage(Msr.HWCR, 0x0100_0010n, ALL & 0x4100_0018n)], // TscFreqSel, INVDWBINVD

@@ -18,13 +18,20 @@ import { handleExit } from './exits.ts';
 import { GhcbPage } from './ghcb/page.ts';
 import type { CpuidResult } from './ghcb/services.ts';
 import type { GhcbVcpu } from './ghcb/vmgexit.ts';
-import { clearIntercept, INTERCEPT_VECTORS, type InterceptVectors, initialVectors, interceptControlRegisters, setIntercept } from './intercepts.ts';
+import {
+  clearIntercept,
+  INTERCEPT_VECTORS,
+  type InterceptVectors,
+  initialVectors,
+  interceptControlRegisters,
+  setIntercept,
+} from './intercepts.ts';
 import { readGuestMsr, writeGuestMsr, type MsrVcpu } from './msrs.ts';
 import type { Outcome } from './outcome.ts';
 import { ShiftedPort } from './shifted-port.ts';
 import type { Vm } from './vm.ts';
 
-/** Ticks of the time-stamp counter for one instruction: 2 GHz, 16 ns (design: virtual time). */
+/** Ticks of the time-stamp counter for one instruction: 2 GHz, 16 ns. */
 const TICKS = 32n;
 /** What KVM returns for a hypercall that does not exist, and for one from outside ring 0. */
 const NO_SUCH_HYPERCALL = -1000n;
@@ -92,7 +99,8 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
       const outcome = handleExit(this, code) ?? this.vm.ended;
       if (outcome !== null) return outcome;
       fruitless = this.consumed === before ? fruitless + 1 : 0;
-      if (fruitless > MOST_FRUITLESS_EXITS) return { kind: 'stopped', reason: 'the guest leaves again and again without executing anything' };
+      if (fruitless > MOST_FRUITLESS_EXITS)
+        return { kind: 'stopped', reason: 'the guest leaves again and again without executing anything' };
     }
     return null;
   }
@@ -199,7 +207,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     return writeGuestMsr(this, index >>> 0, value);
   }
   tsc(): bigint {
-    return BigInt.asUintN(64, BigInt(this.consumed) * TICKS + this.#tscOffset);
+    return BigInt.asUintN(64, BigInt(this.vm.host.retired) * TICKS + this.#tscOffset);
   }
   setTsc(value: bigint): void {
     this.#tscOffset += value - this.tsc();
@@ -237,7 +245,15 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     return n === 0 ? this.#known.cr0 : n === 4 ? this.#known.cr4 : this.#known.cr8;
   }
   allowControlRegister(n: number, value: bigint): boolean {
-    if (refusesControlRegister(n, value, this.#known, cr4Bits((leaf, subleaf) => this.vm.host.cpuid(leaf, subleaf)))) return false;
+    if (
+      refusesControlRegister(
+        n,
+        value,
+        this.#known,
+        cr4Bits((leaf, subleaf) => this.vm.host.cpuid(leaf, subleaf)),
+      )
+    )
+      return false;
     clearIntercept(this.#vectors, ExitCode.CR0_WRITE + n);
     this.#store((ExitCode.CR0_WRITE + n) >>> 5);
     return true;

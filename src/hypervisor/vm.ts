@@ -7,6 +7,7 @@ import { type Gpa, PAGE_SIZE, type Spa, spa } from '../util/address.ts';
 import type { TraceSink } from '../util/trace.ts';
 import type { Host } from '../svm/host.ts';
 import { HostPages } from './host-pages.ts';
+import type { Emulator } from './mmio.ts';
 import type { Intercepts } from './intercepts.ts';
 import type { Outcome } from './outcome.ts';
 
@@ -18,6 +19,7 @@ export type VmConfig = {
   readonly cBit: number;
   readonly intercepts: Intercepts;
   readonly io: IoBus;
+  readonly emulator: Emulator;
   readonly trace: TraceSink | null;
 };
 

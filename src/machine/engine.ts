@@ -3,6 +3,7 @@
 // garbage collector feels like it, and ten thousand machines must not wait for that.
 
 import { Cpu } from '../cpu/cpu.ts';
+import { InstructionEmulator } from '../cpu/emulator.ts';
 import type { Dram } from '../memory/dram.ts';
 import type { EncryptionEngine } from '../memory/encryption.ts';
 import { Frames } from '../memory/frames.ts';
@@ -10,7 +11,7 @@ import { EngineMemory } from '../memory/map.ts';
 import { Mmu } from '../mmu/mmu.ts';
 import type { TraceSink } from '../util/trace.ts';
 
-/** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction (design: virtual time). */
+/** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction. */
 export const TICKS_PER_INSTRUCTION = 32;
 
 /** What the machine of the moment gives its processor. */
@@ -28,6 +29,7 @@ export class Engine {
   readonly mmu: Mmu;
   readonly cpu: Cpu;
   #user: EngineUser = nobody;
+  #emulator: InstructionEmulator | null = null;
 
   constructor(dram: Dram, encryption: EncryptionEngine) {
     this.memory = new EngineMemory();
@@ -54,6 +56,12 @@ export class Engine {
     this.cpu.reset();
   }
 
+  /** For software on the host that executes a guest's instruction itself: an interpreter apart, which sees nothing of this one's memory. */
+  get emulator(): InstructionEmulator {
+    this.#emulator ??= new InstructionEmulator();
+    return this.#emulator;
+  }
+
   /** Lets go of everything that belongs to the last machine. */
   end(): void {
     this.#user = nobody;
@@ -62,6 +70,8 @@ export class Engine {
 
 /** Engines that no machine uses at the moment. */
 const idle: Engine[] = [];
+/** An engine whose last machine used more frames than this (32 MiB) is not kept: the platform never gets touched memory back otherwise. */
+const MOST_KEPT_FRAMES = 8192;
 
 export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: EngineUser): Engine {
   const engine = idle.pop() ?? new Engine(dram, encryption);
@@ -71,5 +81,5 @@ export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: Engin
 
 export function returnEngine(engine: Engine): void {
   engine.end();
-  idle.push(engine);
+  if (engine.frames.table.end <= MOST_KEPT_FRAMES) idle.push(engine);
 }

@@ -40,7 +40,8 @@ export class Machine {
 
   constructor(options: MachineOptions) {
     const model = processorModel(options.model);
-    if (model === undefined) throw new UserError(`--cpu ${options.model}: choose one of ${processorModels.map(({ name }) => name).join(', ')}`);
+    if (model === undefined)
+      throw new UserError(`--cpu ${options.model}: choose one of ${processorModels.map(({ name }) => name).join(', ')}`);
     this.model = model;
     const random = new RandomSource(options.seed);
     const tweaks = random.stream('memory tweak');

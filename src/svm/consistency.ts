@@ -2,16 +2,55 @@
 // (EVENTINJ), 15.25.3 (nested paging), 15.34.3 (SEV), 15.35.3 (SEV-ES). The processor tells nobody which check failed: the text
 // is for the person who reads the report.
 
-import { EventInjection, EventType } from '../arch/vmcb.ts';
+import { ExitCode } from '../arch/exit-code.ts';
+import { IOPM_SIZE, MSRPM_SIZE } from '../arch/permission-maps.ts';
+import { EventInjection, EventType, VirtualizationControl } from '../arch/vmcb.ts';
 import { Cr0, Cr4, Efer, SegmentAttribute } from '../arch/registers.ts';
 import { Vector } from '../arch/exception.ts';
 import { SevFeatures } from '../arch/sev-features.ts';
 import { CR4_IMPLEMENTED } from '../cpu/system/control.ts';
 import { Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
+import type { Asids } from '../sev/asids.ts';
+import type { GuestKind } from './guest-entry.ts';
+import { addressAt, Word } from './vmcb-words.ts';
 
 const EFER_IMPLEMENTED = Efer.SCE | Efer.LME | Efer.LMA | Efer.NXE | Efer.SVME | Efer.FFXSR;
 /** Bits of SEV_FEATURES that this processor knows how to serve. None so far. */
 const FEATURES_SUPPORTED = 0;
+
+/** Physical addresses end here: without memory encryption, and with the bits that it takes away. */
+export type AddressLimits = { readonly full: number; readonly reduced: number };
+
+const VMRUN_INTERCEPT = 1 << (ExitCode.VMRUN & 31);
+const VMRUN_VECTOR = ExitCode.VMRUN >>> 5;
+
+/** The control area of a VMCB (`v` = word index). */
+export function controlProblem(
+  i32: Int32Array,
+  v: number,
+  kind: GuestKind,
+  limits: AddressLimits,
+  asids: Asids,
+  smmLock: boolean,
+): string | null {
+  const { nested, sev, es, asid, encryption } = kind;
+  if ((i32[v + Word.INTERCEPTS + VMRUN_VECTOR]! & VMRUN_INTERCEPT) === 0) return 'the VMRUN intercept is clear';
+  if (asid === 0) return 'the ASID is 0';
+  const limit = encryption ? limits.reduced : limits.full;
+  if (addressAt(i32, v + Word.IOPM) + IOPM_SIZE > limit) return 'the I/O permission map lies outside of the physical address space';
+  if (addressAt(i32, v + Word.MSRPM) + MSRPM_SIZE > limit) return 'the MSR permission map lies outside of the physical address space';
+  if (nested && addressAt(i32, v + Word.N_CR3) >= limits.full) return 'nCR3 has reserved bits';
+  if (es && !sev) return 'SEV-ES without SEV';
+  if (!sev) return null;
+  if (!nested) return 'SEV without nested paging';
+  if (!smmLock) return 'SEV while HWCR.SmmLock is clear';
+  if (!asids.valid(asid)) return 'the ASID is beyond the last one for encrypted guests';
+  if (es !== asid < asids.firstWithoutEs) return es ? 'the ASID is for guests without SEV-ES' : 'the ASID is for SEV-ES guests';
+  if (asids.pending(asid)) return 'the launch of the guest that has this ASID is not finished';
+  if (!es) return null;
+  if ((i32[v + Word.VIRTUALIZATION]! & VirtualizationControl.LBR) === 0) return 'SEV-ES without LBR virtualization';
+  return asids.owner(asid) === 0 ? 'no guest has this ASID' : null;
+}
 
 const word = (i32: Int32Array, s: number, offset: number): number => i32[s + (offset >>> 2)]!;
 

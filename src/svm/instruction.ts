@@ -4,7 +4,7 @@
 import type { EngineMemory } from '../memory/map.ts';
 import { Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
 import { InstructionDecoder } from '../x86/decode.ts';
-import type { Mode } from '../x86/form.ts';
+import { type Mode, mnemonicOf } from '../x86/form.ts';
 import type { MmuPort } from './ports.ts';
 
 const MOST = 15;
@@ -44,7 +44,7 @@ export class InstructionReader {
     last.length = 0;
     this.#decoder.decode(bytes, 0, mode, (decoded) => {
       last.length = decoded.length;
-      last.name = decoded.form.name;
+      last.name = mnemonicOf(decoded.form.name);
       return false;
     });
     last.mode = mode;

@@ -13,9 +13,7 @@ export type Gva = bigint & { readonly [space]: 'guest virtual' };
 
 export const spa = (n: number): Spa => n as Spa;
 export const gpa = (n: number): Gpa => n as Gpa;
-export const gva = (n: bigint): Gva => BigInt.asUintN(64, n) as Gva;
 
 export const PAGE_SIZE = 4096;
-export const PAGE_SHIFT = 12;
 /** Number of the 4 KiB page that holds a physical address. */
 export const pageOf = (address: number): number => Math.floor(address / PAGE_SIZE);

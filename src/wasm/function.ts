@@ -26,6 +26,7 @@ export type Label = { readonly depth: number };
 /** An allocated local: reading it is an expression. */
 export type Local<E> = { readonly index: number; readonly get: E };
 
+// biome-ignore format: a table
 const Op = {
   block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d, brTable: 0x0e, return: 0x0f, call: 0x10, callIndirect: 0x11,
   drop: 0x1a, select: 0x1b, localGet: 0x20, localSet: 0x21, i32Const: 0x41, i64Const: 0x42, unreachable: 0x00,
@@ -369,11 +370,16 @@ export class FunctionBuilder {
   }
 
   /** `base` holds the opcodes of eqz, add and clz of the width; the others follow in the specification's order. */
-  #arithmetic<V extends I32 | I64>(bits: 32 | 64, constant: (v: number | bigint) => V, base: readonly [number, number, number]): Arithmetic<V> {
+  #arithmetic<V extends I32 | I64>(
+    bits: 32 | 64,
+    constant: (v: number | bigint) => V,
+    base: readonly [number, number, number],
+  ): Arithmetic<V> {
     const [eqz, add, clz] = base;
     const unary = (code: number) => (a: V) => this.#op(code, a) as V;
     const binary = (code: number) => (a: V, b: V) => this.#op(code, a, b) as V;
     const compare = (code: number) => (a: V, b: V) => this.#op(code, a, b) as I32;
+    // biome-ignore format: a table
     return {
       bits,
       const: constant,

@@ -3,7 +3,11 @@
 import { ByteWriter } from './bytes.ts';
 import type { FunctionBuilder, Type } from './function.ts';
 
-type Import = { readonly name: string } & ({ readonly kind: 'function'; readonly type: number } | { readonly kind: 'memory' } | { readonly kind: 'table'; readonly minimum: number });
+type Import = { readonly name: string } & (
+  | { readonly kind: 'function'; readonly type: number }
+  | { readonly kind: 'memory' }
+  | { readonly kind: 'table'; readonly minimum: number }
+);
 
 /** Everything is imported from and exported to one namespace. */
 export const NAMESPACE = 'cbit';
@@ -67,7 +71,9 @@ export class ModuleBuilder {
     section(out, 3, this.#functions.length, (s) => {
       for (const f of this.#functions) s.uleb(f.type);
     });
-    const exported = this.#functions.map((f, k) => [f.exported, this.#importedFunctions + k] as const).filter(([name]) => name !== undefined);
+    const exported = this.#functions
+      .map((f, k) => [f.exported, this.#importedFunctions + k] as const)
+      .filter(([name]) => name !== undefined);
     section(out, 7, exported.length, (s) => {
       for (const [name, index] of exported) {
         s.name(name ?? '');

@@ -26,6 +26,8 @@ export const DecodeProblem = { INVALID: 'invalid', MORE_BYTES: 'more bytes', TOO
 export type DecodeProblem = (typeof DecodeProblem)[keyof typeof DecodeProblem];
 
 const MAX_LENGTH = 15;
+/** The area of XSAVE and its kin: legacy region and header. */
+const XSAVE_BYTES = 576;
 
 /** Instructions behind which a block of records ends. */
 const endings = /^(Jmp|Call|Ret|Retf|Iret|Sysret|Syscall|Hlt|Ud\d|Int\d?_?|INVALID|Vmgexit|Vmmcall|Mov_cr)/;
@@ -92,7 +94,8 @@ export class InstructionDecoder {
       const size = template.sizes[n] ?? 8;
       if (kind === OpKind.Register) {
         const slot = registerSlot(i.opRegister(n));
-        if (slot < 0) special = 'invalid';
+        // A control or debug register that does not exist; others belong to instructions that are not implemented.
+        if (slot < 0 && isControl(i.opRegister(n))) special = 'invalid';
         registers[n] = Math.max(slot, 0);
         operands.push({ kind: RegisterExt.isMM(i.opRegister(n)) ? 'mmx' : 'register', size });
       } else if (kind === OpKind.Memory && template.name !== 'Xlat_m8') {
@@ -112,7 +115,8 @@ export class InstructionDecoder {
         branch = stays ? 'page' : 'cross';
       } else if (isImmediate(kind)) {
         operands.push({ kind: 'immediate', size });
-        const value = kind === OpKind.Immediate8_2nd ? BigInt(i.immediate8_2nd) << 32n : BigInt.asUintN(size === 8 ? 64 : 8 * size, i.immediate(n));
+        const value =
+          kind === OpKind.Immediate8_2nd ? BigInt(i.immediate8_2nd) << 32n : BigInt.asUintN(size === 8 ? 64 : 8 * size, i.immediate(n));
         immediate |= value;
       } else if (kind === OpKind.FarBranch16 || kind === OpKind.FarBranch32) {
         operands.push({ kind: 'immediate', size: kind === OpKind.FarBranch16 ? 2 : 4 });
@@ -146,14 +150,26 @@ export class InstructionDecoder {
       special,
       branch,
     };
-    return { form, length: i.length, registers, base, index, scale: 31 - Math.clz32(i.memoryIndexScale), segment, displacement, immediate, ends: template.ends };
+    return {
+      form,
+      length: i.length,
+      registers,
+      base,
+      index,
+      scale: 31 - Math.clz32(i.memoryIndexScale),
+      segment,
+      displacement,
+      immediate,
+      ends: template.ends,
+    };
   }
 
   /** What is the same for every instruction of one Code. */
   #template(mode: Mode): OperandTemplate {
     const i = this.#instruction;
     // The sizes of some Codes differ with a memory operand (MOV r32/m16, Sreg); string address sizes differ by prefix.
-    const key = (i.code << 3) | (i.op0Kind === OpKind.Memory || i.op1Kind === OpKind.Memory ? 4 : 0) | (mode === 64 ? 2 : mode === 32 ? 1 : 0);
+    const key =
+      (i.code << 3) | (i.op0Kind === OpKind.Memory || i.op1Kind === OpKind.Memory ? 4 : 0) | (mode === 64 ? 2 : mode === 32 ? 1 : 0);
     const known = this.#operands.get(key);
     if (known && !known.string && !known.variable) return known;
     const name = Code[i.code] ?? 'INVALID';
@@ -173,7 +189,7 @@ export class InstructionDecoder {
       addressSize: stringAddressSize(i, name, mode),
       special: specialOf(i, name),
       string,
-      memoryBytes: wideSource ? 4 : MemorySizeExt.size(i.memorySize) || 1,
+      memoryBytes: wideSource ? 4 : /^X(save|rstor)/.test(name) ? XSAVE_BYTES : MemorySizeExt.size(i.memorySize) || 1,
       writesMemory: writesMemory(i),
       repeatable: string || /^Loopn?e_/.test(name),
       variable: /^(Xlat|Loop|Monitor|Maskmov|J\w?cxz)/.test(name),
@@ -275,6 +291,7 @@ function isImmediate(kind: OpKind): boolean {
   return kind >= OpKind.Immediate8 && kind <= OpKind.Immediate32to64;
 }
 
+// biome-ignore format: a table
 const immediateSizes: Readonly<Record<number, Size>> = {
   [OpKind.Immediate8]: 1, [OpKind.Immediate8_2nd]: 1, [OpKind.Immediate16]: 2, [OpKind.Immediate32]: 4, [OpKind.Immediate64]: 8,
   [OpKind.Immediate8to16]: 2, [OpKind.Immediate8to32]: 4, [OpKind.Immediate8to64]: 8, [OpKind.Immediate32to64]: 8,
@@ -319,6 +336,7 @@ function addressSizeOf(i: Instruction, mode: Mode): 2 | 4 | 8 {
   return bytes === 8 ? 8 : bytes === 2 ? 2 : bytes === 4 ? 4 : mode === 64 ? 8 : mode === 32 ? 4 : 2;
 }
 
+// biome-ignore format: a table
 const addressKinds: Readonly<Record<number, 2 | 4 | 8>> = {
   [OpKind.MemorySegSI]: 2, [OpKind.MemorySegESI]: 4, [OpKind.MemorySegRSI]: 8, [OpKind.MemorySegDI]: 2, [OpKind.MemorySegEDI]: 4, [OpKind.MemorySegRDI]: 8,
   [OpKind.MemoryESDI]: 2, [OpKind.MemoryESEDI]: 4, [OpKind.MemoryESRDI]: 8,
@@ -342,7 +360,7 @@ function specialOf(i: Instruction, name: string): Form['special'] {
   if (/^Mov_cr_(r32|r64)$/.test(name)) return 'movToCr';
   if (/^Mov_(r32|r64)_dr$/.test(name)) return 'movFromDr';
   if (/^Mov_dr_(r32|r64)$/.test(name)) return 'movToDr';
-  if (/^Mov_Sreg_/.test(name)) return i.opRegister(0) === Register.CS ? 'invalid' : 'loadSegment';
+  if (name.startsWith('Mov_Sreg_')) return i.opRegister(0) === Register.CS ? 'invalid' : 'loadSegment';
   if (/^Pop[wdq]?_(ES|SS|DS|FS|GS)$/.test(name)) return 'popSegment';
   if (/^Jmp_(ptr|m)16/.test(name)) return 'farJump';
   if (/^Call_(ptr|m)16/.test(name)) return 'farCall';
@@ -353,10 +371,23 @@ function segmentOf(r: Register): number {
   return r >= Register.ES && r <= Register.GS ? r - Register.ES : Segment.DS;
 }
 
+// biome-ignore format: a table
+const isControl = (r: Register): boolean => r >= Register.CR0 && r <= Register.DR15;
+
 const controlSlots: Readonly<Record<number, number>> = {
-  [Register.CR0]: State.CR0, [Register.CR2]: State.CR2, [Register.CR3]: State.CR3, [Register.CR4]: State.CR4, [Register.CR8]: State.CR8,
-  [Register.DR0]: State.DR0, [Register.DR1]: State.DR0 + 8, [Register.DR2]: State.DR0 + 16, [Register.DR3]: State.DR0 + 24,
-  [Register.DR4]: State.DR6, [Register.DR5]: State.DR7, [Register.DR6]: State.DR6, [Register.DR7]: State.DR7,
+  [Register.CR0]: State.CR0,
+  [Register.CR2]: State.CR2,
+  [Register.CR3]: State.CR3,
+  [Register.CR4]: State.CR4,
+  [Register.CR8]: State.CR8,
+  [Register.DR0]: State.DR0,
+  [Register.DR1]: State.DR0 + 8,
+  [Register.DR2]: State.DR0 + 16,
+  [Register.DR3]: State.DR0 + 24,
+  [Register.DR4]: State.DR6,
+  [Register.DR5]: State.DR7,
+  [Register.DR6]: State.DR6,
+  [Register.DR7]: State.DR7,
 };
 
 /** Byte offset of a register in the processor state; -1 if the processor has no such register. */

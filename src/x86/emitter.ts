@@ -178,6 +178,7 @@ export abstract class Emitter {
 }
 
 /** Rare and intricate instructions, done in TypeScript (src/cpu/system/). The operand is a value or a linear address. */
+// biome-ignore format: a table
 export const systemRoutines = [
   'invalidOpcode', 'notImplemented', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc', 'hlt', 'in', 'out', 'ins', 'outs', 'vmmcall', 'vmgexit',
   'wbinvd', 'invd', 'invlpg', 'movFromCr', 'movToCr', 'movFromDr', 'movToDr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
@@ -187,8 +188,8 @@ export const systemRoutines = [
   'pcmpestri', 'pcmpestrm', 'pcmpistri', 'pcmpistrm',
   'fld', 'fbld', 'fst', 'fist', 'fisttp', 'fbstp', 'fstpnce', 'fxch', 'fcmov', 'fldConstant', 'fadd', 'fsub', 'fsubr', 'fmul', 'fdiv', 'fdivr', 'fsqrt', 'fabs', 'fchs',
   'frndint', 'fscale', 'fxtract', 'fprem', 'fprem1', 'fcom', 'fucom', 'fcomi', 'fucomi', 'ftst', 'fxam', 'f2xm1', 'fyl2x', 'fyl2xp1', 'fsin', 'fcos', 'fsincos', 'fptan',
-  'fpatan', 'ffree', 'fincstp', 'fdecstp', 'fnop', 'finit', 'fclex', 'fldcw', 'fstenv', 'fldenv', 'fsave', 'frstor', 'fxsave', 'fxrstor', 'xsave', 'xsavec', 'xsaves', 'xrstor',
-  'xrstors',
+  'fpatan', 'ffree', 'fincstp', 'fdecstp', 'fnop', 'finit', 'fclex', 'fldcw', 'fstenv', 'fldenv', 'fsave', 'frstor', 'fxsave', 'fxsave64', 'fxrstor', 'fxrstor64', 'xsave', 'xsave64',
+  'xsaveopt', 'xsaveopt64', 'xsavec', 'xsavec64', 'xsaves', 'xsaves64', 'xrstor', 'xrstor64', 'xrstors', 'xrstors64',
 ] as const;
 export type SystemRoutine = (typeof systemRoutines)[number];
 

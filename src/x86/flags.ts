@@ -88,7 +88,10 @@ export function readStatusFlags(b: Emitter): I32 {
   const { i32 } = b.f;
   const at = (flag: I32, bit: number): I32 => (bit === 0 ? flag : i32.shl(flag, b.f.const32(bit)));
   const auxiliary = i32.shl(i32.and(b.f.wrap(carries(b)), b.f.const32(8)), b.f.const32(1));
-  return [at(parity(b), 2), auxiliary, at(zero(b), 6), at(sign(b), 7), at(overflow(b), 11)].reduce((sum, flag) => i32.or(sum, flag), at(carry(b), 0));
+  return [at(parity(b), 2), auxiliary, at(zero(b), 6), at(sign(b), 7), at(overflow(b), 11)].reduce(
+    (sum, flag) => i32.or(sum, flag),
+    at(carry(b), 0),
+  );
 }
 
 /** The words R and C that read back as the given flags. */
@@ -117,7 +120,12 @@ export function statusFlagsOf(i32: Int32Array, s: number): number {
   p ^= p >> 2;
   p ^= p >> 1;
   return (
-    (ch >>> 31) | (p & 1 ? 0 : Rflags.PF) | ((cl & 8) << 1) | ((low | high) === 0 ? Rflags.ZF : 0) | (((high >>> 31) ^ (cl & 1)) << 7) | (((ch ^ (ch << 1)) >>> 31) << 11)
+    (ch >>> 31) |
+    (p & 1 ? 0 : Rflags.PF) |
+    ((cl & 8) << 1) |
+    ((low | high) === 0 ? Rflags.ZF : 0) |
+    (((high >>> 31) ^ (cl & 1)) << 7) |
+    (((ch ^ (ch << 1)) >>> 31) << 11)
   );
 }
 

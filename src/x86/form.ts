@@ -29,7 +29,17 @@ export type Form = {
   readonly condition: number;
   readonly repeat: 'none' | 'rep' | 'repne';
   /** Which of the instructions that share a mnemonic: moves of control, debug and segment registers, far transfers. */
-  readonly special: 'movFromCr' | 'movToCr' | 'movFromDr' | 'movToDr' | 'loadSegment' | 'popSegment' | 'farJump' | 'farCall' | 'invalid' | undefined;
+  readonly special:
+    | 'movFromCr'
+    | 'movToCr'
+    | 'movFromDr'
+    | 'movToDr'
+    | 'loadSegment'
+    | 'popSegment'
+    | 'farJump'
+    | 'farCall'
+    | 'invalid'
+    | undefined;
   /** A direct branch within the page links records; one that leaves it goes through the jump cache. */
   readonly branch: 'none' | 'page' | 'cross';
 };
@@ -37,3 +47,6 @@ export type Form = {
 /** Forms that mean the same share a handler, whatever their encoding: the key names the mnemonic, not the Code. */
 export const formKey = (f: Form): string =>
   `${f.mnemonic}${f.special ?? ''}/${f.mode}/${f.operands.map((o) => `${o.kind === 'mmx' ? 'x' : o.kind[0]}${o.size}`).join('')}/${f.memory[0]}${f.addressSize}.${f.memoryBytes}/${f.operandSize}/${f.condition}/${f.repeat}/${f.branch[0]}`;
+
+/** The mnemonic as the manuals print it, from the name of an iced Code (VEX_Vpaddd_xmm_xmm_xmmm128 is VPADDD). */
+export const mnemonicOf = (name: string): string => (/^(?:VEX_|EVEX_|XOP_|D3NOW_)?([^_]+)/.exec(name)?.[1] ?? name).toUpperCase();

@@ -24,7 +24,14 @@ export type Embedding = {
 };
 
 /** Indices of the imported functions; see cpu/interpreter.ts for their meaning. */
-export type Imports = { readonly load: number; readonly store: number; readonly modify: number; readonly commit: number; readonly limit: number; readonly system: number };
+export type Imports = {
+  readonly load: number;
+  readonly store: number;
+  readonly modify: number;
+  readonly commit: number;
+  readonly limit: number;
+  readonly system: number;
+};
 
 /** Flag of a slow memory access (mmu/access.ts): through the stack segment. */
 const STACK_ACCESS_SHIFT = 1;
@@ -210,11 +217,18 @@ export class OpenOperands extends Emitter {
     const a = this.f.let64(address);
     const v = this.let(size, value);
     const p = this.f.local32();
-    this.#hit(a, size, Context.WRITE, p.index, () => {
-      this.#slow(this.#imports.store, a, size, p);
-      this.#storeHost(size, p.get, v);
-      this.f.drop(this.f.call(this.#imports.commit, this.#state));
-    }, () => this.#storeHost(size, p.get, v));
+    this.#hit(
+      a,
+      size,
+      Context.WRITE,
+      p.index,
+      () => {
+        this.#slow(this.#imports.store, a, size, p);
+        this.#storeHost(size, p.get, v);
+        this.f.drop(this.f.call(this.#imports.commit, this.#state));
+      },
+      () => this.#storeHost(size, p.get, v),
+    );
   }
 
   openAt(size: Size, address: I64): Location {

@@ -23,4 +23,3 @@ export const Steering = {
   LINK: 1, // go on at the record that LINK names
   CROSS: 2, // go on at DISPLACEMENT from the page, on another page
 } as const;
-export const STEERING_FORMS = 3;

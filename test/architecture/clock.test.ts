@@ -15,7 +15,16 @@ const members: Readonly<Record<string, RegExp>> = {
   crypto: /^/,
 };
 const globals: ReadonlySet<string> = new Set(['performance', 'setTimeout', 'setInterval']);
-const randomOfNode: ReadonlySet<string> = new Set(['randomBytes', 'randomFillSync', 'randomFill', 'randomInt', 'randomUUID', 'webcrypto', 'getRandomValues', '*']);
+const randomOfNode: ReadonlySet<string> = new Set([
+  'randomBytes',
+  'randomFillSync',
+  'randomFill',
+  'randomInt',
+  'randomUUID',
+  'webcrypto',
+  'getRandomValues',
+  '*',
+]);
 const clocksOfNode = /^node:(perf_hooks|timers|os)/;
 
 /** An identifier that is a reference to a global: not a property name, not a declaration. */
@@ -33,7 +42,8 @@ function readings(source: Source): string[] {
   });
   visit(source.tree, (node) => {
     const seen = (): unknown => found.push(`${where(source, node)}: ${node.getText(source.tree)}`);
-    if (ts.isPropertyAccessExpression(node) && ts.isIdentifier(node.expression) && members[node.expression.text]?.test(node.name.text)) seen();
+    if (ts.isPropertyAccessExpression(node) && ts.isIdentifier(node.expression) && members[node.expression.text]?.test(node.name.text))
+      seen();
     if (ts.isNewExpression(node) && node.expression.getText(source.tree) === 'Date' && !node.arguments?.length) seen();
     if (ts.isCallExpression(node) && node.expression.getText(source.tree) === 'Date') seen();
     if (ts.isIdentifier(node) && globals.has(node.text) && refersToGlobal(node)) seen();

@@ -12,8 +12,10 @@ const forbidden: ReadonlySet<string> = new Set(['Code', 'Mnemonic']);
 function namespaces(source: Source): Set<string> {
   const names = new Set<string>();
   visit(source.tree, (node) => {
-    if (ts.isNamespaceImport(node) && node.parent.parent.moduleSpecifier.getText(source.tree).includes('iced-x86')) names.add(node.name.text);
-    if (ts.isImportClause(node) && node.name && node.parent.moduleSpecifier.getText(source.tree).includes('iced-x86')) names.add(node.name.text);
+    if (ts.isNamespaceImport(node) && node.parent.parent.moduleSpecifier.getText(source.tree).includes('iced-x86'))
+      names.add(node.name.text);
+    if (ts.isImportClause(node) && node.name && node.parent.moduleSpecifier.getText(source.tree).includes('iced-x86'))
+      names.add(node.name.text);
   });
   return names;
 }

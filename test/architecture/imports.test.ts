@@ -99,7 +99,9 @@ describe('imports', () => {
   });
 
   it('name a file that exists', () => {
-    const missing = all.flatMap(({ path, imports }) => imports.filter(({ file }) => file && !byPath.has(file)).map(({ file }) => `${path}: ${file}`));
+    const missing = all.flatMap(({ path, imports }) =>
+      imports.filter(({ file }) => file && !byPath.has(file)).map(({ file }) => `${path}: ${file}`),
+    );
     expect(missing).toEqual([]);
   });
 

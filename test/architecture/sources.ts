@@ -54,7 +54,8 @@ function importsOf(path: string, tree: ts.SourceFile): Import[] {
       const elements = bindings && ts.isNamedImports(bindings) ? bindings.elements : null;
       const all = elements?.map((element) => (element.propertyName ?? element.name).text) ?? ['*'];
       const wholeClause = clause?.phaseModifier === ts.SyntaxKind.TypeKeyword;
-      const eachName = elements !== null && elements.length > 0 && clause?.name === undefined && elements.every((element) => element.isTypeOnly);
+      const eachName =
+        elements !== null && elements.length > 0 && clause?.name === undefined && elements.every((element) => element.isTypeOnly);
       add(node.moduleSpecifier, wholeClause || eachName, clause?.name ? [...all, 'default'] : all);
     } else if (ts.isExportDeclaration(node) && node.moduleSpecifier) {
       const elements = node.exportClause && ts.isNamedExports(node.exportClause) ? node.exportClause.elements : null;

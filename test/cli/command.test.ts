@@ -22,11 +22,18 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-type How = { readonly input?: string; readonly environment?: NodeJS.ProcessEnv; readonly started?: (kill: (signal: NodeJS.Signals) => void, stdout: string) => void };
+type How = {
+  readonly input?: string;
+  readonly environment?: NodeJS.ProcessEnv;
+  readonly started?: (kill: (signal: NodeJS.Signals) => void, stdout: string) => void;
+};
 
 function cbit(args: readonly string[], { input, environment, started }: How = {}): Promise<Ran> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(root, 'tools/cbit.mjs'), ...args], { cwd: folder, env: { ...process.env, ...environment } });
+    const child = spawn(process.execPath, [join(root, 'tools/cbit.mjs'), ...args], {
+      cwd: folder,
+      env: { ...process.env, ...environment },
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (chunk: Buffer) => {
@@ -94,7 +101,11 @@ describe('help and version', () => {
     const help = await cbit(['run', '--help']);
     expect(help.status).toBe(0);
     for (const option of ['--sev', '--memory', '--trace', '--json', '--halt-ok']) expect(help.stdout).toContain(option);
-    expect(await cbit(['--version'])).toEqual({ status: 0, stdout: `${JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version}\n`, stderr: '' });
+    expect(await cbit(['--version'])).toEqual({
+      status: 0,
+      stdout: `${JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version}\n`,
+      stderr: '',
+    });
   });
 });
 
@@ -184,7 +195,10 @@ describe('--trace', () => {
     expect((await cbit(['run', '--sev', 'none', '--trace=mine.ndjson', path])).status).toBe(0);
     const [usual, mine] = ['cbit-trace.ndjson', 'mine.ndjson'].map((name) => readFileSync(join(folder, name), 'utf8'));
     expect(usual).toBe(mine);
-    const lines = (mine ?? '').trimEnd().split('\n').map((line) => JSON.parse(line));
+    const lines = (mine ?? '')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     expect(lines[0]).toMatchObject({ cbit: 'trace', technology: 'none' });
     expect(lines.at(-1)).toMatchObject({ kind: 'end', outcome: 'ended' });
     expect(lines.filter(({ kind, name }) => kind === 'exit' && name === 'IOIO').length).toBe(7);
@@ -204,7 +218,9 @@ describe('--seed random', () => {
 
 describe('the account', () => {
   it('has colours if they are asked for', async () => {
-    const { stderr } = await cbit(['run', image('colours.bin', hello), '--sev', 'none'], { environment: { FORCE_COLOR: '1', NO_COLOR: '' } });
+    const { stderr } = await cbit(['run', image('colours.bin', hello), '--sev', 'none'], {
+      environment: { FORCE_COLOR: '1', NO_COLOR: '' },
+    });
     expect(stderr).toContain('\x1b[');
   });
 });

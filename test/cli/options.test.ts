@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { parseAddress, parseCount, parseDate, parseList, parseMemory, parseMode, parseModel, parseTechnology } from '../../src/cli/options.ts';
+import {
+  parseAddress,
+  parseCount,
+  parseDate,
+  parseList,
+  parseMemory,
+  parseMode,
+  parseModel,
+  parseTechnology,
+} from '../../src/cli/options.ts';
 import { parseSeed } from '../../src/cli/seed.ts';
 import { UserError } from '../../src/util/errors.ts';
 
@@ -15,10 +24,13 @@ describe('--memory', () => {
     ['1048576', MIB],
     ['0x100000', MIB],
   ])('%s', (text, bytes) => expect(parseMemory(text)).toBe(bytes));
-  it.each(['', '64X', '-1', '1.5G', '64 M M', '512K', '4G', '1048577', '999999999999G', '0x', 'M'])('%j is refused with the mend', (text) => {
-    expect(() => parseMemory(text)).toThrow(UserError);
-    expect(() => parseMemory(text)).toThrow(/give /);
-  });
+  it.each(['', '64X', '-1', '1.5G', '64 M M', '512K', '4G', '1048577', '999999999999G', '0x', 'M'])(
+    '%j is refused with the mend',
+    (text) => {
+      expect(() => parseMemory(text)).toThrow(UserError);
+      expect(() => parseMemory(text)).toThrow(/give /);
+    },
+  );
 });
 
 describe('addresses', () => {
@@ -54,9 +66,12 @@ describe('--rtc', () => {
     ['2026-01-31 12:34:56', Date.UTC(2026, 0, 31, 12, 34, 56)],
     ['2024-02-29', Date.UTC(2024, 1, 29)],
   ])('%s', (text, milliseconds) => expect(parseDate(text)).toBe(milliseconds));
-  it.each(['', 'today', '2026-02-30', '2026-13-01', '2026-1-1', '31.01.2026', '2026-01-31T25:00', '2026-01-31T12:00+02:00'])('%j is refused', (text) => {
-    expect(() => parseDate(text)).toThrow(UserError);
-  });
+  it.each(['', 'today', '2026-02-30', '2026-13-01', '2026-1-1', '31.01.2026', '2026-01-31T25:00', '2026-01-31T12:00+02:00'])(
+    '%j is refused',
+    (text) => {
+      expect(() => parseDate(text)).toThrow(UserError);
+    },
+  );
 });
 
 describe('names', () => {

@@ -99,12 +99,12 @@ describe('the log of serial output', () => {
   it('keeps the last MiB at least, and says what it dropped', () => {
     const log = new SerialLog();
     const sent = 5 * 2 ** 20 + 17;
-    for (let n = 0; n < sent; n++) log.add(n % 26 + 0x61);
+    for (let n = 0; n < sent; n++) log.add((n % 26) + 0x61);
     const { text, dropped } = log;
     expect(text.length + dropped).toBe(sent);
     expect(text.length).toBeGreaterThanOrEqual(2 ** 20);
     expect(text.length).toBeLessThanOrEqual(2 ** 21);
-    expect(text.at(-1)).toBe(String.fromCharCode((sent - 1) % 26 + 0x61));
+    expect(text.at(-1)).toBe(String.fromCharCode(((sent - 1) % 26) + 0x61));
   });
 });
 
@@ -133,6 +133,8 @@ describe('--trace', () => {
     expect(file.events).toBe(5000);
   });
   it('into a place that cannot be written is a mistake', () => {
-    expect(() => new TraceFile(join(folder, 'no', 'where'), { image: '', technology: '', cpu: '', memory: 0, seed: '' })).toThrow(UserError);
+    expect(() => new TraceFile(join(folder, 'no', 'where'), { image: '', technology: '', cpu: '', memory: 0, seed: '' })).toThrow(
+      UserError,
+    );
   });
 });

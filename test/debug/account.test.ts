@@ -55,7 +55,9 @@ describe('the account', () => {
 
   it('does not say so when an owner gave a session', () => {
     const start = at(0, { kind: 'asp', command: 'LAUNCH_START', status: 'SUCCESS', detail: { session: 'given' } });
-    expect(accountOf([...launchCommands.filter((event) => event.kind !== 'asp' || event.command !== 'LAUNCH_START'), start])).not.toContain('anyone');
+    expect(accountOf([...launchCommands.filter((event) => event.kind !== 'asp' || event.command !== 'LAUNCH_START'), start])).not.toContain(
+      'anyone',
+    );
   });
 
   it('names the status of a command that failed', () => {
@@ -95,7 +97,9 @@ describe('the account', () => {
   });
 
   it('draws the values that the trace has, not others', () => {
-    const changed = cpuidThroughPage.map((event) => (event.kind === 'ghcb' && event.from === 'hypervisor' ? { ...event, fields: { rax: 0xabcdn } } : event));
+    const changed = cpuidThroughPage.map((event) =>
+      event.kind === 'ghcb' && event.from === 'hypervisor' ? { ...event, fields: { rax: 0xabcdn } } : event,
+    );
     const text = accountOf(changed);
     expect(text).toContain('RAX 0xabcd');
     expect(text).not.toContain('"Auth"');
@@ -128,7 +132,12 @@ describe('the account', () => {
 
   it('shows the same bytes from both sides', () => {
     const text = accountOf([], {
-      views: { gpa: 0x10_3000, spa: 0x110_3000, guest: new TextEncoder().encode('Hello, world!!\n\0'), hypervisor: new Uint8Array(16).fill(0xc3) },
+      views: {
+        gpa: 0x10_3000,
+        spa: 0x110_3000,
+        guest: new TextEncoder().encode('Hello, world!!\n\0'),
+        hypervisor: new Uint8Array(16).fill(0xc3),
+      },
     });
     expect(text).toContain('guest physical 0x103000, system physical 0x1103000');
     expect(text).toMatch(/0x103000 {2}48 65 6c 6c 6f 2c 20 77 {2}Hello, w +│ +c3 c3 c3 c3 c3 c3 c3 c3 {2}\.{8}/);
@@ -150,7 +159,12 @@ describe('the account', () => {
         at(1, { kind: 'exception', vector: 14, errorCode: 2, rip: 0x10_0600n, cr2: 0xdead_0000n }),
         at(2, { kind: 'exit', exitCode: 0x7f, exitInfo1: 0n, exitInfo2: 0n }),
       ],
-      { status: 1, ending: 'the guest shut down: triple fault', symbols: (address) => (address === 0x10_0600n ? 'main+0x10' : null), codeAt: () => 'mov [rax],rax' },
+      {
+        status: 1,
+        ending: 'the guest shut down: triple fault',
+        symbols: (address) => (address === 0x10_0600n ? 'main+0x10' : null),
+        codeAt: () => 'mov [rax],rax',
+      },
     ).replaceAll(/\s+/g, ' ');
     expect(text).toContain('exception #PF (vector 14), error code 0x2, CR2 0xdead0000 at RIP 0x100600 in main+0x10: mov [rax],rax');
     expect(text).toContain('last exit: SHUTDOWN (0x7f)');
@@ -183,7 +197,19 @@ describe('the JSON report', () => {
   it('has the documented fields, in the documented order', () => {
     const tally = new Tally();
     for (const event of [...launchCommands, ...cpuidThroughPage, out]) tally.note(event);
-    const given = { outcome: 'ended', reason: 'r', status: 0, value: 0, serial: 's', serialDropped: 0, instructions: 1, elements: 2, traceHash: 'h', seed: '0', seconds: 0.1 } as const;
+    const given = {
+      outcome: 'ended',
+      reason: 'r',
+      status: 0,
+      value: 0,
+      serial: 's',
+      serialDropped: 0,
+      instructions: 1,
+      elements: 2,
+      traceHash: 'h',
+      seed: '0',
+      seconds: 0.1,
+    } as const;
     const made = report(given, tally);
     expect(made).toEqual({
       version: 1,
@@ -198,7 +224,22 @@ describe('the JSON report', () => {
   });
 
   it('has null for a measurement that there is not', () => {
-    const made = report({ outcome: 'limit', reason: '', status: 3, value: null, serial: '', serialDropped: 0, instructions: 0, elements: 0, traceHash: '', seed: '0', seconds: 0 }, new Tally());
+    const made = report(
+      {
+        outcome: 'limit',
+        reason: '',
+        status: 3,
+        value: null,
+        serial: '',
+        serialDropped: 0,
+        instructions: 0,
+        elements: 0,
+        traceHash: '',
+        seed: '0',
+        seconds: 0,
+      },
+      new Tally(),
+    );
     expect(made.measurement).toBeNull();
   });
 });

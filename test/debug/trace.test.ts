@@ -17,8 +17,8 @@ describe('the trace as NDJSON', () => {
       '{"at":7,"kind":"exception","vector":6,"name":"#UD","errorCode":null,"rip":"0x1","cr2":null}',
     ],
     [
-      at(8, { kind: 'vc', exitCode: 0x72, rip: 0x10n, instruction: 'cpuid' }),
-      '{"at":8,"kind":"vc","exitCode":"0x72","name":"CPUID","rip":"0x10","instruction":"cpuid"}',
+      at(8, { kind: 'vc', exitCode: 0x72, rip: 0x10n, instruction: 'CPUID' }),
+      '{"at":8,"kind":"vc","exitCode":"0x72","name":"CPUID","rip":"0x10","instruction":"CPUID"}',
     ],
     [
       at(9, { kind: 'exit', exitCode: -1, exitInfo1: 0n, exitInfo2: 1n }),
@@ -81,7 +81,10 @@ describe('the trace hash', () => {
   it('is SHA-256 of the lines, then of number and bytes of each page that is not all zeros', () => {
     const expected = createHash('sha256');
     for (const event of [...cpuidThroughPage, ended]) expected.update(`${traceLine(event)}\n`);
-    for (const [page, byte] of [[1, 0xaa], [3, 0x55]] as const) {
+    for (const [page, byte] of [
+      [1, 0xaa],
+      [3, 0x55],
+    ] as const) {
       const number = Buffer.alloc(8);
       number.writeBigUInt64LE(BigInt(page));
       expected.update(number).update(Buffer.alloc(4096, byte));

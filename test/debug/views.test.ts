@@ -60,7 +60,12 @@ describe('symbols', () => {
   }
 
   it('name an address by the function that it is in', () => {
-    const name = readSymbols(elf([{ name: 'main', value: 0x1000, size: 0x20 }, { name: 'label', value: 0x2000, size: 0 }]));
+    const name = readSymbols(
+      elf([
+        { name: 'main', value: 0x1000, size: 0x20 },
+        { name: 'label', value: 0x2000, size: 0 },
+      ]),
+    );
     expect([0xfffn, 0x1000n, 0x101fn, 0x1020n, 0x2345n].map(name)).toEqual([null, 'main', 'main+0x1f', null, 'label+0x345']);
   });
 

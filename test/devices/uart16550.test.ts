@@ -252,7 +252,12 @@ describe('loopback', () => {
   it('carries as many bits as the word length says', () => {
     const { read, write } = connected();
     write(MCR, LOOP);
-    for (const [lcr, value] of [[0, 0x1f], [1, 0x3f], [2, 0x7f], [3, 0xff]] as const) {
+    for (const [lcr, value] of [
+      [0, 0x1f],
+      [1, 0x3f],
+      [2, 0x7f],
+      [3, 0xff],
+    ] as const) {
       write(LCR, lcr);
       write(RBR, 0xff);
       expect(read(RBR)).toBe(value);
@@ -261,7 +266,12 @@ describe('loopback', () => {
 
   it('wires DTR, RTS, OUT1, OUT2 to DSR, CTS, RI, DCD', () => {
     const { read, write } = connected();
-    for (const [output, input] of [[0x01, 0x20], [0x02, 0x10], [0x04, 0x40], [0x08, 0x80]] as const) {
+    for (const [output, input] of [
+      [0x01, 0x20],
+      [0x02, 0x10],
+      [0x04, 0x40],
+      [0x08, 0x80],
+    ] as const) {
       write(MCR, LOOP | output);
       expect(read(MSR) & 0xf0).toBe(input);
     }

@@ -15,7 +15,9 @@ describe('ELF64 executables', () => {
 
   it('are entered at the physical address of e_entry', () => {
     const high = 0xffff_ffff_8000_0000n;
-    const image = read(buildElf({ entry: high + 4n, segments: [{ vaddr: high, paddr: 0x20_0000n, content: [0, 0, 0, 0, 0xf4], memsz: 8n }] }));
+    const image = read(
+      buildElf({ entry: high + 4n, segments: [{ vaddr: high, paddr: 0x20_0000n, content: [0, 0, 0, 0, 0xf4], memsz: 8n }] }),
+    );
     expect(image.entry).toBe(0x20_0004);
   });
 
@@ -49,9 +51,17 @@ describe('ELF64 executables', () => {
     ['with extended numbering', () => buildElf({ phnum: 0xffff, segments: [segment] }), /e_phnum is 0xffff/],
     ['with more program headers than file', () => buildElf({ phnum: 100, segments: [segment] }), /e_phoff.*copy it again/],
     ['with a hostile e_phoff', () => buildElf({ phoff: all, segments: [segment] }), /e_phoff/],
-    ['with p_filesz over p_memsz', () => buildElf({ segments: [{ paddr: 0x10_0000n, content: [1, 2, 3], memsz: 2n }] }), /p_filesz.*p_memsz/],
+    [
+      'with p_filesz over p_memsz',
+      () => buildElf({ segments: [{ paddr: 0x10_0000n, content: [1, 2, 3], memsz: 2n }] }),
+      /p_filesz.*p_memsz/,
+    ],
     ['with p_memsz 0 but contents', () => buildElf({ segments: [{ paddr: 0x10_0000n, content: [1], memsz: 0n }] }), /p_memsz is 0/],
-    ['with contents behind the end', () => buildElf({ segments: [{ paddr: 0n, content: [], filesz: 0x1000n, memsz: 0x1000n }] }), /p_offset.*copy it again/],
+    [
+      'with contents behind the end',
+      () => buildElf({ segments: [{ paddr: 0n, content: [], filesz: 0x1000n, memsz: 0x1000n }] }),
+      /p_offset.*copy it again/,
+    ],
     ['with a hostile p_offset', () => buildElf({ segments: [{ paddr: 0n, content: [1], offset: all }] }), /p_offset/],
     ['with an odd p_align', () => buildElf({ segments: [{ ...segment, align: 3n }] }), /p_align/],
     ['outside memory', () => buildElf({ entry: 0x400_0000n, segments: [{ paddr: 0x400_0000n, content: [1] }] }), /outside.*--memory/],

@@ -124,6 +124,19 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     expect(vcpu.save.cr2).toBe(0xdead_0000n);
   });
 
+  it.each([
+    [0x8000_0b0en, { eventInj: 0x8000_0b08n }, null],
+    [0x8000_0b08n, {}, { kind: 'shutdown' }],
+    [0x8000_0303n, { eventInj: 0x8000_0b0en }, null],
+  ] as const)('an intercepted exception during the delivery of %s is what the processor makes of both', (exitIntInfo, vmcb, outcome) => {
+    const { vcpu, exit } = scripted('none', { codes: [0x4e], controlRegisters: false });
+    exit(ExitCode.EXCEPTION + 14, 0n, 0n, () => {
+      vcpu.vmcb.exitIntInfo = exitIntInfo;
+    });
+    expect(vcpu.run(1)).toEqual(outcome);
+    expect(vcpu.vmcb).toMatchObject(vmcb);
+  });
+
   it('an event whose delivery was interrupted is delivered anew', () => {
     const { vcpu, exit } = scripted('none');
     exit(ExitCode.INTR, 0n, 0n, () => {
@@ -155,7 +168,13 @@ describe('the loop around VMRUN', () => {
 
   it('ends when the guest writes to the test device', () => {
     const { vcpu, exit, io, vm } = scripted('none');
-    io.map(0xf4, 4, new TestDevice((value) => { vm.ended = { kind: 'ended', value }; }));
+    io.map(
+      0xf4,
+      4,
+      new TestDevice((value) => {
+        vm.ended = { kind: 'ended', value };
+      }),
+    );
     vcpu.save.rax = 3n;
     exit(ExitCode.IOIO, 0x00f4_0210n);
     expect(vcpu.run(10)).toEqual({ kind: 'ended', value: 3 });
@@ -163,7 +182,7 @@ describe('the loop around VMRUN', () => {
 
   it('gives up on a guest that never gets anywhere', () => {
     const { vcpu, host } = scripted('sev-es');
-    host.script = new Array(20_000).fill(() => {
+    host.script = Array.from({ length: 20_000 }, () => () => {
       vcpu.vmcb.exitCode = 0x61n;
     });
     expect(vcpu.run(10)).toMatchObject({ kind: 'stopped' });

@@ -68,7 +68,7 @@ export class FakeHost implements Host {
 export function scripted(technology: Technology, intercepts: Intercepts = noIntercepts) {
   const host = new FakeHost();
   const io = new IoBus();
-  const vm = new Vm(host, { technology, ram: RAM, asid: 1, cBit: 51, intercepts, io, trace: null });
+  const vm = new Vm(host, { technology, ram: RAM, asid: 1, cBit: 51, intercepts, io, emulator: { execute: () => false }, trace: null });
   const vcpu = new Vcpu(vm, VMCB, { cr0: 0x8001_0033n, cr4: 0x620n, efer: 0x1d00n });
   const exit = (code: number, info1 = 0n, info2 = 0n, then: (registers: GuestRegisters) => void = () => {}): void => {
     host.script.push((registers) => {

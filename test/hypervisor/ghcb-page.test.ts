@@ -129,7 +129,9 @@ describe('malformed requests', () => {
   const needs = naeEvents.flatMap((event) => event.needs.map((field) => [event.name, field, event] as const));
   it.each(needs)('2/4: %s without %s', (_name, missing, event) => {
     vcpu.controlRegisters = true;
-    const info1 = [0n, 1n, 0x00e9_0211n, 0x00e9_0210n, 0x00e9_0215n, 0x00e9_0214n].find((value) => event.when === undefined || event.when(value));
+    const info1 = [0n, 1n, 0x00e9_0211n, 0x00e9_0210n, 0x00e9_0215n, 0x00e9_0214n].find(
+      (value) => event.when === undefined || event.when(value),
+    );
     const fields: Fields = Object.fromEntries(event.needs.filter((field) => field !== missing).map((field) => [field, 1n]));
     exit(event.code, { ...fields, swExitInfo1: info1! });
     reason(4n);
@@ -157,10 +159,13 @@ describe('malformed requests', () => {
     reason(5n);
   });
 
-  it.each([0x403n, 0x400n, 0x60n, 0x1_0000_0072n, 0x8000_0010n, 0x8000_0013n, 0xffff_ffff_ffff_ffffn, 0x00n, 0x13n])('2/6: event %s', (code) => {
-    exit(code, { rax: 0n, rcx: 0n });
-    reason(6n);
-  });
+  it.each([0x403n, 0x400n, 0x60n, 0x1_0000_0072n, 0x8000_0010n, 0x8000_0013n, 0xffff_ffff_ffff_ffffn, 0x00n, 0x13n])(
+    '2/6: event %s',
+    (code) => {
+      exit(code, { rax: 0n, rcx: 0n });
+      reason(6n);
+    },
+  );
 });
 
 describe('events', () => {
@@ -234,8 +239,16 @@ describe('events', () => {
   });
 
   it('termination and unsupported event end the run', () => {
-    expect(exit(GhcbEvent.TERMINATION, { swExitInfo1: 0x121n, swExitInfo2: 9n })).toEqual({ kind: 'terminated', set: 1, code: 0x12, info: 9n });
-    expect(exit(GhcbEvent.UNSUPPORTED_EVENT, { swExitInfo1: 0x74n })).toMatchObject({ kind: 'stopped', reason: expect.stringContaining('IRET') });
+    expect(exit(GhcbEvent.TERMINATION, { swExitInfo1: 0x121n, swExitInfo2: 9n })).toEqual({
+      kind: 'terminated',
+      set: 1,
+      code: 0x12,
+      info: 9n,
+    });
+    expect(exit(GhcbEvent.UNSUPPORTED_EVENT, { swExitInfo1: 0x74n })).toMatchObject({
+      kind: 'stopped',
+      reason: expect.stringContaining('IRET'),
+    });
   });
 });
 

@@ -24,9 +24,9 @@ describe('nested page tables', () => {
     const host = new FakeHost();
     const root = buildNestedTables(host.memory, new HostPages(host.memory), { size, at: AT }, 0n);
     for (const gpa of [0, 0xfff, size >> 1, size - 1]) {
-      const { entry, spa } = walk(host, root, gpa);
+      const { entry, spa: at } = walk(host, root, gpa);
       expect(entry & 7n).toBe(7n);
-      expect(spa).toBe(AT + gpa);
+      expect(at).toBe(AT + gpa);
     }
     for (const gpa of [size, size + 0x1000, 0xfee0_0000, 2 ** 40, 2 ** 47]) expect(walk(host, root, gpa).entry).toBe(0n);
   });

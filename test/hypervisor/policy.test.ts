@@ -13,7 +13,8 @@ const bit = (vectors: Uint32Array, code: number): number => (vectors[code >>> 5]
 describe('intercepts', () => {
   it('of an SEV-ES guest are the default set with its write traps', () => {
     const vectors = initialVectors(noIntercepts, true);
-    for (const code of [0x27, 0x37, 0x60, 0x6f, 0x72, 0x76, 0x78, 0x7b, 0x7c, 0x7f, 0x80, 0x81, 0x89, 0x8a, 0x8b, 0x8f, 0x90, 0x94, 0x98]) expect(bit(vectors, code)).toBe(1);
+    for (const code of [0x27, 0x37, 0x60, 0x6f, 0x72, 0x76, 0x78, 0x7b, 0x7c, 0x7f, 0x80, 0x81, 0x89, 0x8a, 0x8b, 0x8f, 0x90, 0x94, 0x98])
+      expect(bit(vectors, code)).toBe(1);
     for (const code of [0x00, 0x10, 0x14, 0x4d, 0x4e, 0x6e, 0x74, 0x79, 0x87, 0x8d, 0x93]) expect(bit(vectors, code)).toBe(0);
   });
 
@@ -124,7 +125,14 @@ describe('control registers', () => {
     [8, '10', true],
     [2, '0', true],
   ])('CR%i = %sh is refused: %s', (n, value, refused) => {
-    expect(refusesControlRegister(n, BigInt(`0x${value}`), now, cr4Bits(() => [0, 1 << 7, 1 << 2, 0]))).toBe(refused);
+    expect(
+      refusesControlRegister(
+        n,
+        BigInt(`0x${value}`),
+        now,
+        cr4Bits(() => [0, 1 << 7, 1 << 2, 0]),
+      ),
+    ).toBe(refused);
   });
 });
 

@@ -28,8 +28,16 @@ export const drawFloat = (size: 4 | 8, from: bigint, to: bigint): bigint => BigI
 const special = {
   4: [0n, 1n, 0x7f_ffffn, 0x80_0000n, 0x80_0001n, 0x3f80_0000n, 0x7f7f_ffffn, 0x7f80_0000n, 0x7f80_0001n, 0x7fc0_0000n],
   8: [
-    0n, 1n, 0xf_ffff_ffff_ffffn, 0x10_0000_0000_0000n, 0x10_0000_0000_0001n, 0x3ff0_0000_0000_0000n, 0x7fef_ffff_ffff_ffffn, 0x7ff0_0000_0000_0000n,
-    0x7ff0_0000_0000_0001n, 0x7ff8_0000_0000_0000n,
+    0n,
+    1n,
+    0xf_ffff_ffff_ffffn,
+    0x10_0000_0000_0000n,
+    0x10_0000_0000_0001n,
+    0x3ff0_0000_0000_0000n,
+    0x7fef_ffff_ffff_ffffn,
+    0x7ff0_0000_0000_0000n,
+    0x7ff0_0000_0000_0001n,
+    0x7ff8_0000_0000_0000n,
   ],
 } as const;
 
@@ -60,7 +68,12 @@ export class Draws {
     // Products and quotients near overflow and underflow; sums of nearly equal numbers; numbers of ordinary size.
     const exponent = kind < 5 ? below(this.#exponents) : this.#exponents / 2 - 8 + below(16);
     const mirrored = this.#exponents - 1 - exponent + below(5) - 2;
-    const second = kind === 3 ? (exponent + below(9) - 4) : kind === 4 ? mirrored + (below(2) === 0 ? 0 : this.#exponents / 2 - 1) : exponent + below(60) - 30;
+    const second =
+      kind === 3
+        ? exponent + below(9) - 4
+        : kind === 4
+          ? mirrored + (below(2) === 0 ? 0 : this.#exponents / 2 - 1)
+          : exponent + below(60) - 30;
     return [this.#number(exponent), this.#number(second)];
   }
 

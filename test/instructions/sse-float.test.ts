@@ -24,7 +24,13 @@ const bench = new Bench();
 bench.map(CODE, CODE, Permission.USER);
 
 /** Runs one instruction; XMM0 and XMM1 hold equal elements. */
-function execute(code: Uint8Array, size: 4 | 8, x: bigint, y: bigint, mxcsr: number): { readonly low: bigint; readonly high: bigint; readonly rax: bigint; readonly flags: number } {
+function execute(
+  code: Uint8Array,
+  size: 4 | 8,
+  x: bigint,
+  y: bigint,
+  mxcsr: number,
+): { readonly low: bigint; readonly high: bigint; readonly rax: bigint; readonly flags: number } {
   const both = (bits: bigint): bigint => (size === 4 ? bits | (bits << 32n) : bits);
   for (const [n, bits] of [both(x), both(x), both(y), both(y)].entries()) bench.setU64(State.XMM + 8 * n, bits);
   bench.setU32(State.MXCSR, mxcsr);
@@ -50,9 +56,16 @@ const operations = [
   ['sub', subtract, (a: number, b: number) => a - b],
   ['mul', multiply, (a: number, b: number) => a * b],
   ['div', divide, (a: number, b: number) => a / b],
-  ['sqrt', (format: Format, _: ReturnType<typeof unpack>, b: ReturnType<typeof unpack>, env: typeof nearest) => squareRoot(format, b, env), (_: number, b: number) => Math.sqrt(b)],
+  [
+    'sqrt',
+    (format: Format, _: ReturnType<typeof unpack>, b: ReturnType<typeof unpack>, env: typeof nearest) => squareRoot(format, b, env),
+    (_: number, b: number) => Math.sqrt(b),
+  ],
 ] as const;
-const formats = [['D', 'D', f64, 8], ['S', 'S', f32, 4]] as const;
+const formats = [
+  ['D', 'D', f64, 8],
+  ['S', 'S', f32, 4],
+] as const;
 
 describe.each(operations)('%s', (name, exact, host) => {
   test.each(formats)('S%s, P%s', (letter, _, format, size) => {
@@ -68,8 +81,18 @@ describe.each(operations)('%s', (name, exact, host) => {
         if (!Number.isNaN(number)) expect(wanted.bits).toBe(fromNumber(size, number));
         for (const recorded of [0, PRECISION]) {
           const { low, high, flags } = execute(code, size, x, y, ALL_MASKED | recorded);
-          const same = (low & mask) === wanted.bits && flags === (wanted.flags | recorded) && (kind === 's' || (low === high && low >> 32n === (size === 8 ? low >> 32n : wanted.bits)));
-          if (!same) expect([x.toString(16), y.toString(16), low.toString(16), high.toString(16), flags]).toEqual([x.toString(16), y.toString(16), wanted.bits.toString(16), '', wanted.flags | recorded]);
+          const same =
+            (low & mask) === wanted.bits &&
+            flags === (wanted.flags | recorded) &&
+            (kind === 's' || (low === high && low >> 32n === (size === 8 ? low >> 32n : wanted.bits)));
+          if (!same)
+            expect([x.toString(16), y.toString(16), low.toString(16), high.toString(16), flags]).toEqual([
+              x.toString(16),
+              y.toString(16),
+              wanted.bits.toString(16),
+              '',
+              wanted.flags | recorded,
+            ]);
         }
       }
     }
@@ -77,7 +100,10 @@ describe.each(operations)('%s', (name, exact, host) => {
 });
 
 describe('conversions', () => {
-  test.each([['cvtsd2ss', f64, f32], ['cvtss2sd', f32, f64]] as const)('%s', (name, from, to) => {
+  test.each([
+    ['cvtsd2ss', f64, f32],
+    ['cvtss2sd', f32, f64],
+  ] as const)('%s', (name, from, to) => {
     const size = from === f32 ? 4 : 8;
     const code = load(`${name} xmm0, xmm1`);
     const draws = new Draws(size);
@@ -93,7 +119,12 @@ describe('conversions', () => {
     }
   });
 
-  test.each([['cvtsd2si eax', 8, 32, 0], ['cvttsd2si rax', 8, 64, 3], ['cvtss2si rax', 4, 64, 0], ['cvttss2si eax', 4, 32, 3]] as const)('%s', (name, size, bits, rounding) => {
+  test.each([
+    ['cvtsd2si eax', 8, 32, 0],
+    ['cvttsd2si rax', 8, 64, 3],
+    ['cvtss2si rax', 4, 64, 0],
+    ['cvttss2si eax', 4, 32, 3],
+  ] as const)('%s', (name, size, bits, rounding) => {
     const code = load(`${name}, xmm1`);
     const draws = new Draws(size);
     for (let n = 0; n < CASES; n++) {
@@ -106,7 +137,10 @@ describe('conversions', () => {
     }
   });
 
-  test.each([['cvtsi2sd xmm0, rax', 8], ['cvtsi2ss xmm0, rax', 4]] as const)('%s', (source, size) => {
+  test.each([
+    ['cvtsi2sd xmm0, rax', 8],
+    ['cvtsi2ss xmm0, rax', 4],
+  ] as const)('%s', (source, size) => {
     const code = load(source);
     const draws = new Draws(8);
     for (let n = 0; n < CASES; n++) {
@@ -125,7 +159,12 @@ describe('conversions', () => {
 });
 
 describe('the short way of the exact routine', () => {
-  const pairs: readonly (readonly [string, Ordinary, typeof add])[] = [['sum', sum, add], ['difference', difference, subtract], ['product', product, multiply], ['quotient', quotient, divide]];
+  const pairs: readonly (readonly [string, Ordinary, typeof add])[] = [
+    ['sum', sum, add],
+    ['difference', difference, subtract],
+    ['product', product, multiply],
+    ['quotient', quotient, divide],
+  ];
   test.each(pairs)('%s, in all directions', (_name, short, exact) => {
     for (const [, , format, size] of formats) {
       const draws = new Draws(size);
@@ -136,7 +175,13 @@ describe('the short way of the exact routine', () => {
         if (!short(format, toNumber(size, x), toNumber(size, y), rounding)) continue;
         taken++;
         const wanted = exact(format, unpack(format, x), unpack(format, y), { ...nearest, rounding });
-        expect([x, y, rounding, fromNumber(size, outcome.value), outcome.inexact ? PRECISION : 0]).toEqual([x, y, rounding, wanted.bits, wanted.flags]);
+        expect([x, y, rounding, fromNumber(size, outcome.value), outcome.inexact ? PRECISION : 0]).toEqual([
+          x,
+          y,
+          rounding,
+          wanted.bits,
+          wanted.flags,
+        ]);
       }
       expect(taken).toBeGreaterThan(CASES);
     }

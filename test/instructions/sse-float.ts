@@ -49,20 +49,45 @@ const vector = (name: string, source: string, x: bigint, y: bigint, result: bigi
 
 /** Into or out of a general register. */
 const integer = (name: string, source: string, y: bigint, rax: bigint, flags = 0, mxcsr = RESET): InstructionCase => ({
-  name, source, media: { xmm1: wide(y), mxcsr }, mediaOut: { mxcsr: mxcsr | flags }, out: { rax },
+  name,
+  source,
+  media: { xmm1: wide(y), mxcsr },
+  mediaOut: { mxcsr: mxcsr | flags },
+  out: { rax },
 });
 const fromInteger = (name: string, source: string, rax: bigint, x: bigint, result: bigint, flags = 0): InstructionCase => ({
-  name, source, in: { rax }, media: { xmm0: wide(x) }, mediaOut: { xmm0: wide(result), mxcsr: RESET | flags },
+  name,
+  source,
+  in: { rax },
+  media: { xmm0: wide(x) },
+  mediaOut: { xmm0: wide(result), mxcsr: RESET | flags },
 });
 
 /** Comparison into RFLAGS. */
 const compared = (name: string, source: string, x: bigint, y: bigint, flags: string, raised = 0): InstructionCase => ({
-  name, source, flagsIn: 'CF PF AF ZF SF OF', flags, media: { xmm0: wide(x), xmm1: wide(y) }, mediaOut: { mxcsr: RESET | raised },
+  name,
+  source,
+  flagsIn: 'CF PF AF ZF SF OF',
+  flags,
+  media: { xmm0: wide(x), xmm1: wide(y) },
+  mediaOut: { mxcsr: RESET | raised },
 });
 
 /** An exception that `unmasked` lets through: nothing but its flags in MXCSR is written. */
-const fault = (name: string, source: string, x: bigint, y: bigint, unmasked: number, flags: number, vector: Vector = Vector.XM): InstructionCase => ({
-  name, source, media: { xmm0: wide(x), xmm1: wide(y), mxcsr: RESET & ~unmasked }, mediaOut: { mxcsr: (RESET & ~unmasked) | flags }, exception: { vector },
+const fault = (
+  name: string,
+  source: string,
+  x: bigint,
+  y: bigint,
+  unmasked: number,
+  flags: number,
+  vector: Vector = Vector.XM,
+): InstructionCase => ({
+  name,
+  source,
+  media: { xmm0: wide(x), xmm1: wide(y), mxcsr: RESET & ~unmasked },
+  mediaOut: { mxcsr: (RESET & ~unmasked) | flags },
+  exception: { vector },
 });
 
 const QUIET = 0x7ff8_0000_0000_1234n;
@@ -191,6 +216,8 @@ export const sseFloat: readonly InstructionCase[] = [
   fault('Unmasked zero-divide: #XM', 'divsd xmm0, xmm1', d(1), d(0), ZM, ZE),
   fault('Unmasked overflow: #XM', 'mulsd xmm0, xmm1', d(1e300), d(1e300), OM, OE | PE),
   fault('Unmasked underflow: #XM although the result is exact', 'mulsd xmm0, xmm1', d(SMALLEST), d(0.5), UM, UE),
+  fault('Unmasked underflow far below the smallest single: an exact one is no precision exception', 'cvtsd2ss xmm0, xmm1', 0n, d(2 ** -1000), UM, UE),
+  fault('Unmasked overflow far above the largest single', 'cvtsd2ss xmm0, xmm1', 0n, d(2 ** 1000), OM, OE),
   fault('Unmasked precision: #XM', 'divsd xmm0, xmm1', d(1), d(3), PM, PE),
   fault('An unmasked exception of one element: none of the results of the others', 'divpd xmm0, xmm1', doubles(1, 1), doubles(3, -0), ZM, ZE),
   { ...fault('Unmasked precision with the flag already set: #XM', 'addsd xmm0, xmm1', d(1), d(2 ** -60), PM, PE), media: { xmm0: d(1), xmm1: d(2 ** -60), mxcsr: (RESET | PE) & ~PM } },

@@ -8,12 +8,22 @@ const endWith = (value: number) => [0xb0, value, 0xe6, 0xf4, 0xf4];
 
 describe('a guest', () => {
   it.each(['none', 'sev'] as const)('ends itself under %s by a write to the test device', (technology) => {
-    expect(run(quiet(endWith(0), { technology }))).toMatchObject({ outcome: { kind: 'ended', value: 0 }, status: 0, value: 0, exits: { IOIO: 1 } });
+    expect(run(quiet(endWith(0), { technology }))).toMatchObject({
+      outcome: { kind: 'ended', value: 0 },
+      status: 0,
+      value: 0,
+      exits: { IOIO: 1 },
+    });
     expect(run(quiet(endWith(7), { technology }))).toMatchObject({ outcome: { kind: 'ended', value: 7 }, status: 1, value: 7 });
   });
 
   it('under SEV-ES without a #VC handler shuts down', () => {
-    expect(run(quiet(endWith(0), { technology: 'sev-es' }))).toMatchObject({ outcome: { kind: 'shutdown' }, status: 1, exits: { SHUTDOWN: 1 }, vc: { IOIO: 1 } });
+    expect(run(quiet(endWith(0), { technology: 'sev-es' }))).toMatchObject({
+      outcome: { kind: 'shutdown' },
+      status: 1,
+      exits: { SHUTDOWN: 1 },
+      vc: { IOIO: 1 },
+    });
   });
 
   it.each(['none', 'sev', 'sev-es'] as const)('halts for good under %s', (technology) => {
@@ -22,11 +32,13 @@ describe('a guest', () => {
   });
 
   it.each([16, 32, 64] as const)('starts in mode %i', (mode) => {
-    for (const technology of ['none', 'sev', 'sev-es'] as const) expect(run(quiet([0x90, 0xf4], { mode, technology })).outcome.kind).toBe('halted');
+    for (const technology of ['none', 'sev', 'sev-es'] as const)
+      expect(run(quiet([0x90, 0xf4], { mode, technology })).outcome.kind).toBe('halted');
   });
 
   it.each(['naples', 'rome', 'milan', 'genoa', 'turin'])('runs on %s', (cpu) => {
-    for (const technology of ['none', 'sev', 'sev-es'] as const) expect(run(quiet([0x90, 0xf4], { cpu, technology })).outcome.kind).toBe('halted');
+    for (const technology of ['none', 'sev', 'sev-es'] as const)
+      expect(run(quiet([0x90, 0xf4], { cpu, technology })).outcome.kind).toBe('halted');
   });
 
   it('reaches its limit at the exact instruction', () => {
@@ -97,7 +109,12 @@ describe('the launch', () => {
   });
 
   it('is measured otherwise if one bit of the image, its entry, or the text is altered', () => {
-    const all = [measure(), measure({ image: { name: 'test', bytes: Uint8Array.of(0xf4, 1) } }), measure({ append: 'x' }), measure({ memory: 8 << 20 })];
+    const all = [
+      measure(),
+      measure({ image: { name: 'test', bytes: Uint8Array.of(0xf4, 1) } }),
+      measure({ append: 'x' }),
+      measure({ memory: 8 << 20 }),
+    ];
     expect(new Set(all).size).toBe(4);
   });
 });

@@ -23,7 +23,20 @@ const PROGRAM_HEADER = 56;
 type Case = { readonly name: string; readonly bytes: Uint8Array; readonly mode?: 16 | 32 | 64 };
 
 /** Numbers that fit nowhere. */
-const awkward = [0n, 1n, 0x7fn, 0xfffn, 0x1000n, 0x7fff_ffffn, 0x8000_0000n, 0xffff_ffffn, 1n << 32n, 1n << 52n, 1n << 63n, (1n << 64n) - 1n] as const;
+const awkward = [
+  0n,
+  1n,
+  0x7fn,
+  0xfffn,
+  0x1000n,
+  0x7fff_ffffn,
+  0x8000_0000n,
+  0xffff_ffffn,
+  1n << 32n,
+  1n << 52n,
+  1n << 63n,
+  (1n << 64n) - 1n,
+] as const;
 
 const pick = <T>(random: RandomStream, from: readonly T[]): T => from[random.below(from.length)] as T;
 
@@ -49,7 +62,14 @@ function elfAround(code: Uint8Array, entry: number): Uint8Array {
   view.setUint16(56, 1, true);
   view.setUint32(ELF_HEADER, 1, true); // PT_LOAD
   view.setUint32(ELF_HEADER + 4, 7, true);
-  for (const [at, value] of [[8, 4096], [16, LOAD], [24, LOAD], [32, code.length], [40, code.length + 4096], [48, 4096]] as const)
+  for (const [at, value] of [
+    [8, 4096],
+    [16, LOAD],
+    [24, LOAD],
+    [32, code.length],
+    [40, code.length + 4096],
+    [48, 4096],
+  ] as const)
     view.setBigUint64(ELF_HEADER + at, BigInt(value), true);
   bytes.set(code, 4096);
   return bytes;

@@ -52,8 +52,6 @@ const MAP = { states: 6, contexts: 16, recordBytes: 1 << 20, pages: [192] };
 
 export type Technology = 'none' | 'sev' | 'sev-es';
 
-export type Box = ReturnType<typeof build>;
-
 export function build(
   technology: Technology,
   code: string,

@@ -19,7 +19,7 @@ describe('an SEV-ES guest', () => {
     expect(hex(vmsa.rip)).toBe(hex(Guest.CODE + 6));
     expect(hex(vmsa.rbx)).toBe('1122334455667788');
     expect(box.notes.filter(({ kind }) => kind === 'vc')).toEqual([
-      { kind: 'vc', exitCode: 0x72, rip: BigInt(Guest.CODE), instruction: 'Cpuid' },
+      { kind: 'vc', exitCode: 0x72, rip: BigInt(Guest.CODE), instruction: 'CPUID' },
     ]);
   });
 

@@ -78,4 +78,3 @@ export const flagRoutines: Routines = {
   clac: accessControl(false),
   stac: accessControl(true),
 };
-

@@ -22,9 +22,14 @@ function parts(address: bigint, bytes: number): readonly [start: number, length:
   return first === bytes ? [[0, bytes]] : [[0, first], [first, bytes - first]];
 }
 
+/** Which of the two probes comes first decides what address a page fault names. */
+export type Probe = 'first byte first' | 'last byte first';
+
+const ends = (bytes: number, probe: Probe): readonly number[] => (probe === 'first byte first' ? [0, bytes - 1] : [bytes - 1, 0]);
+
 /** Undefined: a fault is recorded. */
-export function readImage(p: Processor, address: bigint, bytes: number, by: By): DataView | undefined {
-  if (p.load(address, 1, by) === 0 || p.load(address + BigInt(bytes - 1), 1, by) === 0) return undefined;
+export function readImage(p: Processor, address: bigint, bytes: number, by: By, probe: Probe = 'first byte first'): DataView | undefined {
+  for (const end of ends(bytes, probe)) if (p.load(address + BigInt(end), 1, by) === 0) return undefined;
   const image = new Uint8Array(bytes);
   for (const [start, length] of parts(address, bytes)) {
     const at = p.load(address + BigInt(start), 1, by);
@@ -34,15 +39,30 @@ export function readImage(p: Processor, address: bigint, bytes: number, by: By):
   return new DataView(image.buffer);
 }
 
-/** False: a fault is recorded and nothing is written. */
-export function writeImage(p: Processor, address: bigint, image: Uint8Array, by: By): boolean {
-  if (p.store(address, 1, by) === 0 || p.store(address + BigInt(image.length - 1), 1, by) === 0) return false;
-  for (let n = 0; n < image.length; ) {
-    // Pieces that do not cross a page are written in place.
-    const length = Math.min(image.length - n, LINE - Number((address + BigInt(n)) & BigInt(LINE - 1)));
+/**
+ * Writes an image, or only the parts of it from one offset up to another. The whole must be writable all the same.
+ * False: a fault is recorded and nothing is written.
+ */
+export function writeImage(
+  p: Processor,
+  address: bigint,
+  image: DataView,
+  by: By,
+  ranges: readonly (readonly [from: number, to: number])[] = [[0, image.byteLength]],
+  probe: Probe = 'first byte first',
+): boolean {
+  for (const end of ends(image.byteLength, probe)) if (p.store(address + BigInt(end), 1, by) === 0) return false;
+  for (const [from, to] of ranges) if (!writeRange(p, address, image, from, to, by)) return false;
+  return true;
+}
+
+/** In pieces that do not cross a page. */
+function writeRange(p: Processor, address: bigint, image: DataView, from: number, to: number, by: By): boolean {
+  for (let n = from; n < to; ) {
+    const length = Math.min(to - n, LINE - Number((address + BigInt(n)) & BigInt(LINE - 1)));
     const at = p.store(address + BigInt(n), length, by);
     if (at === 0) return false;
-    p.memory.u8.set(image.subarray(n, n + length), at);
+    p.memory.u8.set(new Uint8Array(image.buffer, n, length), at);
     p.mmu.commit(p.state);
     n += length;
   }

@@ -45,7 +45,8 @@ function information(p: Processor, record: number, port: number, size: number, i
   const address = string ? form.addressSize : p.mode / 8;
   const repeat = string && form.repeat !== 'none';
   const segment = string && !input ? p.view.getUint8(record + Record.SEGMENT) : 0;
-  const word = (port << 16) | (segment << 10) | (((address >> 1) & 7) << 7) | (size << 4) | (repeat ? 8 : 0) | (string ? 4 : 0) | (input ? 1 : 0);
+  const word =
+    (port << 16) | (segment << 10) | (((address >> 1) & 7) << 7) | (size << 4) | (repeat ? 8 : 0) | (string ? 4 : 0) | (input ? 1 : 0);
   return BigInt(word >>> 0);
 }
 
@@ -83,7 +84,8 @@ function elementAddress(p: Processor, record: number, input: boolean): bigint {
 }
 
 /** The port is DX or an immediate byte. */
-const portOf = (p: Processor, record: number): number => (p.form(record).operands.every((o) => o.kind === 'register') ? p.gpr32(Gpr.RDX) & 0xffff : p.view.getUint8(record + Record.IMMEDIATE));
+const portOf = (p: Processor, record: number): number =>
+  p.form(record).operands.every((o) => o.kind === 'register') ? p.gpr32(Gpr.RDX) & 0xffff : p.view.getUint8(record + Record.IMMEDIATE);
 
 const single =
   (input: boolean): Routine =>

@@ -5,6 +5,7 @@ import { Feature } from '../../arch/cpuid.ts';
 import { Vector } from '../../arch/exception.ts';
 import { Cr4, Rflags } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
+import { mnemonicOf } from '../../x86/form.ts';
 import { Gpr, gprAt, State } from '../../memory/state.ts';
 import type { Processor } from '../processor.ts';
 import { timeStamp } from './msr.ts';
@@ -22,6 +23,10 @@ function setPair(p: Processor, value: bigint): void {
 const timeAllowed = (p: Processor): boolean => p.cpl === 0 || (p.u32(State.CR4) & Cr4.TSD) === 0;
 
 const vmmcall: Routine = (p) => (p.intercepted(ExitCode.VMMCALL) ? p.exit(ExitCode.VMMCALL) : p.fault(Vector.UD));
+
+/** HLT and PAUSE: an SEV-ES guest's RIP lies behind the instruction (table 15-33), any other's at it. */
+const exitAround = (p: Processor, code: number): SystemResult =>
+  (p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(code) : p.exit(code);
 
 /** Instructions that only CPL 0 may execute and that have no effect here: coherent caches have nothing to write back. */
 const cacheWide =
@@ -57,7 +62,7 @@ export const miscRoutines: Routines = {
   invalidOpcode: (p) => p.fault(Vector.UD),
 
   notImplemented(p, record) {
-    p.options.trace?.emit({ kind: 'unimplemented', instruction: p.form(record).name, rip: p.ripOf(record) });
+    p.options.trace?.emit({ kind: 'unimplemented', instruction: mnemonicOf(p.form(record).name), rip: p.ripOf(record) });
     return p.fault(Vector.UD);
   },
 
@@ -93,22 +98,22 @@ export const miscRoutines: Routines = {
     return p.intercepted(ExitCode.RDPMC) ? p.exit(ExitCode.RDPMC) : p.generalProtection();
   },
 
-  /** The exit lies behind the instruction (table 15-33). */
   hlt(p) {
     if (p.cpl !== 0) return p.generalProtection();
-    if (p.intercepted(ExitCode.HLT)) return p.exitAfter(ExitCode.HLT);
+    if (p.intercepted(ExitCode.HLT)) return exitAround(p, ExitCode.HLT);
     p.setU32(State.HALTED, 1);
     return SystemResult.EVENTS;
   },
 
   pause(p) {
     if (!p.intercepted(ExitCode.PAUSE)) return SystemResult.NEXT;
-    return p.exitAfter(ExitCode.PAUSE);
+    return exitAround(p, ExitCode.PAUSE);
   },
 
   vmmcall,
   /** Unconditional in an SEV-ES guest, at any CPL and in any mode; elsewhere it is VMMCALL (15.35.6). */
-  vmgexit: (p, record, low, high) => ((p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(ExitCode.VMGEXIT) : vmmcall(p, record, low, high)),
+  vmgexit: (p, record, low, high) =>
+    (p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(ExitCode.VMGEXIT) : vmmcall(p, record, low, high),
 
   rdpid(p) {
     if (!p.has(Feature.RDPID)) return p.fault(Vector.UD);

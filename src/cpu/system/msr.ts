@@ -28,6 +28,8 @@ const kept: Readonly<Record<number, Kept>> = {
   [Msr.FS_BASE]: { offset: segmentAt(Segment.FS) + SegmentPart.BASE, valid: isCanonical },
   [Msr.GS_BASE]: { offset: segmentAt(Segment.GS) + SegmentPart.BASE, valid: isCanonical },
   [Msr.KERNEL_GS_BASE]: { offset: State.KERNEL_GS_BASE, valid: isCanonical },
+  // No supervisor state component exists.
+  [Msr.XSS]: { offset: State.XSS, valid: (value) => value === 0n },
   [Msr.TSC_AUX]: { offset: State.TSC_AUX, valid: low32 },
 };
 
@@ -92,7 +94,8 @@ function interceptedMsr(p: Processor, msr: number, write: 0 | 1): boolean {
   return ((p.hostByte(Number(p.u64(State.MSRPM)) + place.byte) >> (place.bit + write)) & 1) !== 0;
 }
 
-export const timeStamp = (p: Processor): bigint => BigInt.asUintN(64, BigInt(p.retired * p.options.tscPerInstruction) + p.u64(State.TSC_OFFSET));
+export const timeStamp = (p: Processor): bigint =>
+  BigInt.asUintN(64, BigInt(p.retired * p.options.tscPerInstruction) + p.u64(State.TSC_OFFSET));
 
 export const msrRoutines: Routines = {
   rdmsr(p) {

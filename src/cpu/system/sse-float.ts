@@ -123,7 +123,10 @@ const SD = [f64, 1] as const;
 type Elements = readonly [format: Format, count: number];
 
 const each =
-  ([format, count]: Elements, element: (x: Execution, format: Format, n: number) => { readonly bits: bigint; readonly flags: number }): Operation =>
+  (
+    [format, count]: Elements,
+    element: (x: Execution, format: Format, n: number) => { readonly bits: bigint; readonly flags: number },
+  ): Operation =>
   (x) => {
     for (let n = 0; n < count; n++) x.put(format, n, element(x, format, n));
     return bytesOf(format) * count;
@@ -195,7 +198,12 @@ const compareFlags =
   (x) => {
     const { order, flags } = compare(x.first(format, 0), x.second(format, 0), quietIsInvalid);
     x.flags |= flags;
-    x.statusFlags = { [Order.GREATER]: 0, [Order.LESS]: Rflags.CF, [Order.EQUAL]: Rflags.ZF, [Order.UNORDERED]: Rflags.ZF | Rflags.PF | Rflags.CF }[order];
+    x.statusFlags = {
+      [Order.GREATER]: 0,
+      [Order.LESS]: Rflags.CF,
+      [Order.EQUAL]: Rflags.ZF,
+      [Order.UNORDERED]: Rflags.ZF | Rflags.PF | Rflags.CF,
+    }[order];
     return 0;
   };
 

@@ -146,9 +146,17 @@ function loadRealCode(p: Processor, selector: number): void {
 }
 
 /** The far pointer: an immediate, or in memory. */
-function farPointer(p: Processor, record: number, low: number, high: number): { readonly selector: number; readonly offset: bigint } | undefined {
+function farPointer(
+  p: Processor,
+  record: number,
+  low: number,
+  high: number,
+): { readonly selector: number; readonly offset: bigint } | undefined {
   if (p.form(record).memory === 'none') {
-    return { offset: BigInt(p.view.getUint32(record + Record.IMMEDIATE, true)), selector: p.view.getUint16(record + Record.IMMEDIATE + 4, true) };
+    return {
+      offset: BigInt(p.view.getUint32(record + Record.IMMEDIATE, true)),
+      selector: p.view.getUint16(record + Record.IMMEDIATE + 4, true),
+    };
   }
   const size = p.farSize(record);
   const address = operand64(low, high);

@@ -87,8 +87,8 @@ const topOf = (p: Processor): number => (statusWord(p) & Fsw.TOP) >> 11;
 const storeEnvironment: Routine = unnoted((p, record, low, high) => {
   const layout = layoutOf(p, p.form(record).memoryBytes);
   if (!isAligned(p, operand64(low, high), layout.unit)) return SystemResult.FAULT;
-  const image = new Uint8Array(environmentBytes(layout));
-  environmentImage(p, layout, new DataView(image.buffer));
+  const image = new DataView(new ArrayBuffer(environmentBytes(layout)));
+  environmentImage(p, layout, image);
   if (!writeImage(p, operand64(low, high), image, p.byOperand(record))) return SystemResult.FAULT;
   setWords(p, controlWord(p) | Fcw.MASKS, statusWord(p));
 });
@@ -106,13 +106,12 @@ const save: Routine = unnoted((p, record, low, high) => {
   const layout = layoutOf(p, p.form(record).memoryBytes);
   if (!isAligned(p, operand64(low, high), layout.unit)) return SystemResult.FAULT;
   const start = environmentBytes(layout);
-  const image = new Uint8Array(start + 8 * REGISTER_BYTES);
-  const view = new DataView(image.buffer);
-  environmentImage(p, layout, view);
+  const image = new DataView(new ArrayBuffer(start + 8 * REGISTER_BYTES));
+  environmentImage(p, layout, image);
   for (let n = 0; n < 8; n++) {
     const bits = readPhysical(p, (topOf(p) + n) & 7);
-    view.setBigUint64(start + REGISTER_BYTES * n, BigInt.asUintN(64, bits), true);
-    view.setUint16(start + REGISTER_BYTES * n + 8, Number(bits >> 64n), true);
+    image.setBigUint64(start + REGISTER_BYTES * n, BigInt.asUintN(64, bits), true);
+    image.setUint16(start + REGISTER_BYTES * n + 8, Number(bits >> 64n), true);
   }
   if (!writeImage(p, operand64(low, high), image, p.byOperand(record))) return SystemResult.FAULT;
   initialize(p);

@@ -3,7 +3,13 @@
 import { Ioio } from '../../arch/ghcb.ts';
 import type { PortSize } from '../../devices/device.ts';
 
-export type PortAccess = { readonly port: number; readonly size: PortSize; readonly input: boolean; readonly string: boolean; readonly repeat: boolean };
+export type PortAccess = {
+  readonly port: number;
+  readonly size: PortSize;
+  readonly input: boolean;
+  readonly string: boolean;
+  readonly repeat: boolean;
+};
 
 /** Takes an IOIO word apart; null if it is not one that hardware would give. */
 export function decodeIoio(word: bigint): PortAccess | null {

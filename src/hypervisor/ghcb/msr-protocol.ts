@@ -21,7 +21,9 @@ export const sevInformation = (cBit: number): bigint =>
 export function answerMsrProtocol(vcpu: Services, request: bigint): MsrAnswer {
   const info = Number(request & INFO);
   const handler = requests.get(info);
-  return handler === undefined ? { kind: 'ignore', why: `0x${info.toString(16)} is not a request of this hypervisor` } : handler(vcpu, request);
+  return handler === undefined
+    ? { kind: 'ignore', why: `0x${info.toString(16)} is not a request of this hypervisor` }
+    : handler(vcpu, request);
 }
 
 const respond = (value: bigint): MsrAnswer => ({ kind: 'respond', value });

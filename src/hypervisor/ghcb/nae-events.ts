@@ -2,10 +2,9 @@
 // handler (GHCB specification, table 7). SW_EXITCODE, SW_EXITINFO1 and SW_EXITINFO2 belong to every event, both ways.
 // Validation, the trace and docs/ghcb.md read this table. An event that is not here is answered 2/6.
 
-import { ExitCode } from '../../arch/exit-code.ts';
+import { ExitCode, exitName } from '../../arch/exit-code.ts';
 import { EventInj, GhcbEvent, type GhcbField, GhcbReason } from '../../arch/ghcb.ts';
 import type { PortSize } from '../../devices/device.ts';
-import { exitName } from '../../arch/exit-code.ts';
 import type { Outcome } from '../outcome.ts';
 import { interceptedControlRegisters } from '../intercepts.ts';
 import { decodeIoio } from './ioio.ts';
@@ -38,14 +37,17 @@ const malformed = (reason: GhcbReason): Answer => ({ kind: 'malformed', reason }
 const invalidInput = malformed(GhcbReason.INVALID_INPUT);
 const invalidScratch = malformed(GhcbReason.SCRATCH);
 /** #GP with error code 0, in the format of EVENTINJ. */
-const generalProtection: Answer = { kind: 'exception', eventInj: BigInt(EventInj.VALID + EventInj.TYPE_EXCEPTION + EventInj.ERROR_CODE + 13) };
+const generalProtection: Answer = {
+  kind: 'exception',
+  eventInj: BigInt(EventInj.VALID + EventInj.TYPE_EXCEPTION + EventInj.ERROR_CODE + 13),
+};
 
 const LEAF_XSAVE = 0xd;
 const LOW = 0xffff_ffffn;
 const MMIO_LONGEST = { version1: 0x1_0000, version2: 8 } as const;
 const MOST_ELEMENTS = 0x7fff_ffffn;
 
-const port = (input: boolean, string: boolean) => (info1: bigint) => {
+const ioio = (input: boolean, string: boolean) => (info1: bigint) => {
   const access = decodeIoio(info1);
   return access !== null && access.input === input && access.string === string;
 };
@@ -58,10 +60,10 @@ export const naeEvents: readonly NaeEvent[] = [
   { code: ExitCode.CPUID,                  name: 'CPUID',       needs: ['rax', 'rcx'],          returns: ['rax', 'rbx', 'rcx', 'rdx'], handle: cpuid,
     alsoNeeds: (ghcb) => (ghcb.low('rax') === LEAF_XSAVE ? ['xcr0'] : []) },
   { code: ExitCode.INVD,                   name: 'INVD',        needs: [],                      returns: [],                           handle: writeBack },
-  { code: ExitCode.IOIO,                   name: 'IN',          needs: [],                      returns: ['rax'],                      handle: portIn,        when: port(true, false) },
-  { code: ExitCode.IOIO,                   name: 'OUT',         needs: ['rax'],                 returns: [],                           handle: portOut,       when: port(false, false) },
-  { code: ExitCode.IOIO,                   name: 'INS',         needs: ['swScratch'],           returns: [],                           handle: portInString,  when: port(true, true) },
-  { code: ExitCode.IOIO,                   name: 'OUTS',        needs: ['swScratch'],           returns: [],                           handle: portOutString, when: port(false, true) },
+  { code: ExitCode.IOIO,                   name: 'IN',          needs: [],                      returns: ['rax'],                      handle: portIn,        when: ioio(true, false) },
+  { code: ExitCode.IOIO,                   name: 'OUT',         needs: ['rax'],                 returns: [],                           handle: portOut,       when: ioio(false, false) },
+  { code: ExitCode.IOIO,                   name: 'INS',         needs: ['swScratch'],           returns: [],                           handle: portInString,  when: ioio(true, true) },
+  { code: ExitCode.IOIO,                   name: 'OUTS',        needs: ['swScratch'],           returns: [],                           handle: portOutString, when: ioio(false, true) },
   { code: ExitCode.MSR,                    name: 'RDMSR',       needs: ['rcx'],                 returns: ['rax', 'rdx'],               handle: readMsr,       when: (info1) => info1 === 0n },
   { code: ExitCode.MSR,                    name: 'WRMSR',       needs: ['rcx', 'rax', 'rdx'],   returns: [],                           handle: writeMsr,      when: (info1) => info1 === 1n },
   { code: ExitCode.VMMCALL,                name: 'VMMCALL',     needs: ['rax', 'cpl'],          returns: ['rax'],                      handle: hypercall },
@@ -142,7 +144,11 @@ function portOutString(vcpu: Services, ghcb: GhcbPage): Answer {
 }
 
 /** SW_EXITINFO2 counts elements, not bytes (CVE-2021-4093). */
-function portString(vcpu: Services, ghcb: GhcbPage, move: (port: number, size: PortSize, bytes: Uint8Array, scratch: bigint) => void): Answer {
+function portString(
+  vcpu: Services,
+  ghcb: GhcbPage,
+  move: (port: number, size: PortSize, bytes: Uint8Array, scratch: bigint) => void,
+): Answer {
   const access = decodeIoio(ghcb.get('swExitInfo1'));
   const count = ghcb.get('swExitInfo2');
   if (access === null || count > MOST_ELEMENTS) return invalidInput;
@@ -237,5 +243,8 @@ function terminate(_vcpu: Services, ghcb: GhcbPage): Answer {
 
 function unsupported(_vcpu: Services, ghcb: GhcbPage): Answer {
   const code = ghcb.low('swExitInfo1');
-  return { kind: 'end', outcome: { kind: 'stopped', reason: `the guest reports a #VC that it cannot handle: ${exitName(code)} (unsupported event)` } };
+  return {
+    kind: 'end',
+    outcome: { kind: 'stopped', reason: `the guest reports a #VC that it cannot handle: ${exitName(code)} (unsupported event)` },
+  };
 }

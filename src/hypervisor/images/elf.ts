@@ -46,7 +46,8 @@ export function readElf(name: string, bytes: Uint8Array, memory: number, placeme
     throw new UserError(`${name}: ${what}`);
   };
   if (placement.load !== undefined) refuse('an ELF image says itself where it is loaded: leave out --load');
-  if (bytes.length < ElfHeader.size) refuse(`the file ends inside the ELF header (${bytes.length} of ${ElfHeader.size} bytes): link it again`);
+  if (bytes.length < ElfHeader.size)
+    refuse(`the file ends inside the ELF header (${bytes.length} of ${ElfHeader.size} bytes): link it again`);
   const header = ElfHeader(new BytesPort(bytes));
   if (header.class !== CLASS_64) refuse(`EI_CLASS is ${header.class}, not 2: build a 64-bit image (-m64)`);
   if (header.data !== LITTLE_ENDIAN) refuse(`EI_DATA is ${header.data}, not 1: build a little-endian image`);
@@ -61,7 +62,9 @@ export function readElf(name: string, bytes: Uint8Array, memory: number, placeme
   if (header.phentsize !== ProgramHeader.size) refuse(`e_phentsize is ${header.phentsize}, not 56: link it again`);
   const tableEnd = header.phoff + BigInt(header.phnum * ProgramHeader.size);
   if (tableEnd > BigInt(bytes.length)) {
-    refuse(`e_phoff: the program headers end at ${hex(tableEnd)}, behind the end of the file (${hex(bytes.length)}): the file is cut off; copy it again`);
+    refuse(
+      `e_phoff: the program headers end at ${hex(tableEnd)}, behind the end of the file (${hex(bytes.length)}): the file is cut off; copy it again`,
+    );
   }
 
   const loads: { index: number; vaddr: bigint; start: bigint; size: bigint; bytes: Uint8Array; what: string }[] = [];
@@ -100,7 +103,9 @@ export function readElf(name: string, bytes: Uint8Array, memory: number, placeme
   // e_entry is a virtual address; the guest starts with virtual = physical, so it becomes the physical one of its segment.
   const home = loads.find(({ vaddr, size }) => header.entry >= vaddr && header.entry - vaddr < size);
   if (home === undefined) {
-    throw new UserError(`${name}: e_entry ${hex(header.entry)} lies in no segment: give the linker an entry symbol (-e, ENTRY()) or use --entry`);
+    throw new UserError(
+      `${name}: e_entry ${hex(header.entry)} lies in no segment: give the linker an entry symbol (-e, ENTRY()) or use --entry`,
+    );
   }
   const entry = Number(home.start + (header.entry - home.vaddr));
   checkEntryMode(entry, mode);

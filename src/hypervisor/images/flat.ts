@@ -13,12 +13,15 @@ export function readFlat(name: string, bytes: Uint8Array, memory: number, placem
   if (bytes.length === 0) throw new UserError(`${name}: the image is empty: give a file with code in it`);
   const mode = placement.mode ?? 64;
   const load = placement.load ?? usualLoad[mode];
-  if (!Number.isSafeInteger(load) || load < 0) throw new UserError(`--load ${load} is not an address: give a whole number such as 0x100000`);
+  if (!Number.isSafeInteger(load) || load < 0)
+    throw new UserError(`--load ${load} is not an address: give a whole number such as 0x100000`);
   const entry = placement.entry ?? load;
   const size = BigInt(bytes.length);
   const segments = placeSegments(name, memory, [{ start: BigInt(load), size, bytes, what: 'the image' }]);
   if (!(entry >= load && entry < load + bytes.length)) {
-    throw new UserError(`--entry ${hex(entry)} lies outside the image, which takes ${hex(load)} to ${hex(load + bytes.length)}: give an address inside it`);
+    throw new UserError(
+      `--entry ${hex(entry)} lies outside the image, which takes ${hex(load)} to ${hex(load + bytes.length)}: give an address inside it`,
+    );
   }
   checkEntryMode(entry, mode);
   return { format: 'flat', segments, entry, mode };
@@ -27,6 +30,8 @@ export function readFlat(name: string, bytes: Uint8Array, memory: number, placem
 /** Real mode reaches only the first mebibyte. */
 export function checkEntryMode(entry: number, mode: StartMode): void {
   if (mode === 16 && entry >= REAL_MODE_END) {
-    throw new UserError(`--mode 16 cannot start at ${hex(entry)}: real mode reaches addresses below 0x100000; give a lower --load or --entry`);
+    throw new UserError(
+      `--mode 16 cannot start at ${hex(entry)}: real mode reaches addresses below 0x100000; give a lower --load or --entry`,
+    );
   }
 }

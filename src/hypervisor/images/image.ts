@@ -25,7 +25,11 @@ export type Placement = {
 };
 
 /** Sorts segments and refuses those that overlap or lie outside memory. Sizes and starts are exact: bigint until proven small. */
-export function placeSegments(name: string, memory: number, found: readonly { start: bigint; size: bigint; bytes: Uint8Array; what: string }[]): Segment[] {
+export function placeSegments(
+  name: string,
+  memory: number,
+  found: readonly { start: bigint; size: bigint; bytes: Uint8Array; what: string }[],
+): Segment[] {
   const sorted = [...found].sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
   let end = 0n;
   let before = '';
@@ -36,7 +40,9 @@ export function placeSegments(name: string, memory: number, found: readonly { st
       );
     }
     if (start < end) {
-      throw new UserError(`${name}: ${what} at ${hex(start)} overlaps ${before}, which ends at ${hex(end)}: give each its own physical address`);
+      throw new UserError(
+        `${name}: ${what} at ${hex(start)} overlaps ${before}, which ends at ${hex(end)}: give each its own physical address`,
+      );
     }
     end = start + size;
     before = what;

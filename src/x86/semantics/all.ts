@@ -4,6 +4,7 @@ import { aes } from './aes.ts';
 import { alu } from './alu.ts';
 import { bits } from './bits.ts';
 import { control } from './control.ts';
+import { extendedState } from './extended-state.ts';
 import { flags } from './flags.ts';
 import { legacy } from './legacy.ts';
 import { moves } from './move.ts';
@@ -23,7 +24,7 @@ import { x87 } from './x87.ts';
 import type { Form } from '../form.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
-const table: SemanticsTable = { ...moves, ...alu, ...shifts, ...multiplyDivide, ...bits, ...control, ...strings, ...flags, ...legacy, ...system, ...sseFloat, ...sseConvert, ...vectorMoves, ...vectorArithmetic, ...vectorShifts, ...vectorShuffles, ...text, ...aes, ...sha, ...x87 };
+const table: SemanticsTable = { ...moves, ...alu, ...shifts, ...multiplyDivide, ...bits, ...control, ...strings, ...flags, ...legacy, ...system, ...sseFloat, ...sseConvert, ...vectorMoves, ...vectorArithmetic, ...vectorShifts, ...vectorShuffles, ...text, ...aes, ...sha, ...x87, ...extendedState };
 
 /** The meaning of a form; undefined if the processor does not implement it. */
 export function semanticsOf(form: Form): Semantics | undefined {

@@ -70,7 +70,7 @@ const xadd: Semantics = (b) => {
   const y = b.let(size, b.read(1));
   const result = b.let(size, b.cut(size, b.w(size).add(x, y)));
   // With one register as both operands the sum is what stays.
-  b.isMemory(0) ? destination.set(result) : undefined;
+  if (b.isMemory(0)) destination.set(result);
   b.write(1, x);
   if (!b.isMemory(0)) destination.set(result);
   b.flags('add', size, result, x, y);

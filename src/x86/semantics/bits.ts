@@ -94,7 +94,14 @@ const lowestBit =
     const size = b.size(0);
     const w = b.w(size);
     const x = b.let(size, b.read(1));
-    const result = b.let(size, kind === 'isolate' ? w.and(w.sub(w.const(0), x), x) : kind === 'mask' ? w.xor(w.sub(x, w.const(1)), x) : w.and(w.sub(x, w.const(1)), x));
+    const result = b.let(
+      size,
+      kind === 'isolate'
+        ? w.and(w.sub(w.const(0), x), x)
+        : kind === 'mask'
+          ? w.xor(w.sub(x, w.const(1)), x)
+          : w.and(w.sub(x, w.const(1)), x),
+    );
     const empty = w.eqz(x);
     const carry = b.f.let32(kind === 'isolate' ? b.f.i32.eqz(empty) : empty);
     b.write(0, result);

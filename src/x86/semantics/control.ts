@@ -113,7 +113,10 @@ const leave: Semantics = (b) => {
 const pushAll: Semantics = (b) => {
   const size = b.form.operandSize;
   const registers = [Gpr.RAX, Gpr.RCX, Gpr.RDX, Gpr.RBX, Gpr.RSP, Gpr.RBP, Gpr.RSI, Gpr.RDI];
-  b.pushMany(size, registers.map((n) => b.gpr(size, n)));
+  b.pushMany(
+    size,
+    registers.map((n) => b.gpr(size, n)),
+  );
 };
 
 export const control: SemanticsTable = {

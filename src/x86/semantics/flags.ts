@@ -38,5 +38,8 @@ export const flags: SemanticsTable = {
   [Mnemonic.Std]: direction(true),
   [Mnemonic.Lahf]: lahf,
   [Mnemonic.Sahf]: sahf,
-  ...each(nothing, 'Nop Endbr64 Endbr32 Prefetch Prefetchw Prefetchwt1 Prefetcht0 Prefetcht1 Prefetcht2 Prefetchnta Lfence Sfence Mfence Reservednop'),
+  ...each(
+    nothing,
+    'Nop Endbr64 Endbr32 Prefetch Prefetchw Prefetchwt1 Prefetcht0 Prefetcht1 Prefetcht2 Prefetchnta Lfence Sfence Mfence Reservednop',
+  ),
 };

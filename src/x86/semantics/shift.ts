@@ -11,7 +11,8 @@ import type { Semantics, SemanticsTable } from './table.ts';
 const bits = (size: Size): number => 8 * size;
 
 /** Bit n of a value, as 0 or 1. */
-const bitAt = (b: Emitter, size: Size, value: Value, n: number): I32 => b.truncate(size, 4, b.w(size).and(b.w(size).shrU(value, b.w(size).const(n)), b.w(size).const(1)));
+const bitAt = (b: Emitter, size: Size, value: Value, n: number): I32 =>
+  b.truncate(size, 4, b.w(size).and(b.w(size).shrU(value, b.w(size).const(n)), b.w(size).const(1)));
 const top = (b: Emitter, size: Size, value: Value): I32 => bitAt(b, size, value, bits(size) - 1);
 
 /** The masked count of operand n, as an i32. */
@@ -51,7 +52,11 @@ const shift =
             : i64.shrS(x, before);
       const carry = f.let32(f.wrap(i64.and(lastOut, f.const64(1n))));
       const overflow =
-        kind === 'sar' ? f.const32(0) : kind === 'shl' ? f.i32.xor(top(b, size, result), carry) : f.i32.xor(top(b, size, result), bitAt(b, size, result, bits(size) - 2));
+        kind === 'sar'
+          ? f.const32(0)
+          : kind === 'shl'
+            ? f.i32.xor(top(b, size, result), carry)
+            : f.i32.xor(top(b, size, result), bitAt(b, size, result, bits(size) - 2));
       b.flagsWithCarry(size, result, carry, overflow);
     });
   };
@@ -103,7 +108,12 @@ const rotateThroughCarry =
         f.brIf(done, f.i32.eqz(steps.get));
         const out = f.let32(kind === 'rcl' ? top(b, size, value.get) : bitAt(b, size, value.get, 0));
         const into = b.bit(size, carry.get);
-        f.set(value, kind === 'rcl' ? b.cut(size, w.or(w.shl(value.get, w.const(1)), into)) : w.or(w.shrU(value.get, w.const(1)), w.shl(into, w.const(bits(size) - 1))));
+        f.set(
+          value,
+          kind === 'rcl'
+            ? b.cut(size, w.or(w.shl(value.get, w.const(1)), into))
+            : w.or(w.shrU(value.get, w.const(1)), w.shl(into, w.const(bits(size) - 1))),
+        );
         f.set(carry, out);
         f.set(steps, f.i32.sub(steps.get, f.const32(1)));
         f.br(again);
@@ -156,7 +166,9 @@ const doubleShift =
           const s = f.let64(string);
           const up = f.const64(32n);
           result = b.let(size, b.truncate(8, size, (left ? i64.shrU(i64.shl(s, k), up) : i64.shrU(s, k)) as Value));
-          const out = left ? i64.shrU(i64.shl(s, i64.sub(k, f.const64(1n))), i64.add(up, i64.sub(width, f.const64(1n)))) : i64.shrU(s, i64.sub(k, f.const64(1n)));
+          const out = left
+            ? i64.shrU(i64.shl(s, i64.sub(k, f.const64(1n))), i64.add(up, i64.sub(width, f.const64(1n))))
+            : i64.shrU(s, i64.sub(k, f.const64(1n)));
           carry = f.let32(f.wrap(i64.and(out, f.const64(1n))));
         }
         destination.set(result);

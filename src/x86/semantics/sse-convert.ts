@@ -13,8 +13,20 @@ import type { Semantics, SemanticsTable } from './table.ts';
 
 /** WebAssembly instructions on scalars. */
 const Scalar = {
-  f64Eq: 0x61, f64Lt: 0x63, f64Abs: 0x99, f64Trunc: 0x9d, f64Nearest: 0x9e, i32TruncF64: 0xaa, i64TruncF64: 0xb0, f32ConvertI64: 0xb4,
-  f64ConvertI64: 0xb9, f64PromoteF32: 0xbb, i32ReinterpretF32: 0xbc, i64ReinterpretF64: 0xbd, f32ReinterpretI32: 0xbe, f64ReinterpretI64: 0xbf,
+  f64Eq: 0x61,
+  f64Lt: 0x63,
+  f64Abs: 0x99,
+  f64Trunc: 0x9d,
+  f64Nearest: 0x9e,
+  i32TruncF64: 0xaa,
+  i64TruncF64: 0xb0,
+  f32ConvertI64: 0xb4,
+  f64ConvertI64: 0xb9,
+  f64PromoteF32: 0xbb,
+  i32ReinterpretF32: 0xbc,
+  i64ReinterpretF64: 0xbd,
+  f32ReinterpretI32: 0xbe,
+  f64ReinterpretI64: 0xbf,
 } as const;
 
 /** Doubles: the smallest normal single, twice it, the largest single. */
@@ -45,9 +57,15 @@ const toSingle = (isPacked: boolean): Semantics =>
       const r = f.let128(unary(f, Simd.f32x4_demote_f64x2_zero, x));
       const back = f.let128(unary(f, Simd.f64x2_promote_low_f32x4, r));
       const magnitude = f.let128(l.unary('abs', back));
-      const inRange = l.and(l.binary('le', l.constant(TWICE_SMALLEST_SINGLE), magnitude), l.binary('le', magnitude, l.constant(LARGEST_SINGLE)));
+      const inRange = l.and(
+        l.binary('le', l.constant(TWICE_SMALLEST_SINGLE), magnitude),
+        l.binary('le', magnitude, l.constant(LARGEST_SINGLE)),
+      );
       b.when(l.all(l.or(inRange, l.isZero(x))), () => {
-        b.when(acceptable(b, () => l.all(l.binary('eq', back, x))), () => finish(b, new FloatLanes(f, 4), isPacked, r));
+        b.when(
+          acceptable(b, () => l.all(l.binary('eq', back, x))),
+          () => finish(b, new FloatLanes(f, 4), isPacked, r),
+        );
       });
     });
     exactly(b, x);
@@ -64,7 +82,10 @@ const integersToSingles: Semantics = sse((b) => {
   const l = new FloatLanes(f, 4);
   const x = source(b, l, true);
   const small = binary(f, Simd.i32x4_le_u, binary(f, Simd.i32x4_add, x, l.constant(1n << 24n)), l.constant(1n << 25n));
-  b.when(acceptable(b, () => l.all(small)), () => finish(b, l, true, unary(f, Simd.f32x4_convert_i32x4_s, x)));
+  b.when(
+    acceptable(b, () => l.all(small)),
+    () => finish(b, l, true, unary(f, Simd.f32x4_convert_i32x4_s, x)),
+  );
   exactly(b, x);
 });
 
@@ -74,7 +95,10 @@ const fromInteger = (size: 4 | 8): Semantics =>
     const { f } = b;
     const precision = size === 4 ? 24n : 53n;
     const x = f.let64(b.toI64(b.size(1), b.let(b.size(1), b.read(1))));
-    const bits = size === 4 ? f.op<I32>(Scalar.i32ReinterpretF32, f.op(Scalar.f32ConvertI64, x)) : f.op<I64>(Scalar.i64ReinterpretF64, f.op(Scalar.f64ConvertI64, x));
+    const bits =
+      size === 4
+        ? f.op<I32>(Scalar.i32ReinterpretF32, f.op(Scalar.f32ConvertI64, x))
+        : f.op<I64>(Scalar.i64ReinterpretF64, f.op(Scalar.f64ConvertI64, x));
     if (size === 8 && b.size(1) === 4) return b.writeLow(0, size, bits as Value);
     const small = (): I32 => f.i64.leU(f.i64.add(x, f.const64(1n << precision)), f.const64(2n << precision));
     b.when(acceptable(b, small), () => {
@@ -87,38 +111,44 @@ const fromInteger = (size: 4 | 8): Semantics =>
 // --- to integers ---
 
 /** CVTxx2SI: to a general register. `truncate`: whatever MXCSR says. */
-const toInteger =
-  (size: 4 | 8, truncate: boolean): Semantics =>
-    sse((b) => {
-      const { f } = b;
-      const bits = b.let(size, b.readLow(1, size));
-      const x = f.letF64(size === 4 ? f.op<F64>(Scalar.f64PromoteF32, f.op(Scalar.f32ReinterpretI32, bits)) : f.op<F64>(Scalar.f64ReinterpretI64, bits));
-      const n = f.letF64(f.op<F64>(truncate ? Scalar.f64Trunc : Scalar.f64Nearest, x));
-      const wide = b.size(0) === 8;
-      const limit = f.op<F64>(Scalar.f64ReinterpretI64, f.const64(wide ? TWO_TO_63 : TWO_TO_31));
-      b.when(f.op<I32>(Scalar.f64Lt, f.op(Scalar.f64Abs, n), limit), () => {
-        b.when(acceptable(b, () => f.op<I32>(Scalar.f64Eq, n, x), !truncate), () => {
+const toInteger = (size: 4 | 8, truncate: boolean): Semantics =>
+  sse((b) => {
+    const { f } = b;
+    const bits = b.let(size, b.readLow(1, size));
+    const x = f.letF64(
+      size === 4 ? f.op<F64>(Scalar.f64PromoteF32, f.op(Scalar.f32ReinterpretI32, bits)) : f.op<F64>(Scalar.f64ReinterpretI64, bits),
+    );
+    const n = f.letF64(f.op<F64>(truncate ? Scalar.f64Trunc : Scalar.f64Nearest, x));
+    const wide = b.size(0) === 8;
+    const limit = f.op<F64>(Scalar.f64ReinterpretI64, f.const64(wide ? TWO_TO_63 : TWO_TO_31));
+    b.when(f.op<I32>(Scalar.f64Lt, f.op(Scalar.f64Abs, n), limit), () => {
+      b.when(
+        acceptable(b, () => f.op<I32>(Scalar.f64Eq, n, x), !truncate),
+        () => {
           b.write(0, (wide ? f.op<I64>(Scalar.i64TruncF64, n) : f.op<I32>(Scalar.i32TruncF64, n)) as Value);
           b.next();
-        });
-      });
-      exactly(b, new FloatLanes(f, size).splat(bits));
+        },
+      );
     });
+    exactly(b, new FloatLanes(f, size).splat(bits));
+  });
 
 /** CVTxx2DQ: to 32-bit integers. Two of them leave zeros above. */
-const toIntegers =
-  (size: 4 | 8, truncate: boolean): Semantics =>
-    sse((b) => {
-      const { f } = b;
-      const l = new FloatLanes(f, size);
-      const x = source(b, l, true);
-      const n = f.let128(l.unary(truncate ? 'trunc' : 'nearest', x));
-      b.when(l.all(l.binary('lt', l.unary('abs', n), l.constant(size === 4 ? TWO_TO_31_SINGLE : TWO_TO_31))), () => {
-        const result = unary(f, size === 4 ? Simd.i32x4_trunc_sat_f32x4_s : Simd.i32x4_trunc_sat_f64x2_s_zero, n);
-        b.when(acceptable(b, () => l.all(l.binary('eq', n, x)), !truncate), () => finish(b, l, true, result));
-      });
-      exactly(b, x);
+const toIntegers = (size: 4 | 8, truncate: boolean): Semantics =>
+  sse((b) => {
+    const { f } = b;
+    const l = new FloatLanes(f, size);
+    const x = source(b, l, true);
+    const n = f.let128(l.unary(truncate ? 'trunc' : 'nearest', x));
+    b.when(l.all(l.binary('lt', l.unary('abs', n), l.constant(size === 4 ? TWO_TO_31_SINGLE : TWO_TO_31))), () => {
+      const result = unary(f, size === 4 ? Simd.i32x4_trunc_sat_f32x4_s : Simd.i32x4_trunc_sat_f64x2_s_zero, n);
+      b.when(
+        acceptable(b, () => l.all(l.binary('eq', n, x)), !truncate),
+        () => finish(b, l, true, result),
+      );
     });
+    exactly(b, x);
+  });
 
 // --- with MMX registers ---
 

@@ -63,7 +63,8 @@ type Arithmetic = {
 };
 
 const bothOrdinary = (l: FloatLanes, x: V128, y: V128): V128 => l.and(l.isOrdinary(x), l.isOrdinary(y));
-const notTiny = (l: FloatLanes, r: V128): V128 => l.and(l.binary('le', l.twiceSmallest, l.unary('abs', r)), l.binary('le', l.unary('abs', r), l.largest));
+const notTiny = (l: FloatLanes, r: V128): V128 =>
+  l.and(l.binary('le', l.twiceSmallest, l.unary('abs', r)), l.binary('le', l.unary('abs', r), l.largest));
 
 /** Is the lower half of the significand zero? The product of two such numbers is exact. */
 const short = (l: FloatLanes, ...vs: readonly V128[]): V128 => l.lacks(l.or(...vs), l.size === 4 ? 0xfffn : 0x7ff_ffffn);
@@ -115,7 +116,10 @@ const arithmetic =
       b.when(l.all(operands(l, x, y)), () => {
         const r = f.let128(l.binary(operation, x, y));
         b.when(l.all(inRange(l, r, x, y)), () => {
-          b.when(acceptable(b, () => l.all(exact(l, r, x, y, (v) => f.let128(v)))), () => finish(b, l, packed, r));
+          b.when(
+            acceptable(b, () => l.all(exact(l, r, x, y, (v) => f.let128(v)))),
+            () => finish(b, l, packed, r),
+          );
         });
       });
       exactly(b, operand);
@@ -129,7 +133,10 @@ const root = (size: 4 | 8, packed: boolean): Semantics =>
     const positive = l.and(l.binary('le', l.smallest, x), l.binary('le', x, l.largest));
     b.when(l.all(l.or(positive, l.isZero(x))), () => {
       const r = f.let128(l.unary('sqrt', x));
-      b.when(acceptable(b, () => l.all(quotient.exact(l, r, x, r, (v) => v))), () => finish(b, l, packed, r));
+      b.when(
+        acceptable(b, () => l.all(quotient.exact(l, r, x, r, (v) => v))),
+        () => finish(b, l, packed, r),
+      );
     });
     exactly(b, x);
   });
@@ -202,7 +209,10 @@ const round = (size: 4 | 8, packed: boolean): Semantics =>
       for (const [n, operation] of (['floor', 'ceil', 'trunc'] as const).entries())
         f.if(i32.eq(mode, f.const32(n + 1)), () => f.set(r, l.unary(operation, x)));
       const quiet = i32.and(i32.shrU(immediate, f.const32(3)), f.const32(1));
-      b.when(acceptable(b, () => i32.or(quiet, l.all(l.binary('eq', r.get, x))), false), () => finish(b, l, packed, r.get));
+      b.when(
+        acceptable(b, () => i32.or(quiet, l.all(l.binary('eq', r.get, x))), false),
+        () => finish(b, l, packed, r.get),
+      );
     });
     exactly(b, x);
   });
@@ -234,9 +244,18 @@ export const sseFloat: SemanticsTable = {
   ...all('Sqrt', root),
   ...packed('Hadd', arithmetic(sum, neighbours)),
   ...packed('Hsub', arithmetic(sum, neighboursNegated)),
-  ...packed('Addsub', arithmetic(sum, (l, x, y, b) => [x, l.xor(y, evenSigns(b, l))])),
-  ...all('Min', extreme((l, x, y) => l.binary('lt', x, y))),
-  ...all('Max', extreme((l, x, y) => l.binary('lt', y, x))),
+  ...packed(
+    'Addsub',
+    arithmetic(sum, (l, x, y, b) => [x, l.xor(y, evenSigns(b, l))]),
+  ),
+  ...all(
+    'Min',
+    extreme((l, x, y) => l.binary('lt', x, y)),
+  ),
+  ...all(
+    'Max',
+    extreme((l, x, y) => l.binary('lt', y, x)),
+  ),
   ...packed('Cmp', compare),
   ...each(compare(4, false), 'Cmpss'),
   ...each(compareFlags(4), 'Comiss Ucomiss'),

@@ -1,0 +1,94 @@
+// From the control area of a VMCB into processor state: what the processor must know while the guest runs. APM vol. 2, 15.5.1.
+
+import { ExitCode } from '../arch/exit-code.ts';
+import { Vector } from '../arch/exception.ts';
+import { SEV_STATUS_FEATURES_SHIFT, SevStatus } from '../arch/sev-features.ts';
+import { InterruptState, VirtualInterrupt } from '../arch/vmcb.ts';
+import type { ProcessorModel } from '../cpu/cpuid.ts';
+import { State } from '../memory/state.ts';
+import type { Environment } from '../mmu/environment.ts';
+import { type Spa, spa } from '../util/address.ts';
+import { addressAt, INTERCEPT_WORDS, Word } from './vmcb-words.ts';
+
+/** Word of the intercept vectors that has a code's bit. */
+const vectorOf = (code: number): number => code >>> 5;
+const EXCEPTIONS = vectorOf(ExitCode.EXCEPTION);
+const TRAPS = vectorOf(ExitCode.EFER_WRITE_TRAP);
+const VC_INTERCEPT = 1 << Vector.VC;
+/** 8Fh to 9Fh. */
+const WRITE_TRAPS = -1 << (ExitCode.EFER_WRITE_TRAP & 31);
+const PAGE_OFFSET = 0xfff;
+
+/** What a VMCB wants. */
+export type GuestKind = {
+  nested: boolean;
+  /** SEV and SEV-ES, as far as memory encryption is enabled. */
+  sev: boolean;
+  es: boolean;
+  asid: number;
+  /** SYSCFG.MemEncryptionModEn. */
+  encryption: boolean;
+};
+
+/** `v` and `s`: word indices of the VMCB and of the state block. */
+export function loadControls(i32: Int32Array, v: number, s: number, { sev, es }: GuestKind, features: number): void {
+  const intercepts = s + (State.INTERCEPTS >>> 2);
+  for (let k = 0; k < INTERCEPT_WORDS; k++) i32[intercepts + k] = i32[v + Word.INTERCEPTS + k]!;
+  // Write traps are for SEV-ES guests only (15.35.10), whose #VC in turn is never intercepted (15.35.5).
+  if (es) i32[intercepts + EXCEPTIONS]! &= ~VC_INTERCEPT;
+  else i32[intercepts + TRAPS]! &= ~WRITE_TRAPS;
+  copy64(i32, v + Word.IOPM, s + (State.IOPM >>> 2), ~PAGE_OFFSET);
+  copy64(i32, v + Word.MSRPM, s + (State.MSRPM >>> 2), ~PAGE_OFFSET);
+  copy64(i32, v + Word.TSC_OFFSET, s + (State.TSC_OFFSET >>> 2), -1);
+  if (es) copy64(i32, v + Word.GHCB, s + (State.GHCB >>> 2), -1);
+  i32[s + (State.SEV_STATUS >>> 2)] = (sev ? SevStatus.SEV : 0) | (es ? SevStatus.SEV_ES : 0) | (features << SEV_STATUS_FEATURES_SHIFT);
+  i32[s + (State.SEV_STATUS >>> 2) + 1] = 0;
+  i32[s + (State.SHADOW >>> 2)] = i32[v + Word.INTERRUPT_STATE]! & InterruptState.INTERRUPT_SHADOW;
+  i32[s + (State.HALTED >>> 2)] = 0;
+  const virtual = i32[v + Word.VIRTUAL_INTERRUPT]!;
+  if ((virtual & VirtualInterrupt.V_INTR_MASKING) !== 0) i32[s + (State.CR8 >>> 2)] = virtual & 0xf;
+}
+
+/** The vector of a virtual interrupt that the guest may take once its window opens; -1: none. */
+export function virtualInterrupt(i32: Int32Array, v: number, s: number): number {
+  const virtual = i32[v + Word.VIRTUAL_INTERRUPT]!;
+  if ((virtual & VirtualInterrupt.V_IRQ) === 0) return -1;
+  const priority = (virtual & VirtualInterrupt.V_INTR_PRIO) >>> 16;
+  const taken = (virtual & VirtualInterrupt.V_IGN_TPR) !== 0 || priority > (i32[s + (State.CR8 >>> 2)]! & 0xf);
+  return taken ? i32[v + Word.VIRTUAL_INTERRUPT + 1]! & 0xff : -1;
+}
+
+function copy64(i32: Int32Array, from: number, to: number, mask: number): void {
+  i32[to] = i32[from]! & mask;
+  i32[to + 1] = i32[from + 1]!;
+}
+
+/** The environment for translation; the same object as long as nothing changes, so that the mmu need not compare. */
+export class Environments {
+  readonly #model: ProcessorModel;
+  #last: Environment | null = null;
+
+  constructor(model: ProcessorModel) {
+    this.#model = model;
+  }
+
+  of(i32: Int32Array, v: number, kind: GuestKind, hostNx: boolean): Environment {
+    const { nested, sev, asid, encryption } = kind;
+    const { physicalBits, reducedBits, cBit } = this.#model;
+    const nCr3: Spa = nested ? spa(addressAt(i32, v + Word.N_CR3)) : spa(0);
+    const hostPhysicalBits = encryption ? physicalBits - reducedBits : physicalBits;
+    const e = this.#last;
+    const same =
+      e !== null &&
+      e.nested === nested &&
+      e.nCr3 === nCr3 &&
+      e.asid === asid &&
+      e.sev === sev &&
+      e.hostNx === hostNx &&
+      e.hostPhysicalBits === hostPhysicalBits;
+    if (same) return e;
+    const guestKey = sev ? asid : 0;
+    this.#last = { nested, nCr3, asid, sev, guestKey, cBit, guestPhysicalBits: physicalBits, hostPhysicalBits, hostNx };
+    return this.#last;
+  }
+}
