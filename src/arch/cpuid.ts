@@ -29,6 +29,7 @@ export const Feature = {
   SYSCALL: edxExtended(11), NX: edxExtended(20), FFXSR: edxExtended(25), PAGE1GB: edxExtended(26), RDTSCP: edxExtended(27), LM: edxExtended(29),
   INVARIANT_TSC: { leaf: 0x8000_0007, register: 'edx', bit: 8 },
   CLZERO: { leaf: 0x8000_0008, register: 'ebx', bit: 0 }, WBNOINVD: { leaf: 0x8000_0008, register: 'ebx', bit: 9 },
+  RSTR_FP_ERR_PTRS: { leaf: 0x8000_0008, register: 'ebx', bit: 2 },
   NESTED_PAGING: edxSvm(0), LBR_VIRT: edxSvm(1), NRIPS: edxSvm(3), VMCB_CLEAN: edxSvm(5), FLUSH_BY_ASID: edxSvm(6), DECODE_ASSISTS: edxSvm(7),
   SME: eaxSev(0), SEV: eaxSev(1), VM_PAGE_FLUSH: eaxSev(2), SEV_ES: eaxSev(3), SEV_SNP: eaxSev(4), HW_CACHE_COHERENCY: eaxSev(10),
 } as const satisfies Readonly<Record<string, CpuidFeature>>;

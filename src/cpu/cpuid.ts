@@ -43,7 +43,7 @@ export const processorModel = (name: string): ProcessorModel | undefined => proc
 /** The switchboard: what is not named here is reported absent. */
 // biome-ignore format: a table
 const implemented: readonly CpuidFeature[] = [
-  Feature.FPU, Feature.CMPXCHG8B, Feature.MMX, Feature.FXSR, Feature.SSE, Feature.SSE2,
+  Feature.FPU, Feature.CMPXCHG8B, Feature.MMX, Feature.FXSR, Feature.FFXSR, Feature.RSTR_FP_ERR_PTRS, Feature.XSAVE, Feature.SSE, Feature.SSE2,
   Feature.DE, Feature.PSE, Feature.TSC, Feature.MSR, Feature.PAE, Feature.MCE, Feature.APIC, Feature.MTRR, Feature.PGE, Feature.MCA, Feature.CMOV,
   Feature.PAT, Feature.PSE36,
   Feature.SSE3, Feature.PCLMULQDQ, Feature.SSSE3, Feature.SSE41, Feature.SSE42, Feature.AES, Feature.SHA, Feature.SSE4A, Feature.MISALIGNSSE,
@@ -62,7 +62,14 @@ const since = [{ first: 'rome', features: [Feature.CLWB, Feature.WBNOINVD, Featu
 /** Does every model have the feature? */
 export const reports = (feature: CpuidFeature): boolean => implemented.includes(feature);
 
-const LAST_STANDARD = 7;
+/** Extended state (Fn0000_000D): x87 and SSE, which lie in the legacy region before the header of 64 bytes. */
+const XSAVE_LEAF = 0xd;
+const XSAVE_COMPONENTS = 3;
+const XSAVE_BYTES = 576;
+/** XSAVEOPT, XSAVEC and the compacted form, XGETBV with ECX = 1, XSAVES and XSS. */
+const XSAVE_FEATURES = 0xf;
+
+const LAST_STANDARD = XSAVE_LEAF;
 const LAST_EXTENDED = 0x8000_001f;
 const LINEAR_BITS = 48;
 /** Line size of CLFLUSH in units of 8 bytes; one logical processor (leaf 1 EBX). */
@@ -90,6 +97,7 @@ function leaves(model: ProcessorModel): Map<number, CpuidResult> {
   set(0, LAST_STANDARD, ...vendor);
   set(1, model.signature, LEAF1_EBX, 0, 0);
   set(7, 0, 0, 0, 0);
+  set(XSAVE_LEAF, XSAVE_COMPONENTS, XSAVE_BYTES, XSAVE_BYTES, 0);
   set(0x8000_0000, LAST_EXTENDED, ...vendor);
   set(0x8000_0001, model.signature, 0, 0, 0);
   const brand = `AMD EPYC (${model.name}) emulated by cbit`.padEnd(48, '\0');
@@ -122,9 +130,13 @@ function leaves(model: ProcessorModel): Map<number, CpuidResult> {
 }
 
 const absent: CpuidResult = [0, 0, 0, 0];
+const xsaveFeatures: CpuidResult = [XSAVE_FEATURES, XSAVE_BYTES, 0, 0];
 
-/** CPUID of a processor of this model. Leaves that do not exist, and sub-leaves of leaf 7 beyond 0, read as zeros. */
+/** CPUID of a processor of this model. Leaves and sub-leaves that do not exist read as zeros. */
 export function processorCpuid(model: ProcessorModel): (leaf: number, subleaf: number) => CpuidResult {
   const table = leaves(model);
-  return (leaf, subleaf) => (leaf === 7 && subleaf !== 0 ? absent : (table.get(leaf >>> 0) ?? absent));
+  return (leaf, subleaf) => {
+    if (leaf === XSAVE_LEAF && subleaf === 1) return xsaveFeatures;
+    return (leaf === 7 || leaf === XSAVE_LEAF) && subleaf !== 0 ? absent : (table.get(leaf >>> 0) ?? absent);
+  };
 }

@@ -279,6 +279,13 @@ export class Processor {
     return this.mmu.store(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, by) >>> 0;
   }
 
+  /** Could bytes be written? Nothing is. False: a fault is recorded. */
+  canStore(address: bigint, size: number, by: By = By.PROGRAM): boolean {
+    const possible = this.store(address, size, by) !== 0;
+    this.setU32(State.PENDING_SIZE, 0);
+    return possible;
+  }
+
   read(address: bigint, size: 1 | 2 | 4 | 8, by: By = By.PROGRAM): bigint | undefined {
     const at = this.load(address, size, by);
     if (at === 0) return undefined;

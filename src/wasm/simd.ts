@@ -41,11 +41,13 @@ export const shiftLanes = (f: FunctionBuilder, op: number, x: V128, count: I32):
 export const splat = (f: FunctionBuilder, op: number, x: I32 | I64): V128 => f.simd<V128>(op, [x]);
 export const lane32 = (f: FunctionBuilder, x: V128, n: number): I32 => f.simd<I32>(Simd.i32x4_extract_lane, [x], [n]);
 export const lane64 = (f: FunctionBuilder, x: V128, n: number): I64 => f.simd<I64>(Simd.i64x2_extract_lane, [x], [n]);
-export const setLane64 = (f: FunctionBuilder, x: V128, n: number, value: I64): V128 => f.simd<V128>(Simd.i64x2_replace_lane, [x, value], [n]);
+export const setLane64 = (f: FunctionBuilder, x: V128, n: number, value: I64): V128 =>
+  f.simd<V128>(Simd.i64x2_replace_lane, [x, value], [n]);
 /** Bits of x where the mask has ones, of y elsewhere. */
 export const select = (f: FunctionBuilder, mask: V128, x: V128, y: V128): V128 => f.simd<V128>(Simd.bitselect, [x, y, mask]);
 /** Bytes of x and y by constant numbers: 0-15 are those of x, 16-31 of y. */
-export const shuffle = (f: FunctionBuilder, x: V128, y: V128, bytes: readonly number[]): V128 => f.simd<V128>(Simd.i8x16_shuffle, [x, y], bytes);
+export const shuffle = (f: FunctionBuilder, x: V128, y: V128, bytes: readonly number[]): V128 =>
+  f.simd<V128>(Simd.i8x16_shuffle, [x, y], bytes);
 /** Bytes of x by computed numbers; 0 for numbers beyond 15. */
 export const swizzle = (f: FunctionBuilder, x: V128, bytes: V128): V128 => f.simd<V128>(Simd.i8x16_swizzle, [x, bytes]);
 
@@ -57,7 +59,11 @@ export function bytes128(f: FunctionBuilder, bytes: readonly number[]): V128 {
 
 /** A constant by its lanes, lowest first. */
 export const lanes128 = (f: FunctionBuilder, size: 1 | 2 | 4 | 8, lanes: readonly number[]): V128 =>
-  bytes128(f, lanes.flatMap((lane) => Array.from({ length: size }, (_, k) => (k < 4 ? lane >>> (8 * k) : lane < 0 ? 0xff : 0))));
+  bytes128(
+    f,
+    lanes.flatMap((lane) => Array.from({ length: size }, (_, k) => (k < 4 ? lane >>> (8 * k) : lane < 0 ? 0xff : 0))),
+  );
 
 /** Bytes lane by lane: the numbers for `shuffle` that move whole lanes. */
-export const laneBytes = (size: number, lanes: readonly number[]): number[] => lanes.flatMap((lane) => Array.from({ length: size }, (_, k) => lane * size + k));
+export const laneBytes = (size: number, lanes: readonly number[]): number[] =>
+  lanes.flatMap((lane) => Array.from({ length: size }, (_, k) => lane * size + k));

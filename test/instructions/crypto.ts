@@ -4,7 +4,8 @@ import { type InstructionCase, Place } from './case.ts';
 
 const { DATA } = Place;
 /** Bytes as a standard prints them, the first one lowest. */
-const bytes = (hex: string): bigint => BigInt(`0x${hex.replaceAll(' ', '').match(/../g)?.reverse().join('')}`);
+const bytes = (hex: string): bigint =>
+  (hex.replaceAll(' ', '').match(/../g) ?? []).reduceRight((sum, byte) => (sum << 8n) | BigInt(`0x${byte}`), 0n);
 const text = (characters: string): bigint => [...characters].reduceRight((sum, c) => (sum << 8n) | BigInt(c.charCodeAt(0)), 0n);
 
 const ROUND_1 = bytes('193de3be a0f4e22b 9ac68d2a e9f84808');

@@ -23,9 +23,27 @@ const WRITE_PROTECTED = 3;
 
 /** An access of 16 bytes of which so many lie on the page that faults. */
 const crossings: readonly InstructionCase[] = [1, 7, 8, 9, 15].flatMap((bytes): InstructionCase[] => [
-  { name: `MOVUPS with ${bytes} bytes on an absent page loads nothing`, source: 'movups xmm1, [rbx]', in: { rbx: ABSENT - 16 + bytes }, media: { xmm1: A }, exception: { vector: Vector.PF, code: NOT_PRESENT, address: ABSENT } },
-  { name: `MOVDQU with ${bytes} bytes on a read-only page stores nothing`, source: 'movdqu [rbx], xmm1', in: { rbx: READ_ONLY - 16 + bytes }, media: { xmm1: A }, exception: { vector: Vector.PF, code: WRITE_PROTECTED, address: READ_ONLY } },
-  { name: `MASKMOVDQU with ${bytes} bytes on a read-only page stores nothing`, source: 'maskmovdqu xmm1, xmm2', in: { rdi: READ_ONLY - 16 + bytes }, media: { xmm1: A, xmm2: -1n & ((1n << 128n) - 1n) }, exception: { vector: Vector.PF, code: WRITE_PROTECTED, address: READ_ONLY } },
+  {
+    name: `MOVUPS with ${bytes} bytes on an absent page loads nothing`,
+    source: 'movups xmm1, [rbx]',
+    in: { rbx: ABSENT - 16 + bytes },
+    media: { xmm1: A },
+    exception: { vector: Vector.PF, code: NOT_PRESENT, address: ABSENT },
+  },
+  {
+    name: `MOVDQU with ${bytes} bytes on a read-only page stores nothing`,
+    source: 'movdqu [rbx], xmm1',
+    in: { rbx: READ_ONLY - 16 + bytes },
+    media: { xmm1: A },
+    exception: { vector: Vector.PF, code: WRITE_PROTECTED, address: READ_ONLY },
+  },
+  {
+    name: `MASKMOVDQU with ${bytes} bytes on a read-only page stores nothing`,
+    source: 'maskmovdqu xmm1, xmm2',
+    in: { rdi: READ_ONLY - 16 + bytes },
+    media: { xmm1: A, xmm2: -1n & ((1n << 128n) - 1n) },
+    exception: { vector: Vector.PF, code: WRITE_PROTECTED, address: READ_ONLY },
+  },
 ]);
 
 // biome-ignore format: one case to a row

@@ -45,7 +45,7 @@ export type Section = {
 export const COMPLETED = 255;
 export const MAGIC = 'X86VEC1\n';
 
-const slotSize = (slot: number): number => {
+export const slotSize = (slot: number): number => {
   if (slot >= Slot.X87) return 10;
   if (slot >= Slot.XMM) return 16;
   if (slot === Slot.FTW) return 1;

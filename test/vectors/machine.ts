@@ -1,10 +1,10 @@
 // Runs a vector on the processor and says in which field the end state differs first, if any.
 
-import { PageFault } from '../../src/arch/exception.ts';
-import { Cr4, Rflags, Cr0 } from '../../src/arch/registers.ts';
+import { Cr4, Rflags, Cr0, SegmentAttribute as A } from '../../src/arch/registers.ts';
 import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../src/memory/state.ts';
 import { Bench, Flat, Permission } from '../instructions/bench.ts';
 import { background, baseSlots, CODE, CODE_SIZE, DATA, DATA_SIZE, FILLER, READ_ONLY_SIZE } from './base-state.ts';
+import { untoldBytes, untoldErrorBits } from './recording.ts';
 import { FSW_C1, nearExtended, nearVectors } from './tolerance.ts';
 import { type Case, COMPLETED, type Patch, type Section, Slot } from './format.ts';
 
@@ -69,7 +69,7 @@ export class VectorMachine {
     if (ending.kind === 'exit') return `exit ${ending.code.toString(16)} instead of status ${c.status}`;
     if (status !== c.status)
       return `status ${status} instead of ${c.status}${ending.kind === 'exception' ? ` (error code ${ending.errorCode}, at ${ending.address.toString(16)})` : ''}`;
-    if (ending.kind === 'exception' && pushes(status) && ((ending.errorCode ^ c.auxiliary) & ~tolerated(ending.address)) !== 0)
+    if (ending.kind === 'exception' && pushes(status) && ((ending.errorCode ^ c.auxiliary) & ~untoldErrorBits(ending.address)) !== 0)
       return `error code ${ending.errorCode.toString(16)} instead of ${c.auxiliary.toString(16)}`;
     const cr2 = c.slotsOut.get(Slot.CR2);
     if (ending.kind === 'exception' && cr2 !== undefined && ending.address !== cr2)
@@ -122,7 +122,8 @@ export class VectorMachine {
       const wanted = expected.get(Slot.X87 + n) ?? 0n;
       const at = State.X87 + 16 * n;
       const actual = this.#bench.u64(at) | (BigInt(this.#bench.memory.view.getUint16(this.#bench.state + at + 8, true)) << 64n);
-      if (actual !== wanted && !(approximate && nearExtended(actual, wanted))) return `r${n} ${actual.toString(16)} instead of ${wanted.toString(16)}`;
+      if (actual !== wanted && !(approximate && nearExtended(actual, wanted)))
+        return `r${n} ${actual.toString(16)} instead of ${wanted.toString(16)}`;
     }
     return null;
   }
@@ -131,7 +132,8 @@ export class VectorMachine {
     for (let n = 0; n < 16; n++) {
       const wanted = expected.get(Slot.XMM + n) ?? 0n;
       const actual = this.#bench.u64(State.XMM + 16 * n) | (this.#bench.u64(State.XMM + 16 * n + 8) << 64n);
-      if (actual !== wanted && !(approximate && nearVectors(actual, wanted))) return `xmm${n} ${actual.toString(16)} instead of ${wanted.toString(16)}`;
+      if (actual !== wanted && !(approximate && nearVectors(actual, wanted)))
+        return `xmm${n} ${actual.toString(16)} instead of ${wanted.toString(16)}`;
     }
     return null;
   }
@@ -153,7 +155,8 @@ export class VectorMachine {
     const { view } = bench.memory;
     bench.reset();
     bench.setU64(State.CR0, BigInt(Cr0.PG + (Cr0.PE | Cr0.MP | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.AM)));
-    bench.setU64(State.CR4, BigInt(Cr4.PAE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.FSGSBASE | Cr4.UMIP));
+    bench.setU64(State.CR4, BigInt(Cr4.PAE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.FSGSBASE | Cr4.UMIP | Cr4.OSXSAVE));
+    bench.setU64(State.XCR0, 3n);
     for (let n = 0; n < 16; n++) bench.setU64(gprAt(n), slots.get(n) ?? 0n);
     bench.setU64(State.RIP, slots.get(Slot.RIP) ?? 0n);
     bench.rflags = Number(slots.get(Slot.RFLAGS));
@@ -213,22 +216,12 @@ export class VectorMachine {
     view.setBigUint64(0x20, descriptor(Flat.code32(3), 0, 0xf_ffff), true);
     view.setBigUint64(0x28, descriptor(Flat.data32(3), 0, 0xf_ffff), true);
     view.setBigUint64(0x30, descriptor(Flat.code64(3), 0, 0xf_ffff), true);
-    view.setBigUint64(LDT_OFFSET + 0x08, descriptor(Flat.code16(3), CODE, 0xffff), true);
-    view.setBigUint64(LDT_OFFSET + 0x10, descriptor(Flat.data16(3), DATA, 0xffff), true);
+    view.setBigUint64(LDT_OFFSET + 0x08, descriptor(Flat.code16(3) | A.AVL, CODE, 0xffff), true);
+    view.setBigUint64(LDT_OFFSET + 0x10, descriptor(Flat.data16(3) | A.AVL, DATA, 0xffff), true);
     // No I/O permission bitmap.
     view.setUint16(TASK_OFFSET + 0x66, TASK_LIMIT + 1, true);
     this.#bench.write(PHYSICAL_TABLES, table);
   }
-}
-
-/** A change six or more bytes behind another one in the same aligned 8 bytes was not recorded. */
-function untoldBytes(c: Case): ReadonlySet<number> {
-  const untold = new Set<number>();
-  for (const { offset, bytes } of c.memoryOut) {
-    const last = offset + bytes.length - 1;
-    for (let at = last + 6; at <= (last | 7); at++) untold.add(at);
-  }
-  return untold;
 }
 
 const Tag = { VALID: 0, ZERO: 1, SPECIAL: 2, EMPTY: 3 } as const;
@@ -265,14 +258,6 @@ const flagNames = (bits: number): string =>
     .filter(([, bit]) => (bits & bit) !== 0)
     .map(([name]) => name)
     .join(' ');
-/**
- * The kernel under the recorder filled the read-only page on demand: whether a write found it present is chance. Of addresses that
- * no program may have, the last page below the hole among them, it says that the page is present.
- */
-const tolerated = (address: bigint): number =>
-  (address >= BigInt(DATA + DATA_SIZE) && address < BigInt(DATA + DATA_SIZE + READ_ONLY_SIZE)) || address >= END_OF_PROGRAMS ? PageFault.P : 0;
-/** First linear address that Linux gives to no program. */
-const END_OF_PROGRAMS = 0x7fff_ffff_f000n;
 const pushes = (vector: number): boolean => [12, 13, 14, 17].includes(vector);
 
 /** Does a string instruction with F2h or F3h stand here? */

@@ -20,7 +20,10 @@ function encode({ name, bits, approximate, cases }: Section): Buffer {
   header.write(name, 1, 'latin1');
   header.writeUInt8(mode[bits] | (approximate ? 1 : 0), name.length + 1);
   header.writeUInt32LE(cases.length, name.length + 2);
-  header.writeUInt32LE(cases.reduce((sum, { raw }) => sum + raw.length, 0), name.length + 6);
+  header.writeUInt32LE(
+    cases.reduce((sum, { raw }) => sum + raw.length, 0),
+    name.length + 6,
+  );
   return Buffer.concat([header, ...cases.map(({ raw }) => raw)]);
 }
 

@@ -7,7 +7,7 @@ import { Cr4, Efer, Fsw, MXCSR_MASK, Tag } from '../../arch/registers.ts';
 import { State } from '../../memory/state.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import type { Processor } from '../processor.ts';
-import { isAligned, readImage, writeImage } from './image.ts';
+import { isAligned, lastByte, readImage, writeImage } from './image.ts';
 import { operand64, type Routine, type Routines } from './routine.ts';
 import { controlWord, readPhysical, setTagWord, setWords, statusWord, tagWord, writePhysical } from './x87.ts';
 import { pointers, setPointers } from './x87-environment.ts';
@@ -110,7 +110,7 @@ const save =
       }
     }
     parts.push([0, written], [Legacy.X87, Legacy.XMM]);
-    return writeImage(p, address, image, p.byOperand(record), parts, 'last byte first') ? SystemResult.NEXT : SystemResult.FAULT;
+    return writeImage(p, address, image, p.byOperand(record), lastByte(Legacy.SIZE), parts) ? SystemResult.NEXT : SystemResult.FAULT;
   };
 
 const restore =
@@ -118,7 +118,7 @@ const restore =
   (p, record, low, high) => {
     const address = operand64(low, high);
     if (!checkAlignment(p, address)) return SystemResult.FAULT;
-    const image = readImage(p, address, Legacy.SIZE, p.byOperand(record), 'last byte first');
+    const image = readImage(p, address, Legacy.SIZE, p.byOperand(record), lastByte(Legacy.SIZE));
     if (!image) return SystemResult.FAULT;
     if (savesSse(p) && !isMxcsr(image)) return p.generalProtection();
     restoreX87(p, image, wide);

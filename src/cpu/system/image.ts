@@ -1,5 +1,5 @@
-// Operands of many bytes in memory (FSAVE, FXSAVE, XSAVE ...), read and written as a whole: the first byte is probed, then the last,
-// and nothing is written unless all of it can be.
+// Operands of many bytes in memory (FSAVE, FXSAVE, XSAVE ...), read and written as a whole: both ends are probed first, and nothing is
+// written unless all of it can be.
 
 import { Vector } from '../../arch/exception.ts';
 import { Cr0, Rflags } from '../../arch/registers.ts';
@@ -22,14 +22,16 @@ function parts(address: bigint, bytes: number): readonly [start: number, length:
   return first === bytes ? [[0, bytes]] : [[0, first], [first, bytes - first]];
 }
 
-/** Which of the two probes comes first decides what address a page fault names. */
-export type Probe = 'first byte first' | 'last byte first';
-
-const ends = (bytes: number, probe: Probe): readonly number[] => (probe === 'first byte first' ? [0, bytes - 1] : [bytes - 1, 0]);
+/** In which order the ends of an operand are probed, which decides the address that a page fault names. */
+export type Probe = readonly (readonly [offset: number, bytes: number])[];
+/** x87 environments: the first word or double word, then the last byte (seen on Zen 5). */
+export const firstUnit = (bytes: number, unit: 2 | 4): Probe => [[0, unit], [bytes - 1, 1]];
+/** FXSAVE: the last byte, then the first. */
+export const lastByte = (bytes: number): Probe => [[bytes - 1, 1], [0, 1]];
 
 /** Undefined: a fault is recorded. */
-export function readImage(p: Processor, address: bigint, bytes: number, by: By, probe: Probe = 'first byte first'): DataView | undefined {
-  for (const end of ends(bytes, probe)) if (p.load(address + BigInt(end), 1, by) === 0) return undefined;
+export function readImage(p: Processor, address: bigint, bytes: number, by: By, probe: Probe): DataView | undefined {
+  for (const [offset, size] of probe) if (p.load(address + BigInt(offset), size, by) === 0) return undefined;
   const image = new Uint8Array(bytes);
   for (const [start, length] of parts(address, bytes)) {
     const at = p.load(address + BigInt(start), 1, by);
@@ -48,10 +50,10 @@ export function writeImage(
   address: bigint,
   image: DataView,
   by: By,
+  probe: Probe,
   ranges: readonly (readonly [from: number, to: number])[] = [[0, image.byteLength]],
-  probe: Probe = 'first byte first',
 ): boolean {
-  for (const end of ends(image.byteLength, probe)) if (p.store(address + BigInt(end), 1, by) === 0) return false;
+  for (const [offset, size] of probe) if (!p.canStore(address + BigInt(offset), size, by)) return false;
   for (const [from, to] of ranges) if (!writeRange(p, address, image, from, to, by)) return false;
   return true;
 }

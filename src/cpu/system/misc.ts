@@ -13,6 +13,9 @@ import { operand64, type Routine, type Routines } from './routine.ts';
 
 const SEV_ES = 2;
 
+/** Fn0000_0001 ECX. */
+const OSXSAVE = 1 << 27;
+
 /** EDX:EAX. */
 function setPair(p: Processor, value: bigint): void {
   p.setGpr32(Gpr.RAX, Number(value & 0xffff_ffffn) | 0);
@@ -66,13 +69,14 @@ export const miscRoutines: Routines = {
     return p.fault(Vector.UD);
   },
 
-  /** No exception comes before the intercept. */
+  /** No exception comes before the intercept. Leaf 1 mirrors CR4.OSXSAVE. */
   cpuid(p) {
     if (p.intercepted(ExitCode.CPUID)) return p.exit(ExitCode.CPUID);
-    const [a, b, c, d] = p.options.cpuid(p.gpr32(Gpr.RAX), p.gpr32(Gpr.RCX));
+    const leaf = p.gpr32(Gpr.RAX);
+    const [a, b, c, d] = p.options.cpuid(leaf, p.gpr32(Gpr.RCX));
     p.setGpr32(Gpr.RAX, a);
     p.setGpr32(Gpr.RBX, b);
-    p.setGpr32(Gpr.RCX, c);
+    p.setGpr32(Gpr.RCX, leaf === 1 && (p.u32(State.CR4) & Cr4.OSXSAVE) !== 0 ? c | OSXSAVE : c);
     p.setGpr32(Gpr.RDX, d);
     return SystemResult.NEXT;
   },

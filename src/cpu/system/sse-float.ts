@@ -1,116 +1,23 @@
-// SSE floating point by the book: what the fast paths of semantics/sse-float.ts do not cover. The second operand is in State.VECTOR_OPERAND, the
-// first in the destination register. APM vol. 1, 4.7 (instructions), 4.8 and 4.10 (exceptions, masked responses); APM vol. 4.
+// SSE floating point by the book: what the fast paths of semantics/sse-float.ts and sse-convert.ts do not cover. APM vol. 1, 4.7
+// (instructions), 4.8 and 4.10 (exceptions, masked responses); APM vol. 4.
 
-import { Mnemonic } from 'iced-x86';
 import { Vector } from '../../arch/exception.ts';
-import { Cr4, Mxcsr, Rflags } from '../../arch/registers.ts';
+import { Cr4, Rflags } from '../../arch/registers.ts';
 import { State } from '../../memory/state.ts';
+import { assert } from '../../util/errors.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { reciprocal, reciprocalRoot } from '../../x86/float/approximate.ts';
 import { add, compare, divide, multiply, Order, squareRoot, subtract } from '../../x86/float/arithmetic.ts';
 import { convert, fromInteger, roundToInteger, toInteger } from '../../x86/float/convert.ts';
 import { encodeZero, f32, f64, type Float, type Format, pack, unpack } from '../../x86/float/format.ts';
-import { difference, type Ordinary, outcome, product, quotient, sum } from '../../x86/float/ordinary.ts';
+import { difference, type Ordinary, product, quotient, sum } from '../../x86/float/ordinary.ts';
 import { BEFORE_RESULT, type Environment, Exception, type Rounded, Rounding } from '../../x86/float/round.ts';
-import { Record } from '../../x86/record.ts';
-import type { Processor } from '../processor.ts';
+import { type SseOperation, sseOperations } from '../../x86/sse-operation.ts';
 import type { Routines } from './routine.ts';
-
-/** MXCSR has masks where FCW has them, seven bits further up, and rounding control at bit 13. */
-const MASKS_SHIFT = 7;
-const ALL_EXCEPTIONS = 0x3f;
-const RC_SHIFT = 13;
-
-const bytesOf = (format: Format): 4 | 8 => (format === f32 ? 4 : 8);
-
-/** What becomes the low bytes of the destination. Instructions never nest: one buffer serves all. */
-const result = new DataView(new ArrayBuffer(16));
-
-/** One instruction under way: operands by element, results and flags gathered until it is known whether there will be any. */
-class Execution {
-  readonly env: Environment;
-  readonly immediate: number;
-  flags = 0;
-  /** CF, PF and ZF of a comparison that sets them. */
-  statusFlags = -1;
-  readonly #p: Processor;
-  readonly #slot: number;
-  readonly #denormalsAreZero: boolean;
-
-  constructor(p: Processor, record: number) {
-    const mxcsr = p.u32(State.MXCSR);
-    result.setBigUint64(8, 0n, true);
-    result.setBigUint64(0, 0n, true);
-    this.#p = p;
-    this.#slot = p.operandSlot(record, 0);
-    this.#denormalsAreZero = (mxcsr & Mxcsr.DAZ) !== 0;
-    this.immediate = p.view.getUint8(record + Record.IMMEDIATE);
-    this.env = {
-      rounding: ((mxcsr & Mxcsr.RC) >> RC_SHIFT) as Rounding,
-      masks: (mxcsr >> MASKS_SHIFT) & ALL_EXCEPTIONS,
-      flushToZero: (mxcsr & Mxcsr.FZ) !== 0,
-    };
-  }
-
-  /** Element n of the first operand. */
-  first(format: Format, n: number): Float {
-    return this.#element(format, this.#slot, n);
-  }
-
-  second(format: Format, n: number): Float {
-    return this.#element(format, State.VECTOR_OPERAND, n);
-  }
-
-  /** Element n of the second operand as a signed integer. */
-  integer(size: 4 | 8, n: number): bigint {
-    const at = this.#p.state + State.VECTOR_OPERAND + size * n;
-    return size === 4 ? BigInt(this.#p.view.getInt32(at, true)) : this.#p.view.getBigInt64(at, true);
-  }
-
-  /** Element n of the second operand as it stands. */
-  bits(n: number): number {
-    return this.#p.u32(State.VECTOR_OPERAND + 4 * n);
-  }
-
-  put(format: Format, n: number, { bits, flags }: { readonly bits: bigint; readonly flags: number }): void {
-    this.flags |= flags;
-    this.set(bytesOf(format), n, bits);
-  }
-
-  firstNumber(format: Format, n: number): number {
-    return this.#number(format, this.#slot, n);
-  }
-
-  secondNumber(format: Format, n: number): number {
-    return this.#number(format, State.VECTOR_OPERAND, n);
-  }
-
-  /** What `float/ordinary.ts` found. */
-  putNumber(format: Format, n: number): void {
-    if (outcome.inexact) this.flags |= Exception.PRECISION;
-    if (format === f32) result.setFloat32(4 * n, outcome.value, true);
-    else result.setFloat64(8 * n, outcome.value, true);
-  }
-
-  set(size: 4 | 8, n: number, bits: bigint): void {
-    if (size === 4) result.setUint32(4 * n, Number(bits), true);
-    else result.setBigUint64(8 * n, bits, true);
-  }
-
-  #number(format: Format, offset: number, n: number): number {
-    const { view, state } = this.#p;
-    return format === f32 ? view.getFloat32(state + offset + 4 * n, true) : view.getFloat64(state + offset + 8 * n, true);
-  }
-
-  #element(format: Format, offset: number, n: number): Float {
-    const { view, state } = this.#p;
-    const bits = format === f32 ? BigInt(view.getUint32(state + offset + 4 * n, true)) : view.getBigUint64(state + offset + 8 * n, true);
-    return unpack(format, bits, this.#denormalsAreZero);
-  }
-}
+import { bytesOf, result, SseExecution } from './sse-execution.ts';
 
 /** Computes the result; returns how many bytes of the destination it takes. */
-type Operation = (x: Execution) => number;
+type Operation = (x: SseExecution) => number;
 type Binary = (format: Format, a: Float, b: Float, env: Environment) => { readonly bits: bigint; readonly flags: number };
 
 // --- arithmetic, element by element ---
@@ -125,7 +32,7 @@ type Elements = readonly [format: Format, count: number];
 const each =
   (
     [format, count]: Elements,
-    element: (x: Execution, format: Format, n: number) => { readonly bits: bigint; readonly flags: number },
+    element: (x: SseExecution, format: Format, n: number) => { readonly bits: bigint; readonly flags: number },
   ): Operation =>
   (x) => {
     for (let n = 0; n < count; n++) x.put(format, n, element(x, format, n));
@@ -188,8 +95,8 @@ const compareMask = (elements: Elements): Operation =>
   each(elements, (x, format, n) => {
     const quietIsInvalid = (x.immediate & 3) === 1 || (x.immediate & 3) === 2;
     const { order, flags } = compare(x.first(format, n), x.second(format, n), quietIsInvalid);
-    const outcome = holds(x.immediate, order) !== ((x.immediate & 4) !== 0);
-    return { bits: outcome ? (format === f32 ? 0xffff_ffffn : 0xffff_ffff_ffff_ffffn) : 0n, flags };
+    const answer = holds(x.immediate, order) !== ((x.immediate & 4) !== 0);
+    return { bits: answer ? (format === f32 ? 0xffff_ffffn : 0xffff_ffff_ffff_ffffn) : 0n, flags };
   });
 
 /** COMISx, UCOMISx: greater 000, less CF, equal ZF, unordered ZF PF CF. */
@@ -279,51 +186,57 @@ const approximate = (count: number, operation: (bits: number) => number): Operat
 const NEAR = false;
 const TRUNCATED = true;
 
-// biome-ignore format: one operation to a row
-const operations: { readonly [mnemonic in Mnemonic]?: Operation } = {
-  [Mnemonic.Addps]: arithmetic(PS, sum, add),          [Mnemonic.Addpd]: arithmetic(PD, sum, add),          [Mnemonic.Addss]: arithmetic(SS, sum, add),          [Mnemonic.Addsd]: arithmetic(SD, sum, add),
-  [Mnemonic.Subps]: arithmetic(PS, difference, subtract),     [Mnemonic.Subpd]: arithmetic(PD, difference, subtract),     [Mnemonic.Subss]: arithmetic(SS, difference, subtract),     [Mnemonic.Subsd]: arithmetic(SD, difference, subtract),
-  [Mnemonic.Mulps]: arithmetic(PS, product, multiply),     [Mnemonic.Mulpd]: arithmetic(PD, product, multiply),     [Mnemonic.Mulss]: arithmetic(SS, product, multiply),     [Mnemonic.Mulsd]: arithmetic(SD, product, multiply),
-  [Mnemonic.Divps]: arithmetic(PS, quotient, divide),       [Mnemonic.Divpd]: arithmetic(PD, quotient, divide),       [Mnemonic.Divss]: arithmetic(SS, quotient, divide),       [Mnemonic.Divsd]: arithmetic(SD, quotient, divide),
-  [Mnemonic.Sqrtps]: root(PS),                [Mnemonic.Sqrtpd]: root(PD),                [Mnemonic.Sqrtss]: root(SS),                [Mnemonic.Sqrtsd]: root(SD),
-  [Mnemonic.Minps]: binary(PS, min),          [Mnemonic.Minpd]: binary(PD, min),          [Mnemonic.Minss]: binary(SS, min),          [Mnemonic.Minsd]: binary(SD, min),
-  [Mnemonic.Maxps]: binary(PS, max),          [Mnemonic.Maxpd]: binary(PD, max),          [Mnemonic.Maxss]: binary(SS, max),          [Mnemonic.Maxsd]: binary(SD, max),
-  [Mnemonic.Cmpps]: compareMask(PS),          [Mnemonic.Cmppd]: compareMask(PD),          [Mnemonic.Cmpss]: compareMask(SS),          [Mnemonic.Cmpsd]: compareMask(SD),
-  [Mnemonic.Roundps]: roundElements(PS),      [Mnemonic.Roundpd]: roundElements(PD),      [Mnemonic.Roundss]: roundElements(SS),      [Mnemonic.Roundsd]: roundElements(SD),
-  [Mnemonic.Haddps]: horizontal(PS, add),     [Mnemonic.Haddpd]: horizontal(PD, add),     [Mnemonic.Hsubps]: horizontal(PS, subtract), [Mnemonic.Hsubpd]: horizontal(PD, subtract),
-  [Mnemonic.Addsubps]: addSubtract(PS),       [Mnemonic.Addsubpd]: addSubtract(PD),       [Mnemonic.Dpps]: dotProduct(PS),            [Mnemonic.Dppd]: dotProduct(PD),
-  [Mnemonic.Comiss]: compareFlags(f32, true), [Mnemonic.Comisd]: compareFlags(f64, true), [Mnemonic.Ucomiss]: compareFlags(f32, false), [Mnemonic.Ucomisd]: compareFlags(f64, false),
-  [Mnemonic.Rcpps]: approximate(4, reciprocal), [Mnemonic.Rcpss]: approximate(1, reciprocal), [Mnemonic.Rsqrtps]: approximate(4, reciprocalRoot), [Mnemonic.Rsqrtss]: approximate(1, reciprocalRoot),
-  [Mnemonic.Cvtss2sd]: toFormat(f32, f64, 1), [Mnemonic.Cvtsd2ss]: toFormat(f64, f32, 1), [Mnemonic.Cvtps2pd]: toFormat(f32, f64, 2), [Mnemonic.Cvtpd2ps]: toFormat(f64, f32, 2),
-  [Mnemonic.Cvtdq2ps]: fromIntegers(4, f32, 4), [Mnemonic.Cvtdq2pd]: fromIntegers(4, f64, 2), [Mnemonic.Cvtpi2ps]: fromIntegers(4, f32, 2), [Mnemonic.Cvtpi2pd]: fromIntegers(4, f64, 2),
-  [Mnemonic.Cvtps2dq]: toIntegers(f32, 4, 4, 16, NEAR),  [Mnemonic.Cvttps2dq]: toIntegers(f32, 4, 4, 16, TRUNCATED),
-  [Mnemonic.Cvtpd2dq]: toIntegers(f64, 4, 2, 16, NEAR),  [Mnemonic.Cvttpd2dq]: toIntegers(f64, 4, 2, 16, TRUNCATED),
-  [Mnemonic.Cvtps2pi]: toIntegers(f32, 4, 2, 8, NEAR),   [Mnemonic.Cvttps2pi]: toIntegers(f32, 4, 2, 8, TRUNCATED),
-  [Mnemonic.Cvtpd2pi]: toIntegers(f64, 4, 2, 8, NEAR),   [Mnemonic.Cvttpd2pi]: toIntegers(f64, 4, 2, 8, TRUNCATED),
-};
+/** The packed instructions of an operation, and all four. */
+type Two<Name extends string> = Record<`${Name}${'ps' | 'pd'}`, Operation>;
+type Four<Name extends string> = Record<`${Name}${'ps' | 'pd' | 'ss' | 'sd'}`, Operation>;
+const two = <Name extends string>(name: Name, operation: (elements: Elements) => Operation): Two<Name> =>
+  ({ [`${name}ps`]: operation(PS), [`${name}pd`]: operation(PD) }) as Two<Name>;
+const four = <Name extends string>(name: Name, operation: (elements: Elements) => Operation): Four<Name> =>
+  ({ ...two(name, operation), [`${name}ss`]: operation(SS), [`${name}sd`]: operation(SD) }) as Four<Name>;
 
-/** Conversions between a general register and a scalar: the size of the integer is that of an operand. */
-const sized: { readonly [mnemonic in Mnemonic]?: (size: 4 | 8) => Operation } = {
-  [Mnemonic.Cvtsi2ss]: (size) => fromIntegers(size, f32, 1),
-  [Mnemonic.Cvtsi2sd]: (size) => fromIntegers(size, f64, 1),
-  [Mnemonic.Cvtss2si]: (size) => toIntegers(f32, size, 1, 8, NEAR),
-  [Mnemonic.Cvtsd2si]: (size) => toIntegers(f64, size, 1, 8, NEAR),
-  [Mnemonic.Cvttss2si]: (size) => toIntegers(f32, size, 1, 8, TRUNCATED),
-  [Mnemonic.Cvttsd2si]: (size) => toIntegers(f64, size, 1, 8, TRUNCATED),
+// biome-ignore format: tables
+const operations: Readonly<Record<SseOperation, Operation>> = {
+  ...four('add', (e) => arithmetic(e, sum, add)),
+  ...four('sub', (e) => arithmetic(e, difference, subtract)),
+  ...four('mul', (e) => arithmetic(e, product, multiply)),
+  ...four('div', (e) => arithmetic(e, quotient, divide)),
+  ...four('sqrt', root),
+  ...four('min', (e) => binary(e, min)),
+  ...four('max', (e) => binary(e, max)),
+  ...four('cmp', compareMask),
+  ...four('round', roundElements),
+  ...two('hadd', (e) => horizontal(e, add)),
+  ...two('hsub', (e) => horizontal(e, subtract)),
+  ...two('addsub', addSubtract),
+  ...two('dp', dotProduct),
+  comiss: compareFlags(f32, true),        ucomiss: compareFlags(f32, false),
+  comisd: compareFlags(f64, true),        ucomisd: compareFlags(f64, false),
+  rcpps: approximate(4, reciprocal),      rsqrtps: approximate(4, reciprocalRoot),
+  rcpss: approximate(1, reciprocal),      rsqrtss: approximate(1, reciprocalRoot),
+  cvtss2sd: toFormat(f32, f64, 1),        cvtps2pd: toFormat(f32, f64, 2),
+  cvtsd2ss: toFormat(f64, f32, 1),        cvtpd2ps: toFormat(f64, f32, 2),
+  cvtdq2ps: fromIntegers(4, f32, 4),      cvtpi2ps: fromIntegers(4, f32, 2),
+  cvtdq2pd: fromIntegers(4, f64, 2),      cvtpi2pd: fromIntegers(4, f64, 2),
+  cvtps2dq: toIntegers(f32, 4, 4, 16, NEAR), cvttps2dq: toIntegers(f32, 4, 4, 16, TRUNCATED),
+  cvtpd2dq: toIntegers(f64, 4, 2, 16, NEAR), cvttpd2dq: toIntegers(f64, 4, 2, 16, TRUNCATED),
+  cvtps2pi: toIntegers(f32, 4, 2, 8, NEAR),  cvttps2pi: toIntegers(f32, 4, 2, 8, TRUNCATED),
+  cvtpd2pi: toIntegers(f64, 4, 2, 8, NEAR),  cvttpd2pi: toIntegers(f64, 4, 2, 8, TRUNCATED),
+  cvtsi2ss32: fromIntegers(4, f32, 1),            cvtsi2ss64: fromIntegers(8, f32, 1),
+  cvtsi2sd32: fromIntegers(4, f64, 1),            cvtsi2sd64: fromIntegers(8, f64, 1),
+  cvtss2si32: toIntegers(f32, 4, 1, 8, NEAR),     cvtss2si64: toIntegers(f32, 8, 1, 8, NEAR),
+  cvtsd2si32: toIntegers(f64, 4, 1, 8, NEAR),     cvtsd2si64: toIntegers(f64, 8, 1, 8, NEAR),
+  cvttss2si32: toIntegers(f32, 4, 1, 8, TRUNCATED), cvttss2si64: toIntegers(f32, 8, 1, 8, TRUNCATED),
+  cvttsd2si32: toIntegers(f64, 4, 1, 8, TRUNCATED), cvttsd2si64: toIntegers(f64, 8, 1, 8, TRUNCATED),
 };
-
-function operationOf(p: Processor, record: number): Operation {
-  const { mnemonic, operands } = p.form(record);
-  const known = operations[mnemonic as Mnemonic];
-  if (known) return known;
-  const integer = mnemonic === Mnemonic.Cvtsi2ss || mnemonic === Mnemonic.Cvtsi2sd ? 1 : 0;
-  return (sized[mnemonic as Mnemonic] as (size: 4 | 8) => Operation)(operands[integer]?.size === 8 ? 8 : 4);
-}
+const byNumber: readonly Operation[] = sseOperations.map((name) => operations[name]);
 
 export const sseFloatRoutines: Routines = {
-  sseFloat(p, record) {
-    const x = new Execution(p, record);
-    const bytes = operationOf(p, record)(x);
+  /** The operand is the number of the operation. */
+  sseFloat(p, record, number) {
+    const operation = byNumber[number];
+    assert(operation, 'the operation is one of SSE floating point');
+    const x = new SseExecution(p, record);
+    const bytes = operation(x);
     // An exception that is known before the result (4.10.4) prevents the others.
     const unmasked = x.flags & ~x.env.masks;
     const raised = (unmasked & BEFORE_RESULT) !== 0 ? x.flags & BEFORE_RESULT : x.flags;

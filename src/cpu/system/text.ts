@@ -100,7 +100,10 @@ const compare =
     if (into === 'index') writeIndex(p, bits, count, expand);
     else writeMask(p, bits, count, expand);
     p.setStatusFlags(
-      (bits !== 0 ? Rflags.CF : 0) | (second.length < count ? Rflags.ZF : 0) | (first.length < count ? Rflags.SF : 0) | (bits & 1 ? Rflags.OF : 0),
+      (bits !== 0 ? Rflags.CF : 0) |
+        (second.length < count ? Rflags.ZF : 0) |
+        (first.length < count ? Rflags.SF : 0) |
+        (bits & 1 ? Rflags.OF : 0),
     );
     return SystemResult.NEXT;
   };

@@ -6,7 +6,7 @@ import { type Float, f80, Kind, unpack } from '../../x86/float/format.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { State } from '../../memory/state.ts';
 import type { Processor } from '../processor.ts';
-import { isAligned, readImage, writeImage } from './image.ts';
+import { firstUnit, isAligned, readImage, writeImage } from './image.ts';
 import { operand64, type Routine, type Routines } from './routine.ts';
 import { controlWord, readPhysical, setStatus, setTagWord, setWords, statusWord, tagWord, unnoted, writePhysical } from './x87.ts';
 
@@ -89,14 +89,15 @@ const storeEnvironment: Routine = unnoted((p, record, low, high) => {
   if (!isAligned(p, operand64(low, high), layout.unit)) return SystemResult.FAULT;
   const image = new DataView(new ArrayBuffer(environmentBytes(layout)));
   environmentImage(p, layout, image);
-  if (!writeImage(p, operand64(low, high), image, p.byOperand(record))) return SystemResult.FAULT;
+  if (!writeImage(p, operand64(low, high), image, p.byOperand(record), firstUnit(image.byteLength, layout.unit))) return SystemResult.FAULT;
   setWords(p, controlWord(p) | Fcw.MASKS, statusWord(p));
 });
 
 const loadEnvironmentRoutine: Routine = unnoted((p, record, low, high) => {
   const layout = layoutOf(p, p.form(record).memoryBytes);
   if (!isAligned(p, operand64(low, high), layout.unit)) return SystemResult.FAULT;
-  const image = readImage(p, operand64(low, high), environmentBytes(layout), p.byOperand(record));
+  const bytes = environmentBytes(layout);
+  const image = readImage(p, operand64(low, high), bytes, p.byOperand(record), firstUnit(bytes, layout.unit));
   if (!image) return SystemResult.FAULT;
   loadEnvironment(p, layout, image);
 });
@@ -113,7 +114,7 @@ const save: Routine = unnoted((p, record, low, high) => {
     image.setBigUint64(start + REGISTER_BYTES * n, BigInt.asUintN(64, bits), true);
     image.setUint16(start + REGISTER_BYTES * n + 8, Number(bits >> 64n), true);
   }
-  if (!writeImage(p, operand64(low, high), image, p.byOperand(record))) return SystemResult.FAULT;
+  if (!writeImage(p, operand64(low, high), image, p.byOperand(record), firstUnit(image.byteLength, layout.unit))) return SystemResult.FAULT;
   initialize(p);
 });
 
@@ -121,7 +122,8 @@ const restore: Routine = unnoted((p, record, low, high) => {
   const layout = layoutOf(p, p.form(record).memoryBytes);
   if (!isAligned(p, operand64(low, high), layout.unit)) return SystemResult.FAULT;
   const start = environmentBytes(layout);
-  const image = readImage(p, operand64(low, high), start + 8 * REGISTER_BYTES, p.byOperand(record));
+  const bytes = start + 8 * REGISTER_BYTES;
+  const image = readImage(p, operand64(low, high), bytes, p.byOperand(record), firstUnit(bytes, layout.unit));
   if (!image) return SystemResult.FAULT;
   loadEnvironment(p, layout, image);
   for (let n = 0; n < 8; n++) {

@@ -113,9 +113,13 @@ const integerImages = (truncate: boolean): Readonly<Record<number, Image>> => ({
   [X87Source.INTEGER16]: toIntegerImage(2, truncate), [X87Source.INTEGER32]: toIntegerImage(4, truncate), [X87Source.INTEGER64]: toIntegerImage(8, truncate),
 });
 
+/** Memory faults come before x87 exceptions, whether or not anything will be written. */
 function storeImage(p: Processor, record: number, operand: number, image: Image): typeof SystemResult.FAULT | void {
   const result = isEmpty(p, 0) ? { bits: image.indefinite, flags: STACK_FAULT, up: false } : image.form(p);
-  if (refusesMemory(p, result.flags)) return raise(p, result.flags & ~Exception.PRECISION);
+  if (refusesMemory(p, result.flags)) {
+    if (!p.canStore(address(p), image.bytes, p.byOperand(record))) return SystemResult.FAULT;
+    return raise(p, result.flags & ~Exception.PRECISION);
+  }
   if (!store(p, record, image.bytes, result.bits)) return SystemResult.FAULT;
   raise(p, result.flags, result.up);
   pop(p, operand >> POP_SHIFT);
@@ -134,10 +138,10 @@ function storeRegister(p: Processor, record: number, operand: number): void {
   if (written) pop(p, operand >> POP_SHIFT);
 }
 
-/** An undocumented FSTP that raises no exception for an empty source. */
+/** An undocumented FSTP that raises no exception: an empty source is not copied. */
 const storeQuietly: Routine = noted((p, record, operand) => {
   raise(p, 0);
-  write(p, stackOperand(p, record, 0), isEmpty(p, 0) ? INDEFINITE : read(p, 0));
+  if (!isEmpty(p, 0)) write(p, stackOperand(p, record, 0), read(p, 0));
   pop(p, operand >> POP_SHIFT);
 });
 

@@ -9,7 +9,7 @@ import { bitLength, encodeInfinity, encodeZero, type Float, f80, finite, Kind, p
 import { type Environment, Exception, round, type Rounded } from '../../x86/float/round.ts';
 import type { Processor } from '../processor.ts';
 import type { Routine, Routines } from './routine.ts';
-import { environment, exactly, finish, INDEFINITE, isEmpty, noted, pop, pushAnyway, refuses, raise, setConditions, STACK_FAULT, statusWord, underflow, valueOf } from './x87.ts';
+import { environment, exactly, finish, INDEFINITE, isEmpty, noted, pop, pushAnyway, raise, setConditions, STACK_FAULT, statusWord, underflow, valueOf } from './x87.ts';
 
 type Sign = 0 | 1;
 
@@ -63,18 +63,16 @@ const ONE = pack(f80, finite(0, 1n, 0));
 const trigonometric = ({ first, second, one = false }: Functions): Routine =>
   noted((p) => {
     const pushes = one || second !== undefined;
+    clearC2(p);
     if (isEmpty(p, 0) || (pushes && !isEmpty(p, 7))) {
       const up = !isEmpty(p, 0);
       if (finish(p, 0, { bits: INDEFINITE, flags: STACK_FAULT, up }) && pushes) pushAnyway(p, { bits: INDEFINITE, flags: 0, up });
-      if (!refuses(p, STACK_FAULT)) clearC2(p);
       return;
     }
     const x = valueOf(p, 0);
     const special = nanResult(f80, x) ?? (x.kind === Kind.INFINITY ? invalid(f80) : undefined);
     if (special) {
-      if (!finish(p, 0, special)) return;
-      clearC2(p);
-      if (pushes) pushAnyway(p, { ...special, flags: 0 });
+      if (finish(p, 0, special) && pushes) pushAnyway(p, { ...special, flags: 0 });
       return;
     }
     if (outOfRange(x)) return setC2(p);
@@ -82,7 +80,6 @@ const trigonometric = ({ first, second, one = false }: Functions): Routine =>
     const other = one ? exactly(ONE) : second ? ofAngle(p, x, second, flags) : undefined;
     const result = ofAngle(p, x, first, flags);
     if (!finish(p, 0, { ...result, flags: result.flags | (other?.flags ?? 0) })) return;
-    clearC2(p);
     if (other) pushAnyway(p, { ...other, up: one ? result.up : other.up });
   });
 

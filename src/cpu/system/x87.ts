@@ -102,10 +102,17 @@ export const refuses = (p: Processor, flags: number): boolean => (flags & ~contr
 /** Exceptions for which nothing is written to memory: there an unmasked overflow or underflow leaves no result, either. */
 export const refusesMemory = (p: Processor, flags: number): boolean => (flags & ~controlWord(p) & (BEFORE_RESULT | Exception.OVERFLOW | Exception.UNDERFLOW)) !== 0;
 
+/** Notes an outcome. If it is refused, rounding raised nothing. */
+function note(p: Processor, { flags, up }: Rounded, refused: boolean): void {
+  if (refused) raise(p, flags & (BEFORE_RESULT | Fsw.SF), up && (flags & Fsw.SF) !== 0);
+  else raise(p, flags, up);
+}
+
 /** Notes the outcome and writes it to ST(n), unless an unmasked exception leaves it as it was. True: written. */
 export function finish(p: Processor, n: number, result: Rounded): boolean {
-  raise(p, result.flags, result.up);
-  if (refuses(p, result.flags)) return false;
+  const refused = refuses(p, result.flags);
+  note(p, result, refused);
+  if (refused) return false;
   write(p, n, result.bits);
   return true;
 }
@@ -121,7 +128,7 @@ export function push(p: Processor, result: Rounded, refused = refuses(p, result.
 
 /** Pushes onto whatever is there, unless the result is refused. */
 export function pushAnyway(p: Processor, result: Rounded, refused = refuses(p, result.flags)): void {
-  raise(p, result.flags, result.up);
+  note(p, result, refused);
   if (refused) return;
   moveTop(p, -1);
   write(p, 0, result.bits);

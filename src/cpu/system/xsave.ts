@@ -8,7 +8,7 @@ import { Gpr, State } from '../../memory/state.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import type { Processor } from '../processor.ts';
 import { clearXmm, isMxcsr, Legacy, restoreX87, restoreXmm, saveMxcsr, saveX87, saveXmm } from './fxsave.ts';
-import { readImage, writeImage } from './image.ts';
+import { lastByte, readImage, writeImage } from './image.ts';
 import { operand64, type Routine, type Routines } from './routine.ts';
 import { controlWord, readPhysical, statusWord, tagWord, writePhysical } from './x87.ts';
 import { initialize, pointers } from './x87-environment.ts';
@@ -76,7 +76,7 @@ const save =
     if (old === undefined) return SystemResult.FAULT;
     image.setBigUint64(Header.XSTATE_BV, (old & ~asked) | used, true);
     image.setBigUint64(Header.XCOMP_BV, COMPACTED | asked, true);
-    return writeImage(p, address, image, by, ranges) ? SystemResult.NEXT : SystemResult.FAULT;
+    return writeImage(p, address, image, by, lastByte(XSAVE_BYTES), ranges) ? SystemResult.NEXT : SystemResult.FAULT;
   };
 
 /** May the header be restored from? */
@@ -96,7 +96,7 @@ const restore =
     if (onlyCompacted && p.cpl !== 0) return p.generalProtection();
     const address = operand64(low, high);
     if (!isAligned(address)) return p.generalProtection();
-    const image = readImage(p, address, XSAVE_BYTES, p.byOperand(record));
+    const image = readImage(p, address, XSAVE_BYTES, p.byOperand(record), lastByte(XSAVE_BYTES));
     if (!image) return SystemResult.FAULT;
     if (!isHeader(p, image, onlyCompacted)) return p.generalProtection();
     const compacted = (image.getBigUint64(Header.XCOMP_BV, true) & COMPACTED) !== 0n;

@@ -24,7 +24,7 @@ export type Environment = {
 /**
  * The outcome of an operation. If `flags & ~masks & BEFORE_RESULT` is not 0, there is no result. Under an unmasked overflow or
  * underflow `bits` has its exponent moved by the format's `adjust`, which only x87 registers
- * receive; if that does not help, the masked response stands there.
+ * receive; where that does not help, infinity or zero.
  */
 export type Rounded = {
   readonly bits: bigint;
@@ -70,16 +70,16 @@ export function round(format: Format, sign: 0 | 1, significand: bigint, exponent
   const kept = carried ? exact.kept >> 1n : exact.kept;
   const top = exponent + length - 1 + (carried ? 1 : 0);
   const imprecise = exact.inexact ? Exception.PRECISION : 0;
-  /** The answer to an unmasked overflow or underflow, if the adjusted exponent fits. Only x87 registers receive it: elsewhere the flags count. */
-  const adjusted = (by: number, exception: number): Rounded | undefined => {
-    const field = top + bias + by;
-    const fits = field >= 1 && field <= lastExponent(format);
-    if ((env.masks & exception) !== 0 || (format.extended && !fits)) return undefined;
-    return { bits: fits ? encode(format, sign, field, kept) : 0n, flags: flags | exception | imprecise, up: exact.up };
-  };
-  if (top < 1 - bias) return adjusted(format.adjust, Exception.UNDERFLOW) ?? underflow(format, sign, significand, exponent, env, flags);
-  if (top <= bias) return { bits: encode(format, sign, top + bias, kept), flags: flags | imprecise, up: exact.up };
-  return adjusted(-format.adjust, Exception.OVERFLOW) ?? overflow(format, sign, env, flags);
+  const tiny = top < 1 - bias;
+  if (!tiny && top <= bias) return { bits: encode(format, sign, top + bias, kept), flags: flags | imprecise, up: exact.up };
+  if ((env.masks & (tiny ? Exception.UNDERFLOW : Exception.OVERFLOW)) !== 0)
+    return tiny ? underflow(format, sign, significand, exponent, env, flags) : overflow(format, sign, env, flags);
+  const field = top + bias + (tiny ? format.adjust : -format.adjust);
+  const flag = tiny ? Exception.UNDERFLOW : Exception.OVERFLOW;
+  if (field >= 1 && field <= lastExponent(format)) return { bits: encode(format, sign, field, kept), flags: flags | flag | imprecise, up: exact.up };
+  // Only registers receive that: of a single or a double nothing is stored, and it is inexact only if its significand is.
+  const lost = format.extended ? Exception.PRECISION : imprecise;
+  return { bits: tiny ? encodeZero(format, sign) : encodeInfinity(format, sign), flags: flags | flag | lost, up: !tiny };
 }
 
 /** Exponent field of the largest finite numbers. */
@@ -93,7 +93,7 @@ function overflow(format: Format, sign: 0 | 1, env: Environment, flags: number):
 /** A denormal, or what it is rounded to. */
 function underflow(format: Format, sign: 0 | 1, significand: bigint, exponent: number, env: Environment, flags: number): Rounded {
   const lost = Exception.UNDERFLOW | Exception.PRECISION;
-  if (env.flushToZero && (env.masks & Exception.UNDERFLOW) !== 0) return { bits: encodeZero(format, sign), flags: flags | lost, up: false };
+  if (env.flushToZero) return { bits: encodeZero(format, sign), flags: flags | lost, up: false };
   const unit = 1 - format.bias - format.precision + 1;
   const { kept, inexact, up } = dropBits(env.rounding, sign, significand, unit - exponent);
   // Rounding may have made it the smallest normal number.

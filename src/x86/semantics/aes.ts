@@ -5,7 +5,7 @@ import { Mnemonic } from 'iced-x86';
 import type { FunctionBuilder, V128 } from '../../wasm/function.ts';
 import { binary, bytes128, lane64, lanes128, setLane64, shuffle, Simd, splat, swizzle } from '../../wasm/simd.ts';
 import { sse } from './availability.ts';
-import { type Operation, xmm } from './lanes.ts';
+import { type Operation, xmm } from './vector.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
 /** x8 + x4 + x3 + x + 1. */
@@ -35,7 +35,7 @@ function substitute(f: FunctionBuilder, box: readonly number[], x: V128): V128 {
 }
 
 /** Byte r of column c comes from column c + r (inverse: c - r). */
-const rows = (direction: 1 | -1): number[] => Array.from({ length: 16 }, (_, n) => (n & 3) | (((n >> 2) + direction * (n & 3)) & 3) << 2);
+const rows = (direction: 1 | -1): number[] => Array.from({ length: 16 }, (_, n) => (n & 3) | ((((n >> 2) + direction * (n & 3)) & 3) << 2));
 const shiftRows = (f: FunctionBuilder, direction: 1 | -1, x: V128): V128 => shuffle(f, x, x, rows(direction));
 
 /** Each byte times x in GF(2^8). */
@@ -45,9 +45,16 @@ function doubled(f: FunctionBuilder, x: V128): V128 {
 }
 
 /** Each column turned by so many bytes. */
-const turn = (f: FunctionBuilder, x: V128, by: number): V128 => shuffle(f, x, x, Array.from({ length: 16 }, (_, n) => (n & 12) | ((n + by) & 3)));
+const turn = (f: FunctionBuilder, x: V128, by: number): V128 =>
+  shuffle(
+    f,
+    x,
+    x,
+    Array.from({ length: 16 }, (_, n) => (n & 12) | ((n + by) & 3)),
+  );
 
-const sum = (f: FunctionBuilder, first: V128, ...others: readonly V128[]): V128 => others.reduce((a, v) => binary(f, Simd.xor, a, v), first);
+const sum = (f: FunctionBuilder, first: V128, ...others: readonly V128[]): V128 =>
+  others.reduce((a, v) => binary(f, Simd.xor, a, v), first);
 
 /** 2 a0 + 3 a1 + a2 + a3. */
 function mixColumns(f: FunctionBuilder, x: V128): V128 {

@@ -6,7 +6,7 @@ import { State } from '../../memory/state.ts';
 import type { FunctionBuilder, I32, V128 } from '../../wasm/function.ts';
 import { binary, lane32, laneBytes, shiftLanes, shuffle, Simd, splat } from '../../wasm/simd.ts';
 import { sse } from './availability.ts';
-import { type Operation, xmm } from './lanes.ts';
+import { type Operation, xmm } from './vector.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
 /** Doublewords, the highest first, as the manual lists them. */
@@ -37,7 +37,9 @@ const sha1Rounds: Semantics = sse((b) => {
   let [ra, rb, rc, rd] = take(f, f.let128(b.readVector(0, true))).map((v) => f.let32(v)) as unknown as Four;
   const stage = f.let32(i32.and(b.immediate(1), f.const32(3)));
   const at = (n: number): I32 => i32.eq(stage, f.const32(n));
-  const constant = f.let32(i32.select(at(0), f.const32(K1[0]), i32.select(at(1), f.const32(K1[1]), i32.select(at(2), f.const32(K1[2]), f.const32(K1[3])))));
+  const constant = f.let32(
+    i32.select(at(0), f.const32(K1[0]), i32.select(at(1), f.const32(K1[1]), i32.select(at(2), f.const32(K1[2]), f.const32(K1[3])))),
+  );
   let re: I32 = f.const32(0);
   for (const word of words) {
     const mixed = i32.select(at(0), choose(f, rb, rc, rd), i32.select(at(2), majority(f, rb, rc, rd), xor(f, rb, rc, rd)));

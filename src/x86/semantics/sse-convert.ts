@@ -8,30 +8,20 @@ import type { Emitter, Value } from '../emitter.ts';
 import { enterMmx, requireMmx, requireSse, sse } from './availability.ts';
 import { FloatLanes } from './float-lanes.ts';
 import { each } from './move.ts';
-import { acceptable, exactly, finish, source } from './sse-float.ts';
+import { acceptable, callRoutine, exactly, finish, source } from './sse-float.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
+// biome-ignore format: a table
 /** WebAssembly instructions on scalars. */
 const Scalar = {
-  f64Eq: 0x61,
-  f64Lt: 0x63,
-  f64Abs: 0x99,
-  f64Trunc: 0x9d,
-  f64Nearest: 0x9e,
-  i32TruncF64: 0xaa,
-  i64TruncF64: 0xb0,
-  f32ConvertI64: 0xb4,
-  f64ConvertI64: 0xb9,
-  f64PromoteF32: 0xbb,
-  i32ReinterpretF32: 0xbc,
-  i64ReinterpretF64: 0xbd,
-  f32ReinterpretI32: 0xbe,
-  f64ReinterpretI64: 0xbf,
+  f64Eq: 0x61, f64Lt: 0x63, f64Abs: 0x99, f64Trunc: 0x9d, f64Nearest: 0x9e, i32TruncF64: 0xaa, i64TruncF64: 0xb0, f32ConvertI64: 0xb4,
+  f64ConvertI64: 0xb9, f64PromoteF32: 0xbb, i32ReinterpretF32: 0xbc, i64ReinterpretF64: 0xbd, f32ReinterpretI32: 0xbe, f64ReinterpretI64: 0xbf,
 } as const;
 
-/** Doubles: the smallest normal single, twice it, the largest single. */
+/** As doubles: twice the smallest normal single, and the largest single. */
 const TWICE_SMALLEST_SINGLE = 0x3820_0000_0000_0000n;
 const LARGEST_SINGLE = 0x47ef_ffff_e000_0000n;
+/** What no longer fits in 32 and 64 bits, as a single and as doubles. */
 const TWO_TO_31_SINGLE = 0x4f00_0000n;
 const TWO_TO_31 = 0x41e0_0000_0000_0000n;
 const TWO_TO_63 = 0x43e0_0000_0000_0000n;
@@ -164,7 +154,7 @@ const withMmx =
     const x = bytes === 16 ? b.f.let128(b.readVector(1, true)) : halves(b);
     b.setState128(State.VECTOR_OPERAND, x);
     if (!b.isMemory(1) || b.form.operands[0]?.kind === 'mmx') enterMmx(b);
-    b.system('sseFloat');
+    callRoutine(b);
   };
 
 export const sseConvert: SemanticsTable = {

@@ -6,11 +6,13 @@
 // only exception there can be, and either that is masked and already recorded and rounding is to nearest, or the result is proved
 // exact. DAZ and FZ mean nothing then. Scalars are treated as vectors of equal elements, of which the low one is kept.
 
+import { Mnemonic } from 'iced-x86';
 import { Mxcsr, Rflags } from '../../arch/registers.ts';
 import { State } from '../../memory/state.ts';
 import type { I32, V128 } from '../../wasm/function.ts';
 import { lane32, Simd, splat } from '../../wasm/simd.ts';
 import type { Emitter } from '../emitter.ts';
+import { type SseOperation, sseOperations } from '../sse-operation.ts';
 import { sse } from './availability.ts';
 import { FloatLanes } from './float-lanes.ts';
 import { each } from './move.ts';
@@ -31,9 +33,16 @@ export function finish(b: Emitter, lanes: FloatLanes, packed: boolean, result: V
   b.next();
 }
 
+/** Leaves the instruction to the exact routine, with its second operand. */
 export function exactly(b: Emitter, operand: V128): void {
   b.setState128(State.VECTOR_OPERAND, operand);
-  b.system('sseFloat');
+  callRoutine(b);
+}
+
+export function callRoutine(b: Emitter): void {
+  const name = Mnemonic[b.form.mnemonic]?.toLowerCase() ?? '';
+  const integer = /si2s|s[sd]2si/.test(name) ? 8 * b.size(name.startsWith('cvtsi') ? 1 : 0) : '';
+  b.system('sseFloat', b.f.const64(BigInt(sseOperations.indexOf(`${name}${integer}` as SseOperation))));
 }
 
 const mxcsr = (b: Emitter, bits: number): I32 => b.f.i32.and(b.state32(State.MXCSR), b.f.const32(bits));

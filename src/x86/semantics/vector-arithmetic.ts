@@ -7,7 +7,7 @@ import { Rflags } from '../../arch/registers.ts';
 import type { FunctionBuilder, I32, V128 } from '../../wasm/function.ts';
 import { binary, bytes128, lane32, laneBytes, lanes128, shiftLanes, shuffle, Simd, splat, swizzle, unary } from '../../wasm/simd.ts';
 import { sse } from './availability.ts';
-import { folding, lanewise, type Operation, xmm } from './lanes.ts';
+import { folding, lanewise, type Operation, xmm } from './vector.ts';
 import { each } from './move.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
@@ -35,7 +35,11 @@ const multiplyHigh =
 
 /** PMULHRSW: WebAssembly's instruction saturates the one product that does not fit, 8000h times itself; x86 gives 8000h. */
 const multiplyRounded: Operation = (f, x, y) => {
-  const least = lanes128(f, 2, Array.from({ length: 8 }, () => 0x8000));
+  const least = lanes128(
+    f,
+    2,
+    Array.from({ length: 8 }, () => 0x8000),
+  );
   const both = binary(f, Simd.and, binary(f, Simd.i16x8_eq, x, least), binary(f, Simd.i16x8_eq, y, least));
   return binary(f, Simd.xor, binary(f, Simd.i16x8_q15mulr_sat_s, x, y), both);
 };
@@ -64,7 +68,15 @@ const horizontal =
   (f, x, y) => {
     const lanes = Array.from({ length: 16 / size }, (_, n) => 2 * n);
     const even = shuffle(f, x, y, laneBytes(size, lanes));
-    const odd = shuffle(f, x, y, laneBytes(size, lanes.map((n) => n + 1)));
+    const odd = shuffle(
+      f,
+      x,
+      y,
+      laneBytes(
+        size,
+        lanes.map((n) => n + 1),
+      ),
+    );
     return binary(f, op, even, odd);
   };
 
@@ -102,8 +114,18 @@ const multipleSums: Semantics = sse((b) => {
   const row = f.let128(swizzle(f, x, from(f.i32.and(control, f.const32(4)))));
   const four = f.let128(swizzle(f, y, from(f.i32.and(f.i32.shl(control, f.const32(2)), f.const32(12)))));
   const term = (k: number): V128 => {
-    const window = shuffle(f, row, row, ASCENDING.map((n) => (n + k) & 15));
-    const byte = shuffle(f, four, four, ASCENDING.map(() => k));
+    const window = shuffle(
+      f,
+      row,
+      row,
+      ASCENDING.map((n) => (n + k) & 15),
+    );
+    const byte = shuffle(
+      f,
+      four,
+      four,
+      ASCENDING.map(() => k),
+    );
     return unary(f, Simd.i16x8_extend_low_i8x16_u, differences(f, f.let128(window), f.let128(byte)));
   };
   const sum = [1, 2, 3].reduce((terms, k) => binary(f, Simd.i16x8_add, terms, term(k)), term(0));

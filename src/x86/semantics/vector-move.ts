@@ -10,14 +10,13 @@ import { lane64, setLane64, shiftLanes, Simd } from '../../wasm/simd.ts';
 import type { Emitter, Location, Value } from '../emitter.ts';
 import type { Size } from '../form.ts';
 import { enterMmx, mmx, requireMmx, requireNoPending, requireSse, sse } from './availability.ts';
-import { isMmx, widen } from './lanes.ts';
+import { isMmx, widen } from './vector.ts';
 import { each } from './move.ts';
 import { strings } from './strings.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
 /** 16 bytes; an operand in memory must be aligned, whatever MXCSR.MM says, or need not be. */
-const whole = (aligned: boolean): Semantics =>
-  sse((b) => b.writeVector(0, b.readVector(1, aligned && 'always'), aligned));
+const whole = (aligned: boolean): Semantics => sse((b) => b.writeVector(0, b.readVector(1, aligned && 'always'), aligned));
 
 /** A value as the lower bits of 16 bytes, the rest 0. */
 const alone = (b: Emitter, size: Size, value: Value): V128 => setLane64(b.f, b.f.const128(0n, 0n), 0, b.zeroExtend(size, 8, value));

@@ -6,7 +6,7 @@ import type { I64, V128 } from '../../wasm/function.ts';
 import { binary, bytes128, lane64, setLane64, shiftLanes, Simd, splat, swizzle } from '../../wasm/simd.ts';
 import type { Emitter, Value } from '../emitter.ts';
 import { mmx, sse } from './availability.ts';
-import { isMmx, widen } from './lanes.ts';
+import { isMmx, widen } from './vector.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
 type Shift = (b: Emitter, x: V128, count: I64) => V128;
@@ -52,7 +52,10 @@ const bytes = (move: number): Semantics =>
     const { f } = b;
     const count = f.let32(b.immediate(1));
     const most = f.i32.select(f.i32.ltU(count, f.const32(16)), count, f.const32(16));
-    const numbers = bytes128(f, Array.from({ length: 16 }, (_, n) => n));
+    const numbers = bytes128(
+      f,
+      Array.from({ length: 16 }, (_, n) => n),
+    );
     b.writeVector(0, swizzle(f, b.readVector(0, true), binary(f, move, numbers, splat(f, Simd.i8x16_splat, most))), false);
   });
 

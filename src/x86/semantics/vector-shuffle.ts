@@ -3,12 +3,27 @@
 
 import { Mnemonic } from 'iced-x86';
 import type { FunctionBuilder, I32, V128 } from '../../wasm/function.ts';
-import { binary, bytes128, lane32, lane64, laneBytes, lanes128, select, setLane64, shiftLanes, shuffle, Simd, splat, swizzle, unary } from '../../wasm/simd.ts';
+import {
+  binary,
+  bytes128,
+  lane32,
+  lane64,
+  laneBytes,
+  lanes128,
+  select,
+  setLane64,
+  shiftLanes,
+  shuffle,
+  Simd,
+  splat,
+  swizzle,
+  unary,
+} from '../../wasm/simd.ts';
 import type { Emitter, Value } from '../emitter.ts';
 import type { Size } from '../form.ts';
 import { State } from '../../memory/state.ts';
 import { mmx, sse } from './availability.ts';
-import { both, folding, isMmx, type Operation, widen, xmm } from './lanes.ts';
+import { both, folding, isMmx, type Operation, widen, xmm } from './vector.ts';
 import { each } from './move.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
@@ -23,7 +38,15 @@ const unpack =
   (f, x, y) => {
     const count = 16 / size;
     const from = first / size;
-    return shuffle(f, x, y, laneBytes(size, Array.from({ length: count }, (_, n) => from + (n >> 1) + (n & 1 ? count : 0))));
+    return shuffle(
+      f,
+      x,
+      y,
+      laneBytes(
+        size,
+        Array.from({ length: count }, (_, n) => from + (n >> 1) + (n & 1 ? count : 0)),
+      ),
+    );
   };
 
 const UPPER = 8;
@@ -45,12 +68,22 @@ function fields(f: FunctionBuilder, control: I32): V128 {
 
 /** Byte numbers of the doublewords that the control byte chooses. */
 const doublewordNumbers = (f: FunctionBuilder, control: I32): V128 =>
-  binary(f, Simd.i32x4_add, binary(f, Simd.i32x4_mul, fields(f, control), lanes128(f, 4, Array(4).fill(0x0404_0404))), lanes128(f, 4, Array(4).fill(0x0302_0100)));
+  binary(
+    f,
+    Simd.i32x4_add,
+    binary(f, Simd.i32x4_mul, fields(f, control), lanes128(f, 4, Array(4).fill(0x0404_0404))),
+    lanes128(f, 4, Array(4).fill(0x0302_0100)),
+  );
 
 /** Byte numbers of the words that the control byte chooses among the four from `first` on, in the lower half. */
 function wordNumbers(f: FunctionBuilder, control: I32, first: number): V128 {
   const numbers = fields(f, control);
-  const words = binary(f, Simd.i32x4_add, binary(f, Simd.i32x4_mul, numbers, lanes128(f, 4, Array(4).fill(0x0202))), lanes128(f, 4, Array(4).fill(0x0100 + 0x0202 * first)));
+  const words = binary(
+    f,
+    Simd.i32x4_add,
+    binary(f, Simd.i32x4_mul, numbers, lanes128(f, 4, Array(4).fill(0x0202))),
+    lanes128(f, 4, Array(4).fill(0x0100 + 0x0202 * first)),
+  );
   const wide = f.let128(words);
   return shuffle(f, wide, wide, [0, 1, 4, 5, 8, 9, 12, 13, 0, 1, 4, 5, 8, 9, 12, 13]);
 }
@@ -123,7 +156,13 @@ const blendByImmediate = (splatOp: number, equalOp: number, size: 2 | 4 | 8): Se
   sse((b) => {
     const { f } = b;
     const y = f.let128(b.readVector(1, true));
-    const bits = f.let128(lanes128(f, size, Array.from({ length: 16 / size }, (_, n) => 1 << n)));
+    const bits = f.let128(
+      lanes128(
+        f,
+        size,
+        Array.from({ length: 16 / size }, (_, n) => 1 << n),
+      ),
+    );
     const control = size === 8 ? f.extendU(b.immediate(1)) : b.immediate(1);
     const mask = binary(f, equalOp, binary(f, Simd.and, splat(f, splatOp, control), bits), bits);
     b.writeVector(0, select(f, mask, y, b.readVector(0, true)), false);
@@ -144,7 +183,15 @@ const blendByMask = (greater: number): Semantics =>
 function laneNumbers(f: FunctionBuilder, size: Size, n: I32): V128 {
   const lane = f.i32.and(n, f.const32(16 / size - 1));
   const first = splat(f, Simd.i8x16_splat, f.i32.mul(lane, f.const32(size)));
-  return binary(f, Simd.i8x16_add, first, bytes128(f, ASCENDING.map((k) => k % size)));
+  return binary(
+    f,
+    Simd.i8x16_add,
+    first,
+    bytes128(
+      f,
+      ASCENDING.map((k) => k % size),
+    ),
+  );
 }
 
 /** Ones in lane `n`. */
@@ -193,7 +240,9 @@ const insertSingle: Semantics = sse((b) => {
   const { f } = b;
   const control = f.let32(b.immediate(1));
   const field = (bit: number): I32 => f.i32.shrU(control, f.const32(bit));
-  const value = b.isMemory(1) ? b.let(4, b.readLow(1, 4)) : f.let32(lane32(f, swizzle(f, b.readVector(1, true), laneNumbers(f, 4, field(6))), 0));
+  const value = b.isMemory(1)
+    ? b.let(4, b.readLow(1, 4))
+    : f.let32(lane32(f, swizzle(f, b.readVector(1, true), laneNumbers(f, 4, field(6))), 0));
   const inserted = select(f, laneMask(f, 4, field(4)), splat(f, Simd.i32x4_splat, value), b.readVector(0, true));
   const bits = f.let128(lanes128(f, 4, [1, 2, 4, 8]));
   const cleared = binary(f, Simd.i32x4_eq, binary(f, Simd.and, splat(f, Simd.i32x4_splat, control), bits), bits);
@@ -207,7 +256,11 @@ const widenLanes = (bytes: Size, ...ops: readonly number[]): Semantics =>
   sse((b) => {
     const { f } = b;
     const low = b.zeroExtend(bytes, 8, b.let(bytes, b.readLow(1, bytes)));
-    b.writeVector(0, ops.reduce((v, op) => unary(f, op, v), splat(f, Simd.i64x2_splat, low)), false);
+    b.writeVector(
+      0,
+      ops.reduce((v, op) => unary(f, op, v), splat(f, Simd.i64x2_splat, low)),
+      false,
+    );
   });
 
 const duplicate = (lanes: readonly number[]): Semantics => xmm((f, _x, y) => shuffle(f, y, y, laneBytes(4, lanes)));
