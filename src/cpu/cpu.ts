@@ -38,7 +38,14 @@ import { x87MoveRoutines } from './system/x87-move.ts';
 import { x87TranscendentalRoutines } from './system/x87-transcendental.ts';
 
 /** Routines of the x87, and those that save extended state. */
-const x87Routines = { ...x87MoveRoutines, ...x87ArithmeticRoutines, ...x87TranscendentalRoutines, ...x87EnvironmentRoutines, ...fxsaveRoutines, ...xsaveRoutines };
+const x87Routines = {
+  ...x87MoveRoutines,
+  ...x87ArithmeticRoutines,
+  ...x87TranscendentalRoutines,
+  ...x87EnvironmentRoutines,
+  ...fxsaveRoutines,
+  ...xsaveRoutines,
+};
 
 /** Why `run` returned. */
 export const Stopped = {
@@ -47,8 +54,23 @@ export const Stopped = {
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
 
-const all = { ...miscRoutines, ...controlRoutines, ...msrRoutines, ...tableRoutines, ...flagRoutines, ...ioRoutines, ...stackRoutines, ...transferRoutines, ...textRoutines, ...verifyRoutines, ...sseFloatRoutines, ...x87Routines };
-const routines: readonly Routine[] = systemRoutines.map((name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine));
+const all = {
+  ...miscRoutines,
+  ...controlRoutines,
+  ...msrRoutines,
+  ...tableRoutines,
+  ...flagRoutines,
+  ...ioRoutines,
+  ...stackRoutines,
+  ...transferRoutines,
+  ...textRoutines,
+  ...verifyRoutines,
+  ...sseFloatRoutines,
+  ...x87Routines,
+};
+const routines: readonly Routine[] = systemRoutines.map(
+  (name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine),
+);
 
 /** Flags under which instructions are executed one by one. */
 const ONE_BY_ONE = Rflags.TF | Rflags.RF;
@@ -84,7 +106,8 @@ export class Cpu {
         mmu.commit(state);
         return 0;
       },
-      limit: (_state, segment, offset, size) => (admits(p, segment as Segment, offset, size & ~SEGMENT_WRITE, (size & SEGMENT_WRITE) !== 0) ? 1 : 0),
+      limit: (_state, segment, offset, size) =>
+        admits(p, segment as Segment, offset, size & ~SEGMENT_WRITE, (size & SEGMENT_WRITE) !== 0) ? 1 : 0,
       system: (state, record, routine, low, high) => {
         memory.i32[(state + State.RECORD) >>> 2] = record;
         return routines[routine]!(p, record, low, high);
@@ -162,7 +185,13 @@ export class Cpu {
       if (left <= 0) return Stopped.LIMIT;
       let fuel = left;
       let flags = i32[s + (State.RFLAGS >> 2)]!;
-      if (this.virtualInterrupt >= 0 || i32[s + (State.SHADOW >> 2)] !== 0 || (flags & ONE_BY_ONE) !== 0 || i32[s + (State.HALTED >> 2)] !== 0 || p.breakpoints.ofCode) {
+      if (
+        this.virtualInterrupt >= 0 ||
+        i32[s + (State.SHADOW >> 2)] !== 0 ||
+        (flags & ONE_BY_ONE) !== 0 ||
+        i32[s + (State.HALTED >> 2)] !== 0 ||
+        p.breakpoints.ofCode
+      ) {
         const stop = this.#events(flags);
         if (stop) return Stopped.EXIT;
         flags = i32[s + (State.RFLAGS >> 2)]!;
@@ -223,7 +252,8 @@ export class Cpu {
           break;
       }
       // Single step: a trap behind the instruction (13.1.4).
-      if (trap !== 0 && used > 0 && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0) p.breakpoints.pending |= Dr6.BS;
+      if (trap !== 0 && used > 0 && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0)
+        p.breakpoints.pending |= Dr6.BS;
     }
   }
 
@@ -240,7 +270,9 @@ export class Cpu {
     p.setU32(State.DR6, p.u32(State.DR6) | p.breakpoints.pending);
     p.breakpoints.pending = 0;
     p.clearPending();
-    return this.#conclude(deliver(p, { vector: Vector.DB, errorCode: -1, software: false, external: false, resume: fault, rip: p.u64(State.RIP) }));
+    return this.#conclude(
+      deliver(p, { vector: Vector.DB, errorCode: -1, software: false, external: false, resume: fault, rip: p.u64(State.RIP) }),
+    );
   }
 
   /** Delivers an exception at the present RIP: svm's #VC. True: it ended in an exit, which is recorded. */

@@ -1,7 +1,20 @@
 // iced-x86 as the decoder: bytes of a code page become forms and the fields of a record. The only file outside semantics/ and
 // asm/ that names iced's registers and operand kinds.
 
-import { Code, Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, MemorySizeExt, Mnemonic, OpAccess, OpKind, Register, RegisterExt } from 'iced-x86';
+import {
+  Code,
+  Decoder,
+  DecoderError,
+  DecoderOptions,
+  Instruction,
+  InstructionInfoFactory,
+  MemorySizeExt,
+  Mnemonic,
+  OpAccess,
+  OpKind,
+  Register,
+  RegisterExt,
+} from 'iced-x86';
 import type { Form, Mode, Operand, Size } from './form.ts';
 import { Gpr, gprAt, Segment, State, segmentAt } from '../memory/state.ts';
 
@@ -127,9 +140,11 @@ export class InstructionDecoder {
       }
     }
     if (x87 !== 0) registers[2] = x87;
-    if (special === 'movFromDr' || special === 'movToDr') immediate = BigInt(RegisterExt.number(i.opRegister(special === 'movToDr' ? 0 : 1)));
+    if (special === 'movFromDr' || special === 'movToDr')
+      immediate = BigInt(RegisterExt.number(i.opRegister(special === 'movToDr' ? 0 : 1)));
     // XLAT and the string source name their segment without a memory operand of ours.
-    if (memory === 'none' && i.segmentPrefix !== Register.None && (mode !== 64 || segmentOf(i.segmentPrefix) >= Segment.FS)) segment = segmentOf(i.segmentPrefix);
+    if (memory === 'none' && i.segmentPrefix !== Register.None && (mode !== 64 || segmentOf(i.segmentPrefix) >= Segment.FS))
+      segment = segmentOf(i.segmentPrefix);
     const operandSize = branch === 'none' ? template.operandSize : (operands.find((o) => o.kind === 'branch')?.size ?? 8);
     // A far CALL with REX.W pushes 8 bytes a slot, though its pointer stays m16:32 (AMD).
     const stack = special === 'farCall' ? (wide ? 8 : template.name.endsWith('32') ? 4 : 2) : template.stackSize || operandSize;

@@ -16,6 +16,24 @@ import { system } from './system.ts';
 import { vectorMoves } from './vector-moves.ts';
 import { vectors } from './vectors.ts';
 
-describe.each(Object.entries({ moves, alu, shifts, muldiv, bits, control, stack, strings, flags, system, faults, sseFloat, vectorMoves, vectors, crypto }))('%s', (_, cases) => {
+describe.each(
+  Object.entries({
+    moves,
+    alu,
+    shifts,
+    muldiv,
+    bits,
+    control,
+    stack,
+    strings,
+    flags,
+    system,
+    faults,
+    sseFloat,
+    vectorMoves,
+    vectors,
+    crypto,
+  }),
+)('%s', (_, cases) => {
   test.each(cases.map((c) => [c.name, c] as const))('%s', (_name, c) => check(c));
 });

@@ -32,9 +32,7 @@ function main(args: string[]): void {
   }
   const machine = new VectorMachine();
   for (const file of files) {
-    const results = [...sections(readFileSync(file))]
-      .filter(({ name }) => only.test(name))
-      .map((section) => runSection(machine, section));
+    const results = [...sections(readFileSync(file))].filter(({ name }) => only.test(name)).map((section) => runSection(machine, section));
     const cases = results.reduce((sum, result) => sum + result.cases, 0);
     const failed = results.reduce((sum, { failures }) => sum + failures.length, 0);
     console.log(`${basename(file)}: ${cases - failed} of ${cases} pass (${((100 * (cases - failed)) / cases).toFixed(2)}%)`);

@@ -84,7 +84,13 @@ const loadSystemSegment =
     return SystemResult.NEXT;
   };
 
-const pointerSegments: Readonly<Record<string, Segment>> = { Lds: Segment.DS, Les: Segment.ES, Lfs: Segment.FS, Lgs: Segment.GS, Lss: Segment.SS };
+const pointerSegments: Readonly<Record<string, Segment>> = {
+  Lds: Segment.DS,
+  Les: Segment.ES,
+  Lfs: Segment.FS,
+  Lgs: Segment.GS,
+  Lss: Segment.SS,
+};
 
 /** After a load of SS by MOV or POP interrupts wait for one more instruction (8.5.1). */
 function inhibitInterrupts(p: Processor): SystemResult {
