@@ -85,6 +85,11 @@ export class FunctionBuilder {
     return this.#locals;
   }
 
+  /** How many structured instructions the next one stands in. */
+  get depth(): number {
+    return this.#depth;
+  }
+
   // --- expressions ---
 
   const32(value: number): I32 {
