@@ -25,8 +25,22 @@ export const Rflags = {
 
 /** APM vol. 1, 4.2.2. */
 export const Mxcsr = {
-  IE: 1 << 0, DE: 1 << 1, ZE: 1 << 2, OE: 1 << 3, UE: 1 << 4, PE: 1 << 5, DAZ: 1 << 6, IM: 1 << 7, DM: 1 << 8, ZM: 1 << 9, OM: 1 << 10,
-  UM: 1 << 11, PM: 1 << 12, RC: 3 << 13, FZ: 1 << 15, MM: 1 << 17,
+  IE: 1 << 0,
+  DE: 1 << 1,
+  ZE: 1 << 2,
+  OE: 1 << 3,
+  UE: 1 << 4,
+  PE: 1 << 5,
+  DAZ: 1 << 6,
+  IM: 1 << 7,
+  DM: 1 << 8,
+  ZM: 1 << 9,
+  OM: 1 << 10,
+  UM: 1 << 11,
+  PM: 1 << 12,
+  RC: 3 << 13,
+  FZ: 1 << 15,
+  MM: 1 << 17,
 } as const;
 /** The bits of MXCSR that may be set: what FXSAVE stores as MXCSR_MASK. Setting another is #GP(0). */
 export const MXCSR_MASK = 0x2_ffff;
@@ -36,8 +50,21 @@ export const Fcw = { MASKS: 0x3f, RESERVED_1: 0x40, PC: 3 << 8, RC: 3 << 10, WRI
 
 /** x87 status word (APM vol. 1, 6.2.2): exceptions, their summary, condition codes, top of the stack. */
 export const Fsw = {
-  IE: 1 << 0, DE: 1 << 1, ZE: 1 << 2, OE: 1 << 3, UE: 1 << 4, PE: 1 << 5, SF: 1 << 6, ES: 1 << 7, C0: 1 << 8, C1: 1 << 9, C2: 1 << 10,
-  TOP: 7 << 11, C3: 1 << 14, B: 1 << 15, EXCEPTIONS: 0x3f,
+  IE: 1 << 0,
+  DE: 1 << 1,
+  ZE: 1 << 2,
+  OE: 1 << 3,
+  UE: 1 << 4,
+  PE: 1 << 5,
+  SF: 1 << 6,
+  ES: 1 << 7,
+  C0: 1 << 8,
+  C1: 1 << 9,
+  C2: 1 << 10,
+  TOP: 7 << 11,
+  C3: 1 << 14,
+  B: 1 << 15,
+  EXCEPTIONS: 0x3f,
 } as const;
 
 /** Tags of the full x87 tag word (APM vol. 1, 6.2.4). */

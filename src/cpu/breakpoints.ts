@@ -43,7 +43,10 @@ export class Breakpoints {
     const dr7 = this.#view.getUint32(state + State.DR7, true);
     if ((dr7 & ENABLED) === 0 && this.#known.length === 0) return;
     const debugging = this.#view.getUint32(state + State.CR4, true) & Cr4.DE;
-    const now = (dr7 & ENABLED) === 0 ? [] : [BigInt(dr7), BigInt(debugging), ...[0, 1, 2, 3].map((n) => this.#view.getBigUint64(state + State.DR0 + 8 * n, true))];
+    const now =
+      (dr7 & ENABLED) === 0
+        ? []
+        : [BigInt(dr7), BigInt(debugging), ...[0, 1, 2, 3].map((n) => this.#view.getBigUint64(state + State.DR0 + 8 * n, true))];
     if (now.length === this.#known.length && now.every((value, n) => value === this.#known[n])) return;
     this.#known = now;
     const code: Place[] = [];
@@ -57,7 +60,14 @@ export class Breakpoints {
       const place: Place = { bit: Dr6.B0 << n, address, length };
       if (kind === On.EXECUTE) code.push(place);
       else if (kind === On.IO) ports.push(place);
-      else data.push({ number: n, low: Number(address & 0xffff_ffffn) | 0, high: Number(address >> 32n) | 0, length, reads: kind === On.ACCESS });
+      else
+        data.push({
+          number: n,
+          low: Number(address & 0xffff_ffffn) | 0,
+          high: Number(address >> 32n) | 0,
+          length,
+          reads: kind === On.ACCESS,
+        });
     }
     this.#code = code;
     this.#ports = debugging ? ports : [];

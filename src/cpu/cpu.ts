@@ -11,6 +11,7 @@ import type { Mmu } from '../mmu/mmu.ts';
 import { systemRoutines } from '../x86/emitter.ts';
 import { DecodeProblem } from '../x86/decode.ts';
 import { SEGMENT_WRITE } from '../x86/open.ts';
+import { Record } from '../x86/record.ts';
 import { Leave, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
 import { Dr6 } from './breakpoints.ts';
 import { CodeCache } from './code-cache.ts';
@@ -38,7 +39,14 @@ import { x87MoveRoutines } from './system/x87-move.ts';
 import { x87TranscendentalRoutines } from './system/x87-transcendental.ts';
 
 /** Routines of the x87, and those that save extended state. */
-const x87Routines = { ...x87MoveRoutines, ...x87ArithmeticRoutines, ...x87TranscendentalRoutines, ...x87EnvironmentRoutines, ...fxsaveRoutines, ...xsaveRoutines };
+const x87Routines = {
+  ...x87MoveRoutines,
+  ...x87ArithmeticRoutines,
+  ...x87TranscendentalRoutines,
+  ...x87EnvironmentRoutines,
+  ...fxsaveRoutines,
+  ...xsaveRoutines,
+};
 
 /** Why `run` returned. */
 export const Stopped = {
@@ -47,8 +55,23 @@ export const Stopped = {
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
 
-const all = { ...miscRoutines, ...controlRoutines, ...msrRoutines, ...tableRoutines, ...flagRoutines, ...ioRoutines, ...stackRoutines, ...transferRoutines, ...textRoutines, ...verifyRoutines, ...sseFloatRoutines, ...x87Routines };
-const routines: readonly Routine[] = systemRoutines.map((name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine));
+const all = {
+  ...miscRoutines,
+  ...controlRoutines,
+  ...msrRoutines,
+  ...tableRoutines,
+  ...flagRoutines,
+  ...ioRoutines,
+  ...stackRoutines,
+  ...transferRoutines,
+  ...textRoutines,
+  ...verifyRoutines,
+  ...sseFloatRoutines,
+  ...x87Routines,
+};
+const routines: readonly Routine[] = systemRoutines.map(
+  (name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine),
+);
 
 /** Flags under which instructions are executed one by one. */
 const ONE_BY_ONE = Rflags.TF | Rflags.RF;
@@ -84,7 +107,8 @@ export class Cpu {
         mmu.commit(state);
         return 0;
       },
-      limit: (_state, segment, offset, size) => (admits(p, segment as Segment, offset, size & ~SEGMENT_WRITE, (size & SEGMENT_WRITE) !== 0) ? 1 : 0),
+      limit: (_state, segment, offset, size) =>
+        admits(p, segment as Segment, offset, size & ~SEGMENT_WRITE, (size & SEGMENT_WRITE) !== 0) ? 1 : 0,
       system: (state, record, routine, low, high) => {
         memory.i32[(state + State.RECORD) >>> 2] = record;
         return routines[routine]!(p, record, low, high);
@@ -95,8 +119,11 @@ export class Cpu {
     // The page in execution may now be another: the next record stops, and RIP is looked up anew.
     mmu.onTouch = (number) => {
       p.breakpoints.pending |= Dr6.B0 << number;
-      // A trap behind this instruction: whatever it goes on to stops and is looked up.
-      this.#code.dropPageOf(p.u32(State.RECORD));
+      // A trap behind this instruction: whatever it goes on to stops and is looked up. It may itself still need its record.
+      const record = p.u32(State.RECORD);
+      const form = record === 0 ? 0 : memory.view.getUint16(record + Record.FORM, true);
+      this.#code.dropPageOf(record);
+      if (record !== 0 && this.#interpreter.form(form)?.repeat === 'none') memory.view.setUint16(record + Record.FORM, form, true);
       mmu.clearJumps();
     };
     mmu.onFetchChange = () => this.#code.dropPageOf(p.u32(State.RECORD));
@@ -162,7 +189,13 @@ export class Cpu {
       if (left <= 0) return Stopped.LIMIT;
       let fuel = left;
       let flags = i32[s + (State.RFLAGS >> 2)]!;
-      if (this.virtualInterrupt >= 0 || i32[s + (State.SHADOW >> 2)] !== 0 || (flags & ONE_BY_ONE) !== 0 || i32[s + (State.HALTED >> 2)] !== 0 || p.breakpoints.ofCode) {
+      if (
+        this.virtualInterrupt >= 0 ||
+        i32[s + (State.SHADOW >> 2)] !== 0 ||
+        (flags & ONE_BY_ONE) !== 0 ||
+        i32[s + (State.HALTED >> 2)] !== 0 ||
+        p.breakpoints.ofCode
+      ) {
         const stop = this.#events(flags);
         if (stop) return Stopped.EXIT;
         flags = i32[s + (State.RFLAGS >> 2)]!;
@@ -223,7 +256,8 @@ export class Cpu {
           break;
       }
       // Single step: a trap behind the instruction (13.1.4).
-      if (trap !== 0 && used > 0 && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0) p.breakpoints.pending |= Dr6.BS;
+      if (trap !== 0 && used > 0 && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0)
+        p.breakpoints.pending |= Dr6.BS;
     }
   }
 
@@ -240,7 +274,9 @@ export class Cpu {
     p.setU32(State.DR6, p.u32(State.DR6) | p.breakpoints.pending);
     p.breakpoints.pending = 0;
     p.clearPending();
-    return this.#conclude(deliver(p, { vector: Vector.DB, errorCode: -1, software: false, external: false, resume: fault, rip: p.u64(State.RIP) }));
+    return this.#conclude(
+      deliver(p, { vector: Vector.DB, errorCode: -1, software: false, external: false, resume: fault, rip: p.u64(State.RIP) }),
+    );
   }
 
   /** Delivers an exception at the present RIP: svm's #VC. True: it ended in an exit, which is recorded. */

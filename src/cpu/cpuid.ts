@@ -117,7 +117,9 @@ function leaves(model: ProcessorModel): Map<number, CpuidResult> {
   set(0x8000_000a, SVM_REVISION, SVM_ASIDS, 0, 0);
   set(0x8000_001f, 0, model.cBit | (model.reducedBits << 6) | (model.vmpls << 12), model.lastAsid, model.firstAsidWithoutEs);
   const generation = processorModels.indexOf(model);
-  const newer = since.filter(({ first }) => generation >= models.findIndex(({ name }) => name === first)).flatMap(({ features }) => features);
+  const newer = since
+    .filter(({ first }) => generation >= models.findIndex(({ name }) => name === first))
+    .flatMap(({ features }) => features);
   const features = [...implemented, ...newer, ...(model.coherent ? [Feature.HW_CACHE_COHERENCY] : [])];
   for (const { leaf, register, bit } of features) {
     const row = table.get(leaf);

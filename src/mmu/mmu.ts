@@ -252,7 +252,8 @@ export class Mmu {
   /** Canonical address and alignment. False: the fault is recorded. */
   #admits(state: number, context: number, lo: number, hi: number, size: number, flags: number): boolean {
     if (!isCanonical(hi)) return this.#raise(state, (flags & AccessFlag.STACK) !== 0 ? Vector.SS : Vector.GP);
-    if ((lo & ((alignments[size] ?? 1) - 1)) !== 0 && this.#contexts.classOf(context) === PrivilegeClass.ALIGNED_USER) return this.#raise(state, Vector.AC);
+    if ((lo & ((alignments[size] ?? 1) - 1)) !== 0 && this.#contexts.classOf(context) === PrivilegeClass.ALIGNED_USER)
+      return this.#raise(state, Vector.AC);
     return true;
   }
 

@@ -2,7 +2,13 @@
 // it takes the slow path and is looked at; all other pages pay nothing.
 
 /** `reads`: reads count, too. The address is aligned to its length. */
-export type Watchpoint = { readonly number: number; readonly low: number; readonly high: number; readonly length: 1 | 2 | 4 | 8; readonly reads: boolean };
+export type Watchpoint = {
+  readonly number: number;
+  readonly low: number;
+  readonly high: number;
+  readonly length: 1 | 2 | 4 | 8;
+  readonly reads: boolean;
+};
 
 export class Watchpoints {
   #list: readonly Watchpoint[] = [];

@@ -127,13 +127,15 @@ export class FunctionBuilder {
 
   // --- 128-bit vectors and floats: `op` is the opcode behind the prefix FDh, or the one-byte opcode of a float instruction ---
 
-  loadV128 = (p: I32, offset = 0): V128 => () => {
-    p();
-    this.code.u8(0xfd);
-    this.code.uleb(0);
-    this.code.u8(0);
-    this.code.uleb(offset);
-  };
+  loadV128 =
+    (p: I32, offset = 0): V128 =>
+    () => {
+      p();
+      this.code.u8(0xfd);
+      this.code.uleb(0);
+      this.code.u8(0);
+      this.code.uleb(offset);
+    };
 
   storeV128(p: I32, value: V128, offset = 0): void {
     p();

@@ -1,7 +1,20 @@
 // iced-x86 as the decoder: bytes of a code page become forms and the fields of a record. The only file outside semantics/ and
 // asm/ that names iced's registers and operand kinds.
 
-import { Code, Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, MemorySizeExt, Mnemonic, OpAccess, OpKind, Register, RegisterExt } from 'iced-x86';
+import {
+  Code,
+  Decoder,
+  DecoderError,
+  DecoderOptions,
+  Instruction,
+  InstructionInfoFactory,
+  MemorySizeExt,
+  Mnemonic,
+  OpAccess,
+  OpKind,
+  Register,
+  RegisterExt,
+} from 'iced-x86';
 import type { Form, Mode, Operand, Size } from './form.ts';
 import { Gpr, gprAt, Segment, State, segmentAt } from '../memory/state.ts';
 
@@ -127,9 +140,11 @@ export class InstructionDecoder {
       }
     }
     if (x87 !== 0) registers[2] = x87;
-    if (special === 'movFromDr' || special === 'movToDr') immediate = BigInt(RegisterExt.number(i.opRegister(special === 'movToDr' ? 0 : 1)));
+    if (special === 'movFromDr' || special === 'movToDr')
+      immediate = BigInt(RegisterExt.number(i.opRegister(special === 'movToDr' ? 0 : 1)));
     // XLAT and the string source name their segment without a memory operand of ours.
-    if (memory === 'none' && i.segmentPrefix !== Register.None && (mode !== 64 || segmentOf(i.segmentPrefix) >= Segment.FS)) segment = segmentOf(i.segmentPrefix);
+    if (memory === 'none' && i.segmentPrefix !== Register.None && (mode !== 64 || segmentOf(i.segmentPrefix) >= Segment.FS))
+      segment = segmentOf(i.segmentPrefix);
     const operandSize = branch === 'none' ? template.operandSize : (operands.find((o) => o.kind === 'branch')?.size ?? 8);
     // A far CALL with REX.W pushes 8 bytes a slot, though its pointer stays m16:32 (AMD).
     const stack = special === 'farCall' ? (wide ? 8 : template.name.endsWith('32') ? 4 : 2) : template.stackSize || operandSize;
@@ -184,7 +199,7 @@ export class InstructionDecoder {
     const template: OperandTemplate = {
       name,
       sizes,
-      operandSize: element ?? suffixed ?? sizes[0] ?? 8,
+      operandSize: element ?? suffixed ?? (name.endsWith('m1632_16') ? 2 : (sizes[0] ?? 8)),
       stackSize: element ? 0 : (stackOperand(name, sizes, mode) ?? 0),
       addressSize: stringAddressSize(i, name, mode),
       special: specialOf(i, name),
@@ -255,7 +270,9 @@ function isTooLong(bytes: Uint8Array, position: number, mode: Mode): boolean {
   const rest = bytes.subarray(opcode, opcode + MAX_LENGTH);
   const decoder = new Decoder(mode, Uint8Array.from([...needed, ...rest]), DecoderOptions.AMD);
   const instruction = decoder.decode();
-  const length = prefixes.length - needed.length + instruction.length;
+  // What has no meaning is known by its opcode: no more bytes are looked at (seen on Zen 5).
+  const opcodeLength = rest[0] !== 0x0f ? 1 : rest[1] === 0x38 || rest[1] === 0x3a ? 3 : 2;
+  const length = instruction.code === Code.INVALID ? prefixes.length + opcodeLength : prefixes.length - needed.length + instruction.length;
   instruction.free();
   decoder.free();
   return length > MAX_LENGTH;

@@ -113,7 +113,12 @@ export class OpenOperands extends Emitter {
 
   address(beyond?: I64, write = this.form.writesMemory): I64 {
     if (this.form.memory !== 'general') return this.effectiveAddress(beyond);
-    return this.#inSegment(this.f.let64(this.effectiveAddress(beyond)), this.f.loadU8(this.#record, Record.SEGMENT), this.form.memoryBytes, write);
+    return this.#inSegment(
+      this.f.let64(this.effectiveAddress(beyond)),
+      this.f.loadU8(this.#record, Record.SEGMENT),
+      this.form.memoryBytes,
+      write,
+    );
   }
 
   // --- XMM and MMX operands ---
@@ -354,7 +359,8 @@ export class OpenOperands extends Emitter {
   }
 
   checkDirectTarget(): void {
-    if (this.form.branch === 'cross' || this.form.mode !== 64) this.checkTarget(this.#ripAt(this.f.load64(this.#record, Record.DISPLACEMENT)));
+    if (this.form.branch === 'cross' || this.form.mode !== 64)
+      this.checkTarget(this.#ripAt(this.f.load64(this.#record, Record.DISPLACEMENT)));
   }
 
   checkTarget(target: I64): void {
@@ -497,8 +503,8 @@ export class OpenOperands extends Emitter {
       const based = f.i32.ltU(f.const32(segmentAt(Segment.DS)), f.i32.add(f.i32.sub(s, this.#state), f.const32(State.SEGMENTS)));
       // Both the offset and the linear address must be canonical (seen on Zen 5).
       if (this.form.addressSize === 8) {
-        this.checkTarget(offset);
-        if (bytes > 1) this.checkTarget(f.i64.add(offset, f.const64(BigInt(bytes - 1))));
+        const fromBottom = f.i64.add(offset, f.const64(1n << 47n));
+        f.if(f.i64.gtU(fromBottom, f.const64((1n << 48n) - BigInt(bytes))), () => this.fault(Vector.GP, 0));
       }
       return f.let64(f.i64.add(offset, f.i64.select(based, base, f.const64(0n))));
     }
@@ -519,7 +525,11 @@ export class OpenOperands extends Emitter {
     const moved = f.let64(move(sp));
     if (this.form.mode === 64) return { offset: moved, linear: moved, set: (offset) => this.setGpr(8, Gpr.RSP, offset as Value) };
     const masked = f.let64(f.i64.and(moved, this.state64(State.STACK_MASK)));
-    return { offset: moved, linear: this.#inSegment(masked, f.const32(Segment.SS), size, write), set: (offset) => this.#setStackPointer(sp, offset) };
+    return {
+      offset: moved,
+      linear: this.#inSegment(masked, f.const32(Segment.SS), size, write),
+      set: (offset) => this.#setStackPointer(sp, offset),
+    };
   }
 
   #onStack<T>(access: () => T): T {

@@ -43,8 +43,7 @@ it('Fn8000_001F is what published dumps of each generation show', () => {
 });
 
 it('claims no vector extension and no feature that nobody implements', () => {
-  for (const feature of [Feature.AVX, Feature.AVX2, Feature.PCID, Feature.SEV_SNP])
-    expect(reports(feature)).toBe(false);
+  for (const feature of [Feature.AVX, Feature.AVX2, Feature.PCID, Feature.SEV_SNP]) expect(reports(feature)).toBe(false);
 });
 
 it('knows no other models', () => {

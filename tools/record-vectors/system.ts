@@ -85,8 +85,12 @@ const farPointer =
 function extendedState(random: RandomStream): Map<number, bigint> {
   const slots = new Map<number, bigint>();
   const valid = below(random, 256);
-  slots.set(Slot.FCW, 0x037fn).set(Slot.FSW, BigInt(below(random, 8) << 11)).set(Slot.FTW, BigInt(valid));
-  for (let n = 0; n < 8; n++) if ((valid >> n) & 1) slots.set(Slot.X87 + n, (BigInt(below(random, 0x7fff)) << 64n) | (1n << 63n) | (random.u64() >> 1n));
+  slots
+    .set(Slot.FCW, 0x037fn)
+    .set(Slot.FSW, BigInt(below(random, 8) << 11))
+    .set(Slot.FTW, BigInt(valid));
+  for (let n = 0; n < 8; n++)
+    if ((valid >> n) & 1) slots.set(Slot.X87 + n, (BigInt(below(random, 0x7fff)) << 64n) | (1n << 63n) | (random.u64() >> 1n));
   slots.set(Slot.MXCSR, BigInt(0x1f80 | (below(random, 4) << 13) | below(random, 64)));
   return slots;
 }
@@ -101,7 +105,8 @@ function extendedArea(random: RandomStream): Uint8Array {
   view.setUint32(24, pick(random, [0x1f80, 0x1fbf, 0x9f80, 0x1_0000]), true);
   view.setUint32(28, 0, true);
   area[512] = below(random, 4);
-  if (below(random, 12) === 0) area[512 + below(random, 24)] = 0x80;
+  // A reserved bit; those of the lowest byte are components that the processor may have.
+  if (below(random, 12) === 0) area[513 + below(random, 23)] = 0x80;
   return area;
 }
 
@@ -111,7 +116,10 @@ const extended =
   ({ random }) => {
     const misaligned = below(random, 10) === 0 ? 1 + below(random, 63) : 0;
     const at = 64 * below(random, 0xf0) + misaligned;
-    const slots = extendedState(random).set(0, BigInt(below(random, 4))).set(2, 0n).set(6, BigInt(DATA + at));
+    const slots = extendedState(random)
+      .set(0, BigInt(below(random, 4)))
+      .set(2, 0n)
+      .set(6, BigInt(DATA + at));
     return { bytes: bytes(...opcode), slots, memory: [{ offset: at, bytes: extendedArea(random) }] };
   };
 
@@ -184,7 +192,8 @@ function record(native: Native, row: Row, bits: Bits, source: RandomSource): Rec
   const kept: Recorded[] = [];
   for (const [n, start] of cases.entries()) {
     const outcome = first[n]!;
-    if (outcome.status === LOST || !same(outcome, second[n]!)) console.log(`  dropped: ${row.name} ${Buffer.from(start.bytes).toString('hex')}`);
+    if (outcome.status === LOST || !same(outcome, second[n]!))
+      console.log(`  dropped: ${row.name} ${Buffer.from(start.bytes).toString('hex')}`);
     else kept.push({ start, outcome, undefinedFlags: 0 });
   }
   return { name: row.name, bits, cases: kept };

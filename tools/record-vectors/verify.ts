@@ -23,7 +23,8 @@ function difference(start: Start, c: Case, outcome: Outcome): string | null {
   if (outcome.status !== c.status) return `status ${outcome.status} instead of ${c.status}`;
   const completed = c.status === COMPLETED;
   const chance = c.status === PAGE_FAULT ? untoldErrorBits(outcome.cr2) : 0;
-  if (!completed && (((outcome.errorCode & 0xffff) ^ c.auxiliary) & ~chance) !== 0) return `error code ${outcome.errorCode.toString(16)} instead of ${c.auxiliary.toString(16)}`;
+  if (!completed && (((outcome.errorCode & 0xffff) ^ c.auxiliary) & ~chance) !== 0)
+    return `error code ${outcome.errorCode.toString(16)} instead of ${c.auxiliary.toString(16)}`;
   const rip = (start.slots.get(Slot.RIP) ?? 0n) + BigInt(completed ? c.bytes.length : 0);
   const expected = new Map([...start.slots, [Slot.RIP, rip] as const, ...c.slotsOut]);
   const found = new Map([...outcome.slots, [Slot.CR2, outcome.cr2] as const]);

@@ -13,8 +13,22 @@ import { operand64, type Routines } from './routine.ts';
 
 /** Bits of CR4 that the processor implements; the others are reserved. */
 export const CR4_IMPLEMENTED =
-  Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.OSXSAVE | Cr4.SMEP | Cr4.SMAP |
-  Cr4.UMIP | Cr4.FSGSBASE;
+  Cr4.VME |
+  Cr4.PVI |
+  Cr4.TSD |
+  Cr4.DE |
+  Cr4.PSE |
+  Cr4.PAE |
+  Cr4.MCE |
+  Cr4.PGE |
+  Cr4.PCE |
+  Cr4.OSFXSR |
+  Cr4.OSXMMEXCPT |
+  Cr4.OSXSAVE |
+  Cr4.SMEP |
+  Cr4.SMAP |
+  Cr4.UMIP |
+  Cr4.FSGSBASE;
 /** Of these, the bits that a processor model without the feature lacks. */
 const byFeature = [
   { bit: Cr4.UMIP, feature: Feature.UMIP },

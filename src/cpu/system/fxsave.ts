@@ -13,7 +13,22 @@ import { controlWord, readPhysical, setTagWord, setWords, statusWord, tagWord, w
 import { pointers, setPointers } from './x87-environment.ts';
 
 /** Offsets in the region. */
-export const Legacy = { FCW: 0, FSW: 2, FTW: 4, FOP: 6, FIP: 8, FCS: 12, FDP: 16, FDS: 20, MXCSR: 24, MXCSR_MASK: 28, X87: 32, XMM: 160, XMM_END: 416, SIZE: 512 } as const;
+export const Legacy = {
+  FCW: 0,
+  FSW: 2,
+  FTW: 4,
+  FOP: 6,
+  FIP: 8,
+  FCS: 12,
+  FDP: 16,
+  FDS: 20,
+  MXCSR: 24,
+  MXCSR_MASK: 28,
+  X87: 32,
+  XMM: 160,
+  XMM_END: 416,
+  SIZE: 512,
+} as const;
 
 const topOf = (p: Processor): number => (statusWord(p) & Fsw.TOP) >> 11;
 
@@ -47,7 +62,13 @@ export function restoreX87(p: Processor, image: DataView, wide: boolean): void {
   setTagWord(p, tags);
   const pointer = (at: number): bigint => (wide ? image.getBigUint64(at, true) : BigInt(image.getUint32(at, true)));
   const selector = (at: number): number => (wide ? 0 : image.getUint16(at, true));
-  setPointers(p, { fip: pointer(Legacy.FIP), fcs: selector(Legacy.FCS), fdp: pointer(Legacy.FDP), fds: selector(Legacy.FDS), fop: image.getUint16(Legacy.FOP, true) });
+  setPointers(p, {
+    fip: pointer(Legacy.FIP),
+    fcs: selector(Legacy.FCS),
+    fdp: pointer(Legacy.FDP),
+    fds: selector(Legacy.FDS),
+    fop: image.getUint16(Legacy.FOP, true),
+  });
   for (let n = 0; n < 8; n++) {
     const at = Legacy.X87 + 16 * n;
     writePhysical(p, (topOf(p) + n) & 7, image.getBigUint64(at, true) | (BigInt(image.getUint16(at + 8, true)) << 64n));

@@ -19,15 +19,26 @@ export function isAligned(p: Processor, address: bigint, unit: number): boolean 
 /** The parts of an operand that lie on one page each. */
 function parts(address: bigint, bytes: number): readonly [start: number, length: number][] {
   const first = Math.min(bytes, 0x1000 - Number(address & 0xfffn));
-  return first === bytes ? [[0, bytes]] : [[0, first], [first, bytes - first]];
+  return first === bytes
+    ? [[0, bytes]]
+    : [
+        [0, first],
+        [first, bytes - first],
+      ];
 }
 
 /** In which order the ends of an operand are probed, which decides the address that a page fault names. */
 export type Probe = readonly (readonly [offset: number, bytes: number])[];
 /** x87 environments: the first word or double word, then the last byte (seen on Zen 5). */
-export const firstUnit = (bytes: number, unit: 2 | 4): Probe => [[0, unit], [bytes - 1, 1]];
+export const firstUnit = (bytes: number, unit: 2 | 4): Probe => [
+  [0, unit],
+  [bytes - 1, 1],
+];
 /** FXSAVE: the last byte, then the first. */
-export const lastByte = (bytes: number): Probe => [[bytes - 1, 1], [0, 1]];
+export const lastByte = (bytes: number): Probe => [
+  [bytes - 1, 1],
+  [0, 1],
+];
 
 /** Undefined: a fault is recorded. */
 export function readImage(p: Processor, address: bigint, bytes: number, by: By, probe: Probe): DataView | undefined {

@@ -251,7 +251,11 @@ const farReturn: Routine = (p, record) => {
 /** INT n, INT3, INT1: delivered with RIP behind the instruction; what goes wrong is a fault of the instruction. */
 function softwareInterrupt(p: Processor, record: number, vector: number, checked: boolean): SystemResult {
   const rip = p.ripOf(record);
-  const outcome = deliver(p, { vector, errorCode: -1, software: checked, external: !checked, rip: rip + BigInt(p.instructionLength(record)) }, true);
+  const outcome = deliver(
+    p,
+    { vector, errorCode: -1, software: checked, external: !checked, rip: rip + BigInt(p.instructionLength(record)) },
+    true,
+  );
   p.enteredHandler = true;
   if (outcome === Delivery.DONE) return SystemResult.MOVED;
   p.setU64(State.RIP, rip);
@@ -266,8 +270,10 @@ export const transferRoutines: Routines = {
   farJump,
   farCall,
   farReturn,
-  int: (p, record) => (p.intercepted(ExitCode.SWINT) ? p.exit(ExitCode.SWINT) : softwareInterrupt(p, record, p.view.getUint8(record + Record.IMMEDIATE), true)),
-  int3: (p, record) => (p.intercepted(ExitCode.EXCEPTION + Vector.BP) ? p.exit(ExitCode.EXCEPTION + Vector.BP) : softwareInterrupt(p, record, Vector.BP, true)),
+  int: (p, record) =>
+    p.intercepted(ExitCode.SWINT) ? p.exit(ExitCode.SWINT) : softwareInterrupt(p, record, p.view.getUint8(record + Record.IMMEDIATE), true),
+  int3: (p, record) =>
+    p.intercepted(ExitCode.EXCEPTION + Vector.BP) ? p.exit(ExitCode.EXCEPTION + Vector.BP) : softwareInterrupt(p, record, Vector.BP, true),
   into(p, record) {
     if (((p.rflags >> 11) & 1) === 0) return SystemResult.NEXT;
     const code = ExitCode.EXCEPTION + Vector.OF;

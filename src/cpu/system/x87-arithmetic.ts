@@ -2,16 +2,56 @@
 // FCOMI, FUCOMI, FTST, FXAM.
 
 import { Fsw, Rflags } from '../../arch/registers.ts';
-import { add, compare, denormalFlag, divide, invalid, multiply, nanResult, Order, squareRoot, subtract } from '../../x86/float/arithmetic.ts';
+import {
+  add,
+  compare,
+  denormalFlag,
+  divide,
+  invalid,
+  multiply,
+  nanResult,
+  Order,
+  squareRoot,
+  subtract,
+} from '../../x86/float/arithmetic.ts';
 import { roundToInteger, toInteger } from '../../x86/float/convert.ts';
-import { bitLength, encodeInfinity, encodeZero, type Float, type Format, f80, finite, isNan, Kind, pack, zero } from '../../x86/float/format.ts';
+import {
+  bitLength,
+  encodeInfinity,
+  encodeZero,
+  type Float,
+  type Format,
+  f80,
+  finite,
+  isNan,
+  Kind,
+  pack,
+  zero,
+} from '../../x86/float/format.ts';
 import { type Environment, Exception, round, type Rounded, roundFloat, Rounding } from '../../x86/float/round.ts';
 import { POP_SHIFT, SOURCE_MASK, X87Source } from '../../x86/x87-operand.ts';
 import type { Processor } from '../processor.ts';
 import type { Routine, Routines } from './routine.ts';
 import {
-  environment, exactly, finish, isEmpty, noted, pop, pushAnyway, raise, read, refuses, resultFormat, roundingControl, setConditions, source, STACK_FAULT,
-  stackOperand, statusWord, underflow, valueOf,
+  environment,
+  exactly,
+  finish,
+  isEmpty,
+  noted,
+  pop,
+  pushAnyway,
+  raise,
+  read,
+  refuses,
+  resultFormat,
+  roundingControl,
+  setConditions,
+  source,
+  STACK_FAULT,
+  stackOperand,
+  statusWord,
+  underflow,
+  valueOf,
 } from './x87.ts';
 
 type Operation = (format: Format, a: Float, b: Float, env: Environment) => Rounded;
@@ -65,7 +105,8 @@ function scale(p: Processor, a: Float): Rounded {
   const flags = denormalFlag(a, b);
   if (a.kind !== Kind.FINITE || b.kind === Kind.ZERO) return roundFloat(f80, a, environment(p), flags);
   // Beyond this every number overflows or underflows whatever the adjustment.
-  const n = bitLength(b.significand) + b.exponent > 17 ? (b.sign === 1 ? -0x2_0000 : 0x2_0000) : Number(toInteger(b, 64, Rounding.ZERO).value);
+  const n =
+    bitLength(b.significand) + b.exponent > 17 ? (b.sign === 1 ? -0x2_0000 : 0x2_0000) : Number(toInteger(b, 64, Rounding.ZERO).value);
   return round(f80, a.sign, a.significand, a.exponent + n, environment(p), flags);
 }
 
@@ -119,9 +160,15 @@ const remainder = (nearest: boolean): Routine =>
     raise(p, 0, (quotient & 1) !== 0);
   });
 
-function reduce(p: Processor, a: Float, b: Float, nearest: boolean): { readonly result: Rounded; readonly quotient: number; readonly complete: boolean } {
+function reduce(
+  p: Processor,
+  a: Float,
+  b: Float,
+  nearest: boolean,
+): { readonly result: Rounded; readonly quotient: number; readonly complete: boolean } {
   const flags = denormalFlag(a, b);
-  if (a.kind === Kind.ZERO || b.kind === Kind.INFINITY) return { result: roundFloat(f80, a, environment(p), flags), quotient: 0, complete: true };
+  if (a.kind === Kind.ZERO || b.kind === Kind.INFINITY)
+    return { result: roundFloat(f80, a, environment(p), flags), quotient: 0, complete: true };
   const difference = a.exponent + bitLength(a.significand) - (b.exponent + bitLength(b.significand));
   if (difference < -1) return { result: roundFloat(f80, a, environment(p), flags), quotient: 0, complete: true };
   const complete = difference < 64;
@@ -146,10 +193,16 @@ function reduce(p: Processor, a: Float, b: Float, nearest: boolean): { readonly 
 // --- comparison ---
 
 const conditionCodes: Readonly<Record<Order, number>> = {
-  [Order.GREATER]: 0, [Order.LESS]: Fsw.C0, [Order.EQUAL]: Fsw.C3, [Order.UNORDERED]: Fsw.C0 | Fsw.C2 | Fsw.C3,
+  [Order.GREATER]: 0,
+  [Order.LESS]: Fsw.C0,
+  [Order.EQUAL]: Fsw.C3,
+  [Order.UNORDERED]: Fsw.C0 | Fsw.C2 | Fsw.C3,
 };
 const statusFlags: Readonly<Record<Order, number>> = {
-  [Order.GREATER]: 0, [Order.LESS]: Rflags.CF, [Order.EQUAL]: Rflags.ZF, [Order.UNORDERED]: Rflags.CF | Rflags.PF | Rflags.ZF,
+  [Order.GREATER]: 0,
+  [Order.LESS]: Rflags.CF,
+  [Order.EQUAL]: Rflags.ZF,
+  [Order.UNORDERED]: Rflags.CF | Rflags.PF | Rflags.ZF,
 };
 
 /**
@@ -174,7 +227,12 @@ const test: Routine = noted((p) => {
 });
 
 const classes: Readonly<Record<Kind, number>> = {
-  [Kind.UNSUPPORTED]: 0, [Kind.QUIET]: Fsw.C0, [Kind.SIGNALING]: Fsw.C0, [Kind.FINITE]: Fsw.C2, [Kind.INFINITY]: Fsw.C2 | Fsw.C0, [Kind.ZERO]: Fsw.C3,
+  [Kind.UNSUPPORTED]: 0,
+  [Kind.QUIET]: Fsw.C0,
+  [Kind.SIGNALING]: Fsw.C0,
+  [Kind.FINITE]: Fsw.C2,
+  [Kind.INFINITY]: Fsw.C2 | Fsw.C0,
+  [Kind.ZERO]: Fsw.C3,
 };
 
 /** C1 is the sign, whatever the register holds and even if it is empty. */
@@ -209,4 +267,3 @@ export const x87ArithmeticRoutines: Routines = {
   ftst: test,
   fxam: examine,
 };
-

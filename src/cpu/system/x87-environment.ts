@@ -42,7 +42,8 @@ export const pointers = (p: Processor): Pointers => ({
 /** The tag word as software sees it: of registers that are not empty, what they hold decides. */
 function fullTags(p: Processor): number {
   let tags = 0;
-  for (let n = 0; n < 8; n++) tags |= (((tagWord(p) >> (2 * n)) & 3) === Tag.EMPTY ? Tag.EMPTY : tagOf(unpack(f80, readPhysical(p, n)))) << (2 * n);
+  for (let n = 0; n < 8; n++)
+    tags |= (((tagWord(p) >> (2 * n)) & 3) === Tag.EMPTY ? Tag.EMPTY : tagOf(unpack(f80, readPhysical(p, n)))) << (2 * n);
   return tags;
 }
 
@@ -73,11 +74,19 @@ function environmentImage(p: Processor, { unit, real }: Layout, into: DataView):
 
 function loadEnvironment(p: Processor, { unit, real }: Layout, image: DataView): void {
   const word = (n: number): number => (unit === 2 ? image.getUint16(2 * n, true) : image.getUint32(4 * n, true));
-  const joined = (low: number, high: number): bigint => BigInt((word(low) & 0xffff) | ((word(high) & (unit === 2 ? 0xf000 : 0x0fff_f000)) << 4)) & 0xffff_ffffn;
+  const joined = (low: number, high: number): bigint =>
+    BigInt((word(low) & 0xffff) | ((word(high) & (unit === 2 ? 0xf000 : 0x0fff_f000)) << 4)) & 0xffff_ffffn;
   setWords(p, word(0), word(1));
   setTagWord(p, word(2));
   if (real) setPointers(p, { fip: joined(3, 4), fcs: 0, fdp: joined(5, 6), fds: 0, fop: word(4) & 0x7ff });
-  else setPointers(p, { fip: BigInt(word(3)), fcs: word(4) & 0xffff, fdp: BigInt(word(5)), fds: word(6) & 0xffff, fop: unit === 2 ? 0 : word(4) >>> 16 });
+  else
+    setPointers(p, {
+      fip: BigInt(word(3)),
+      fcs: word(4) & 0xffff,
+      fdp: BigInt(word(5)),
+      fds: word(6) & 0xffff,
+      fop: unit === 2 ? 0 : word(4) >>> 16,
+    });
 }
 
 const environmentBytes = ({ unit }: Layout): number => 7 * unit;

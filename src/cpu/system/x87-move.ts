@@ -11,8 +11,27 @@ import { POP_SHIFT, SOURCE_MASK, x87Constants, X87Source } from '../../x86/x87-o
 import type { Processor } from '../processor.ts';
 import type { Routine, Routines } from './routine.ts';
 import {
-  environment, exactly, finish, free, INDEFINITE, isEmpty, moveTop, noted, pop, push, raise, read, refuses, refusesMemory, roundingControl, source, STACK_FAULT,
-  stackOperand, underflow, valueOf, write,
+  environment,
+  exactly,
+  finish,
+  free,
+  INDEFINITE,
+  isEmpty,
+  moveTop,
+  noted,
+  pop,
+  push,
+  raise,
+  read,
+  refuses,
+  refusesMemory,
+  roundingControl,
+  source,
+  STACK_FAULT,
+  stackOperand,
+  underflow,
+  valueOf,
+  write,
 } from './x87.ts';
 
 // --- ten bytes in memory ---
@@ -99,7 +118,8 @@ const decimal: Image = {
     const a = valueOf(p, 0);
     const { value, flags, up } = toInteger(a, 80, roundingControl(p));
     const magnitude = value < 0n ? -value : value;
-    if ((flags & Exception.INVALID) !== 0 || magnitude >= DECIMAL_LIMIT) return { bits: DECIMAL_INDEFINITE, flags: Exception.INVALID, up: false };
+    if ((flags & Exception.INVALID) !== 0 || magnitude >= DECIMAL_LIMIT)
+      return { bits: DECIMAL_INDEFINITE, flags: Exception.INVALID, up: false };
     return { bits: (BigInt(a.sign) << 79n) | BigInt(`0x${magnitude}`), flags, up };
   },
 };
@@ -107,10 +127,14 @@ const decimal: Image = {
 const extended: Image = { bytes: 10, indefinite: INDEFINITE, form: (p) => exactly(read(p, 0)) };
 
 const formats: Readonly<Record<number, Image>> = {
-  [X87Source.SINGLE]: toFormat(4, f32), [X87Source.DOUBLE]: toFormat(8, f64), [X87Source.EXTENDED]: extended,
+  [X87Source.SINGLE]: toFormat(4, f32),
+  [X87Source.DOUBLE]: toFormat(8, f64),
+  [X87Source.EXTENDED]: extended,
 };
 const integerImages = (truncate: boolean): Readonly<Record<number, Image>> => ({
-  [X87Source.INTEGER16]: toIntegerImage(2, truncate), [X87Source.INTEGER32]: toIntegerImage(4, truncate), [X87Source.INTEGER64]: toIntegerImage(8, truncate),
+  [X87Source.INTEGER16]: toIntegerImage(2, truncate),
+  [X87Source.INTEGER32]: toIntegerImage(4, truncate),
+  [X87Source.INTEGER64]: toIntegerImage(8, truncate),
 });
 
 /** Memory faults come before x87 exceptions, whether or not anything will be written. */

@@ -9,12 +9,28 @@ import { bitLength, encodeInfinity, encodeZero, type Float, f80, finite, Kind, p
 import { type Environment, Exception, round, type Rounded } from '../../x86/float/round.ts';
 import type { Processor } from '../processor.ts';
 import type { Routine, Routines } from './routine.ts';
-import { environment, exactly, finish, INDEFINITE, isEmpty, noted, pop, pushAnyway, raise, setConditions, STACK_FAULT, statusWord, underflow, valueOf } from './x87.ts';
+import {
+  environment,
+  exactly,
+  finish,
+  INDEFINITE,
+  isEmpty,
+  noted,
+  pop,
+  pushAnyway,
+  raise,
+  setConditions,
+  STACK_FAULT,
+  statusWord,
+  underflow,
+  valueOf,
+} from './x87.ts';
 
 type Sign = 0 | 1;
 
 /** Rounds what is known to lie between numbers of the format: the last bit is sticky. */
-const inexact = ({ sign, significand, exponent }: Real, env: Environment, flags: number): Rounded => round(f80, sign, (significand << 1n) | 1n, exponent - 1, env, flags);
+const inexact = ({ sign, significand, exponent }: Real, env: Environment, flags: number): Rounded =>
+  round(f80, sign, (significand << 1n) | 1n, exponent - 1, env, flags);
 
 const ofInfinity = (sign: number, flags = 0): Rounded => ({ bits: encodeInfinity(f80, sign as Sign), flags, up: false });
 const ofZero = (sign: number, flags = 0): Rounded => ({ bits: encodeZero(f80, sign as Sign), flags, up: false });
@@ -95,7 +111,10 @@ const setC2 = (p: Processor): void => {
 
 const ofTwo = (f: (p: Processor, y: Float, x: Float) => Rounded): Routine =>
   noted((p) => {
-    const written = isEmpty(p, 0) || isEmpty(p, 1) ? underflow(p, 1) : finish(p, 1, nanResult(f80, valueOf(p, 1), valueOf(p, 0)) ?? f(p, valueOf(p, 1), valueOf(p, 0)));
+    const written =
+      isEmpty(p, 0) || isEmpty(p, 1)
+        ? underflow(p, 1)
+        : finish(p, 1, nanResult(f80, valueOf(p, 1), valueOf(p, 0)) ?? f(p, valueOf(p, 1), valueOf(p, 0)));
     if (written) pop(p);
   });
 
@@ -137,7 +156,8 @@ function logarithmOfNext(p: Processor, y: Float, x: Float): Rounded {
 function arctangent(p: Processor, y: Float, x: Float): Rounded {
   const flags = denormalFlag(x, y);
   const quarters = (n: bigint): Rounded => inexact({ sign: y.sign, significand: n * PI, exponent: -Number(F) - 2 }, environment(p), flags);
-  if (y.kind === Kind.ZERO || (x.kind === Kind.INFINITY && y.kind !== Kind.INFINITY)) return x.sign === 0 ? ofZero(y.sign, flags) : quarters(4n);
+  if (y.kind === Kind.ZERO || (x.kind === Kind.INFINITY && y.kind !== Kind.INFINITY))
+    return x.sign === 0 ? ofZero(y.sign, flags) : quarters(4n);
   if (y.kind === Kind.INFINITY && x.kind === Kind.INFINITY) return quarters(x.sign === 0 ? 1n : 3n);
   if (y.kind === Kind.INFINITY || x.kind === Kind.ZERO) return quarters(2n);
   return inexact({ ...angle(y, x), sign: y.sign }, environment(p), flags);

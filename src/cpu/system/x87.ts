@@ -39,7 +39,11 @@ export function setTagWord(p: Processor, tags: number): void {
 const formats: readonly Format[] = [f80Single, f80, f80Double, f80];
 
 /** Rounding control, and masks. */
-export const environment = (p: Processor): Environment => ({ rounding: roundingControl(p), masks: controlWord(p) & Fcw.MASKS, flushToZero: false });
+export const environment = (p: Processor): Environment => ({
+  rounding: roundingControl(p),
+  masks: controlWord(p) & Fcw.MASKS,
+  flushToZero: false,
+});
 export const roundingControl = (p: Processor): Rounding => ((controlWord(p) & Fcw.RC) >> 10) as Rounding;
 /** The format of results under precision control. */
 export const resultFormat = (p: Processor): Format => formats[(controlWord(p) & Fcw.PC) >> 8] as Format;
@@ -100,7 +104,8 @@ export const setConditions = (p: Processor, conditions: number): void => setStat
 export const refuses = (p: Processor, flags: number): boolean => (flags & ~controlWord(p) & BEFORE_RESULT) !== 0;
 
 /** Exceptions for which nothing is written to memory: there an unmasked overflow or underflow leaves no result, either. */
-export const refusesMemory = (p: Processor, flags: number): boolean => (flags & ~controlWord(p) & (BEFORE_RESULT | Exception.OVERFLOW | Exception.UNDERFLOW)) !== 0;
+export const refusesMemory = (p: Processor, flags: number): boolean =>
+  (flags & ~controlWord(p) & (BEFORE_RESULT | Exception.OVERFLOW | Exception.UNDERFLOW)) !== 0;
 
 /** Notes an outcome. If it is refused, rounding raised nothing. */
 function note(p: Processor, { flags, up }: Rounded, refused: boolean): void {
@@ -172,7 +177,8 @@ export const noted =
     p.setU64(State.FIP, p.ripOf(record));
     p.view.setUint16(p.state + State.FCS, p.selector(Segment.CS), true);
     p.view.setUint16(p.state + State.FOP, p.operandSlot(record, 2), true);
-    if (p.form(record).memory !== 'none') p.view.setUint16(p.state + State.FDS, p.selector(p.view.getUint8(record + Record.SEGMENT) as Segment), true);
+    if (p.form(record).memory !== 'none')
+      p.view.setUint16(p.state + State.FDS, p.selector(p.view.getUint8(record + Record.SEGMENT) as Segment), true);
     return SystemResult.NEXT;
   };
 

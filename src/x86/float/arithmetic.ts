@@ -38,7 +38,8 @@ function sum(format: Format, a: Float, b: Float, env: Environment, subtract: boo
   if (a.kind === Kind.INFINITY) return roundFloat(format, a, env, flags);
   if (b.kind === Kind.INFINITY) return roundFloat(format, { ...b, sign }, env, flags);
   const cancelled = env.rounding === Rounding.DOWN ? 1 : 0;
-  if (a.kind === Kind.ZERO && b.kind === Kind.ZERO) return { bits: encodeZero(format, a.sign === sign ? sign : cancelled), flags, up: false };
+  if (a.kind === Kind.ZERO && b.kind === Kind.ZERO)
+    return { bits: encodeZero(format, a.sign === sign ? sign : cancelled), flags, up: false };
   if (a.kind === Kind.ZERO) return roundFloat(format, { ...b, sign }, env, flags);
   if (b.kind === Kind.ZERO) return roundFloat(format, a, env, flags);
   const [x, y] = aligned(a, b);
@@ -82,7 +83,8 @@ export function divide(format: Format, a: Float, b: Float, env: Environment): Ro
   if (nan) return nan;
   const sign = (a.sign ^ b.sign) as 0 | 1;
   if (a.kind === b.kind && a.kind !== Kind.FINITE) return invalid(format);
-  if (a.kind === Kind.FINITE && b.kind === Kind.ZERO) return { bits: encodeInfinity(format, sign), flags: Exception.ZERO_DIVIDE, up: false };
+  if (a.kind === Kind.FINITE && b.kind === Kind.ZERO)
+    return { bits: encodeInfinity(format, sign), flags: Exception.ZERO_DIVIDE, up: false };
   const flags = denormalFlag(a, b);
   if (a.kind === Kind.INFINITY || b.kind === Kind.ZERO) return { bits: encodeInfinity(format, sign), flags, up: false };
   if (a.kind === Kind.ZERO || b.kind === Kind.INFINITY) return { bits: encodeZero(format, sign), flags, up: false };
@@ -136,7 +138,12 @@ export function compare(a: Float, b: Float, quietIsInvalid: boolean): { readonly
     const raises = quietIsInvalid || a.kind > Kind.QUIET || b.kind > Kind.QUIET;
     return { order: Order.UNORDERED, flags: raises ? Exception.INVALID : 0 };
   }
-  const difference = a.sign === b.sign || (a.kind === Kind.ZERO && b.kind === Kind.ZERO) ? compareMagnitudes(a, b) * (a.sign === 1 ? -1 : 1) : a.sign === 1 ? -1 : 1;
+  const difference =
+    a.sign === b.sign || (a.kind === Kind.ZERO && b.kind === Kind.ZERO)
+      ? compareMagnitudes(a, b) * (a.sign === 1 ? -1 : 1)
+      : a.sign === 1
+        ? -1
+        : 1;
   return { order: difference < 0 ? Order.LESS : difference > 0 ? Order.GREATER : Order.EQUAL, flags: denormalFlag(a, b) };
 }
 

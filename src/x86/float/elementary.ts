@@ -21,10 +21,18 @@ function fixed({ sign, significand, exponent }: Real): bigint {
 /** a / b with FRACTION significant bits. */
 function quotient(a: Real, b: Real): Real {
   const shift = Math.max(FRACTION + bitLength(b.significand) - bitLength(a.significand), 0);
-  return { sign: (a.sign ^ b.sign) as 0 | 1, significand: (a.significand << BigInt(shift)) / b.significand, exponent: a.exponent - b.exponent - shift };
+  return {
+    sign: (a.sign ^ b.sign) as 0 | 1,
+    significand: (a.significand << BigInt(shift)) / b.significand,
+    exponent: a.exponent - b.exponent - shift,
+  };
 }
 
-export const product = (a: Real, b: Real): Real => ({ sign: (a.sign ^ b.sign) as 0 | 1, significand: a.significand * b.significand, exponent: a.exponent + b.exponent });
+export const product = (a: Real, b: Real): Real => ({
+  sign: (a.sign ^ b.sign) as 0 | 1,
+  significand: a.significand * b.significand,
+  exponent: a.exponent + b.exponent,
+});
 
 /** a times a fixed-point number. */
 const scaled = (a: Real, factor: bigint): Real => product(a, real(factor, -FRACTION));
@@ -86,7 +94,7 @@ export function angle(y: Float, x: Float): Real {
 /** atan(t), t from 0 to 1: of half the angle, twice. */
 function arctangent(t: Real): Real {
   const f = fixed(t);
-  const half = scaled(t, (ONE << F) / (ONE + integerRoot(((ONE + times(f, f)) << F))));
+  const half = scaled(t, (ONE << F) / (ONE + integerRoot((ONE + times(f, f)) << F)));
   const h = fixed(half);
   return scaled({ ...half, exponent: half.exponent + 1 }, arctangentSeries(times(h, h)));
 }

@@ -45,7 +45,13 @@ const mask = (bits: number): bigint => (1n << BigInt(bits)) - 1n;
 
 export const zero = (sign: 0 | 1): Float => ({ kind: Kind.ZERO, sign, significand: 0n, exponent: 0, denormal: false });
 export const infinity = (sign: 0 | 1): Float => ({ kind: Kind.INFINITY, sign, significand: 0n, exponent: 0, denormal: false });
-export const finite = (sign: 0 | 1, significand: bigint, exponent: number): Float => ({ kind: Kind.FINITE, sign, significand, exponent, denormal: false });
+export const finite = (sign: 0 | 1, significand: bigint, exponent: number): Float => ({
+  kind: Kind.FINITE,
+  sign,
+  significand,
+  exponent,
+  denormal: false,
+});
 export const isNan = (a: Float): boolean => a.kind >= Kind.QUIET;
 
 /** Takes an encoding apart. `denormalsAreZero`: MXCSR.DAZ. */
@@ -74,7 +80,11 @@ function unpackExtended(format: Format, sign: 0 | 1, field: number, significand:
 }
 
 const nan = (sign: 0 | 1, significand: bigint): Float => ({
-  kind: (significand & QUIET_BIT) === 0n ? Kind.SIGNALING : Kind.QUIET, sign, significand, exponent: 0, denormal: false,
+  kind: (significand & QUIET_BIT) === 0n ? Kind.SIGNALING : Kind.QUIET,
+  sign,
+  significand,
+  exponent: 0,
+  denormal: false,
 });
 
 /** An encoding from its fields; `significand` has the format's precision, its integer bit is kept or dropped. */
@@ -89,7 +99,8 @@ export const encodeInfinity = (format: Format, sign: 0 | 1): bigint =>
   encode(format, sign, (1 << format.exponentBits) - 1, 1n << BigInt(format.precision - 1));
 
 /** The largest finite number. */
-export const encodeLargest = (format: Format, sign: 0 | 1): bigint => encode(format, sign, (1 << format.exponentBits) - 2, mask(format.precision));
+export const encodeLargest = (format: Format, sign: 0 | 1): bigint =>
+  encode(format, sign, (1 << format.exponentBits) - 2, mask(format.precision));
 
 /** A NaN, made quiet. What a narrower format cannot hold of its significand is cut off. */
 export function encodeQuiet(format: Format, a: Float): bigint {
@@ -100,7 +111,8 @@ export function encodeQuiet(format: Format, a: Float): bigint {
 }
 
 /** The NaN that masked invalid operations give: "real indefinite", sign set, only the quiet bit in the fraction. */
-export const indefinite = (format: Format): bigint => encodeQuiet(format, { kind: Kind.QUIET, sign: 1, significand: INTEGER_BIT, exponent: 0, denormal: false });
+export const indefinite = (format: Format): bigint =>
+  encodeQuiet(format, { kind: Kind.QUIET, sign: 1, significand: INTEGER_BIT, exponent: 0, denormal: false });
 
 /** Number of bits up to the highest one set. */
 export function bitLength(n: bigint): number {

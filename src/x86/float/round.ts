@@ -48,7 +48,12 @@ function roundsUp(rounding: Rounding, sign: 0 | 1, odd: boolean, half: number): 
 }
 
 /** A magnitude divided by 2^drop and rounded to an integer. */
-export function dropBits(rounding: Rounding, sign: 0 | 1, significand: bigint, drop: number): { readonly kept: bigint; readonly inexact: boolean; readonly up: boolean } {
+export function dropBits(
+  rounding: Rounding,
+  sign: 0 | 1,
+  significand: bigint,
+  drop: number,
+): { readonly kept: bigint; readonly inexact: boolean; readonly up: boolean } {
   if (drop <= 0) return { kept: significand << BigInt(-drop), inexact: false, up: false };
   // Beyond all bits of the magnitude every drop is alike: below the middle.
   const n = BigInt(drop > 256 ? Math.min(drop, bitLength(significand) + 2) : drop);
@@ -76,7 +81,8 @@ export function round(format: Format, sign: 0 | 1, significand: bigint, exponent
     return tiny ? underflow(format, sign, significand, exponent, env, flags) : overflow(format, sign, env, flags);
   const field = top + bias + (tiny ? format.adjust : -format.adjust);
   const flag = tiny ? Exception.UNDERFLOW : Exception.OVERFLOW;
-  if (field >= 1 && field <= lastExponent(format)) return { bits: encode(format, sign, field, kept), flags: flags | flag | imprecise, up: exact.up };
+  if (field >= 1 && field <= lastExponent(format))
+    return { bits: encode(format, sign, field, kept), flags: flags | flag | imprecise, up: exact.up };
   // Only registers receive that: of a single or a double nothing is stored, and it is inexact only if its significand is.
   const lost = format.extended ? Exception.PRECISION : imprecise;
   return { bits: tiny ? encodeZero(format, sign) : encodeInfinity(format, sign), flags: flags | flag | lost, up: !tiny };
@@ -87,7 +93,11 @@ const lastExponent = (format: Format): number => (1 << format.exponentBits) - 2;
 
 function overflow(format: Format, sign: 0 | 1, env: Environment, flags: number): Rounded {
   const up = env.rounding === Rounding.NEAREST || roundsUp(env.rounding, sign, false, 1);
-  return { bits: up ? encodeInfinity(format, sign) : encodeLargest(format, sign), flags: flags | Exception.OVERFLOW | Exception.PRECISION, up };
+  return {
+    bits: up ? encodeInfinity(format, sign) : encodeLargest(format, sign),
+    flags: flags | Exception.OVERFLOW | Exception.PRECISION,
+    up,
+  };
 }
 
 /** A denormal, or what it is rounded to. */

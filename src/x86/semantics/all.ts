@@ -24,7 +24,29 @@ import { x87 } from './x87.ts';
 import type { Form } from '../form.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
-const table: SemanticsTable = { ...moves, ...alu, ...shifts, ...multiplyDivide, ...bits, ...control, ...strings, ...flags, ...legacy, ...system, ...sseFloat, ...sseConvert, ...vectorMoves, ...vectorArithmetic, ...vectorShifts, ...vectorShuffles, ...text, ...aes, ...sha, ...x87, ...extendedState };
+const table: SemanticsTable = {
+  ...moves,
+  ...alu,
+  ...shifts,
+  ...multiplyDivide,
+  ...bits,
+  ...control,
+  ...strings,
+  ...flags,
+  ...legacy,
+  ...system,
+  ...sseFloat,
+  ...sseConvert,
+  ...vectorMoves,
+  ...vectorArithmetic,
+  ...vectorShifts,
+  ...vectorShuffles,
+  ...text,
+  ...aes,
+  ...sha,
+  ...x87,
+  ...extendedState,
+};
 
 /** The meaning of a form; undefined if the processor does not implement it. */
 export function semanticsOf(form: Form): Semantics | undefined {

@@ -37,7 +37,8 @@ const repeated =
     b.when(go, () => b.again());
   };
 
-const source = (b: Emitter): Value => b.let(b.form.operandSize, b.loadAt(b.form.operandSize, b.stringAddress('source', b.gpr(b.form.addressSize, Gpr.RSI))));
+const source = (b: Emitter): Value =>
+  b.let(b.form.operandSize, b.loadAt(b.form.operandSize, b.stringAddress('source', b.gpr(b.form.addressSize, Gpr.RSI))));
 const destination = (b: Emitter, write = false) => b.stringAddress('destination', b.gpr(b.form.addressSize, Gpr.RDI), write);
 
 const movs: Semantics = (b) => {
@@ -91,7 +92,8 @@ export const strings: SemanticsTable = {
   ...each(repeated(scas, true), 'Scasb Scasw Scasd Scasq'),
   ...each(repeated(cmps, true), 'Cmpsb Cmpsw Cmpsq'),
   // These two names are also SSE2 instructions, which have operands.
-  [Mnemonic.Movsd]: (b) => (b.form.memory === 'none' && b.form.operands.every((o) => o.kind === 'implicit') ? repeated(movs)(b) : b.system('notImplemented')),
+  [Mnemonic.Movsd]: (b) =>
+    b.form.memory === 'none' && b.form.operands.every((o) => o.kind === 'implicit') ? repeated(movs)(b) : b.system('notImplemented'),
   [Mnemonic.Cmpsd]: (b) => (b.form.operands.every((o) => o.kind === 'implicit') ? repeated(cmps, true)(b) : compareScalarDouble(b)),
   ...each(portString('ins'), 'Insb Insw Insd'),
   ...each(portString('outs'), 'Outsb Outsw Outsd'),
