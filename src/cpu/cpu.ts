@@ -11,6 +11,7 @@ import type { Mmu } from '../mmu/mmu.ts';
 import { systemRoutines } from '../x86/emitter.ts';
 import { DecodeProblem } from '../x86/decode.ts';
 import { SEGMENT_WRITE } from '../x86/open.ts';
+import { Record } from '../x86/record.ts';
 import { Leave, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
 import { Dr6 } from './breakpoints.ts';
 import { CodeCache } from './code-cache.ts';
@@ -118,8 +119,11 @@ export class Cpu {
     // The page in execution may now be another: the next record stops, and RIP is looked up anew.
     mmu.onTouch = (number) => {
       p.breakpoints.pending |= Dr6.B0 << number;
-      // A trap behind this instruction: whatever it goes on to stops and is looked up.
-      this.#code.dropPageOf(p.u32(State.RECORD));
+      // A trap behind this instruction: whatever it goes on to stops and is looked up. It may itself still need its record.
+      const record = p.u32(State.RECORD);
+      const form = record === 0 ? 0 : memory.view.getUint16(record + Record.FORM, true);
+      this.#code.dropPageOf(record);
+      if (record !== 0 && this.#interpreter.form(form)?.repeat === 'none') memory.view.setUint16(record + Record.FORM, form, true);
       mmu.clearJumps();
     };
     mmu.onFetchChange = () => this.#code.dropPageOf(p.u32(State.RECORD));

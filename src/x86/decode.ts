@@ -199,7 +199,7 @@ export class InstructionDecoder {
     const template: OperandTemplate = {
       name,
       sizes,
-      operandSize: element ?? suffixed ?? sizes[0] ?? 8,
+      operandSize: element ?? suffixed ?? (name.endsWith('m1632_16') ? 2 : (sizes[0] ?? 8)),
       stackSize: element ? 0 : (stackOperand(name, sizes, mode) ?? 0),
       addressSize: stringAddressSize(i, name, mode),
       special: specialOf(i, name),
@@ -270,7 +270,9 @@ function isTooLong(bytes: Uint8Array, position: number, mode: Mode): boolean {
   const rest = bytes.subarray(opcode, opcode + MAX_LENGTH);
   const decoder = new Decoder(mode, Uint8Array.from([...needed, ...rest]), DecoderOptions.AMD);
   const instruction = decoder.decode();
-  const length = prefixes.length - needed.length + instruction.length;
+  // What has no meaning is known by its opcode: no more bytes are looked at (seen on Zen 5).
+  const opcodeLength = rest[0] !== 0x0f ? 1 : rest[1] === 0x38 || rest[1] === 0x3a ? 3 : 2;
+  const length = instruction.code === Code.INVALID ? prefixes.length + opcodeLength : prefixes.length - needed.length + instruction.length;
   instruction.free();
   decoder.free();
   return length > MAX_LENGTH;

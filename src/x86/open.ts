@@ -503,8 +503,8 @@ export class OpenOperands extends Emitter {
       const based = f.i32.ltU(f.const32(segmentAt(Segment.DS)), f.i32.add(f.i32.sub(s, this.#state), f.const32(State.SEGMENTS)));
       // Both the offset and the linear address must be canonical (seen on Zen 5).
       if (this.form.addressSize === 8) {
-        this.checkTarget(offset);
-        if (bytes > 1) this.checkTarget(f.i64.add(offset, f.const64(BigInt(bytes - 1))));
+        const fromBottom = f.i64.add(offset, f.const64(1n << 47n));
+        f.if(f.i64.gtU(fromBottom, f.const64((1n << 48n) - BigInt(bytes))), () => this.fault(Vector.GP, 0));
       }
       return f.let64(f.i64.add(offset, f.i64.select(based, base, f.const64(0n))));
     }

@@ -72,6 +72,8 @@ export type InstructionCase = Expectation & {
   readonly media?: Media;
   readonly flagsIn?: FlagList;
   readonly memory?: Readonly<Record<number, string>>;
+  /** Descriptors of the GDT by selector. */
+  readonly tables?: Readonly<Record<number, bigint>>;
   readonly mode?: 64 | 32 | 16;
   readonly cpl?: 0 | 3;
   /** Control registers and MSRs that differ from those of an ordinary kernel. */

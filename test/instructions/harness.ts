@@ -146,6 +146,12 @@ function prepare(c: InstructionCase, code: Uint8Array, start: number): Record<st
   bench.write(CODE, new Uint8Array(0x2000).fill(0xf4));
   bench.write(CODE, code);
   bench.write(DATA, dataBytes(c, false));
+  bench.write(TABLES, new Uint8Array(0x80));
+  for (const [selector, descriptor] of Object.entries(c.tables ?? {})) {
+    const raw = new Uint8Array(8);
+    new DataView(raw.buffer).setBigUint64(0, descriptor, true);
+    bench.write(TABLES + Number(selector), raw);
+  }
   bench.settle();
   return registers;
 }

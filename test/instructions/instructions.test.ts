@@ -6,6 +6,7 @@ import { crypto } from './crypto.ts';
 import { faults } from './faults.ts';
 import { flags } from './flags.ts';
 import { check } from './harness.ts';
+import { legacy } from './legacy.ts';
 import { moves } from './moves.ts';
 import { muldiv } from './muldiv.ts';
 import { shifts } from './shifts.ts';
@@ -15,6 +16,7 @@ import { strings } from './strings.ts';
 import { system } from './system.ts';
 import { vectorMoves } from './vector-moves.ts';
 import { vectors } from './vectors.ts';
+import { x87 } from './x87.ts';
 
 describe.each(
   Object.entries({
@@ -27,12 +29,14 @@ describe.each(
     stack,
     strings,
     flags,
+    legacy,
     system,
     faults,
     sseFloat,
     vectorMoves,
     vectors,
     crypto,
+    x87,
   }),
 )('%s', (_, cases) => {
   test.each(cases.map((c) => [c.name, c] as const))('%s', (_name, c) => check(c));

@@ -17,6 +17,14 @@ const user = (name: string, source: string): InstructionCase => ({
   exception: gp,
 });
 
+const prevented = (name: string, source: string): InstructionCase => ({
+  name: `${name} at CPL 3 with CR4.UMIP raises #GP(0)`,
+  cpl: 3,
+  source,
+  in: { rbx: DATA },
+  exception: gp,
+});
+
 // biome-ignore format: one case to a row
 export const system: readonly InstructionCase[] = [
   // The bench answers CPUID with the leaf, the subleaf and two constants.
@@ -67,6 +75,23 @@ export const system: readonly InstructionCase[] = [
   { name: 'MOV of a selector beyond the table raises #GP(selector)', source: 'mov es, ax', in: { rax: 0x88 }, exception: { vector: Vector.GP, code: 0x88 } },
   { name: 'MOV of a null selector to SS at CPL 0 in 64-bit mode', source: 'mov ss, ax\nmov ebx, ss', in: { rax: 0 }, out: { rbx: 0 } },
   { name: 'A null selector in FS clears its base', source: 'mov fs, ax\nmov ebx, [fs:rcx]', in: { rax: 0, rcx: DATA }, memory: { [DATA]: '01 00 00 00' }, out: { rbx: 1 } },
+  { name: 'LAR of a data segment', source: 'lar eax, ebx', in: { rbx: 0x10 }, tables: { 0x10: 0x00cf_9300_0000_ffffn }, out: { rax: 0x00cf_9300 }, flags: 'ZF' },
+  { name: 'LAR of 16 bits', source: 'lar ax, bx', in: { rax: 0, rbx: 0x10 }, tables: { 0x10: 0x00cf_9300_0000_ffffn }, out: { rax: 0x9300 }, flags: 'ZF' },
+  { name: 'LAR of a null selector clears ZF and leaves the destination', source: 'lar eax, ebx', in: { rbx: 3 }, flagsIn: 'ZF CF', flags: 'CF' },
+  { name: 'LAR of a selector beyond the table clears ZF', source: 'lar eax, ebx', in: { rbx: 0x88 }, flagsIn: 'ZF', flags: '' },
+  { name: 'LAR of what CPL 3 may not see clears ZF', cpl: 3, source: 'lar eax, ebx', in: { rbx: 0x10 }, tables: { 0x10: 0x00cf_9300_0000_ffffn }, flagsIn: 'ZF', flags: '' },
+  { name: 'LAR of an interrupt gate clears ZF', source: 'lar eax, ebx', in: { rbx: 0x10 }, tables: { 0x10: 0x0000_8e00_0008_0000n }, flagsIn: 'ZF', flags: '' },
+  { name: 'LSL in pages', source: 'lsl eax, ebx', in: { rbx: 0x10 }, tables: { 0x10: 0x00cf_9300_0000_ffffn }, out: { rax: 0xffff_ffff }, flags: 'ZF' },
+  { name: 'LSL of a call gate clears ZF', source: 'lsl eax, ebx', in: { rbx: 0x10 }, tables: { 0x10: 0x0000_8c00_0008_0000n }, flagsIn: 'ZF', flags: '' },
+  { name: 'VERR of execute-only code clears ZF', source: 'verr bx', in: { rbx: 0x10 }, tables: { 0x10: 0x00cf_9900_0000_ffffn }, flagsIn: 'ZF', flags: '' },
+  { name: 'VERW of read-only data clears ZF', source: 'verw bx', in: { rbx: 0x10 }, tables: { 0x10: 0x00cf_9100_0000_ffffn }, flagsIn: 'ZF', flags: '' },
+  { name: 'VERW of data that can be written', source: 'verw bx', in: { rbx: 0x10 }, tables: { 0x10: 0x00cf_9300_0000_ffffn }, flags: 'ZF' },
+  { name: 'RDPID reads TSC_AUX', cpl: 3, source: 'rdpid rax', state: { [State.TSC_AUX]: 0x1234n }, out: { rax: 0x1234 } },
+  prevented('SGDT', 'sgdt [rbx]'), prevented('SIDT', 'sidt [rbx]'), prevented('SLDT', 'sldt eax'), prevented('STR', 'str eax'), prevented('SMSW', 'smsw eax'),
+  { name: 'SMSW at CPL 3 without CR4.UMIP', cpl: 3, source: 'smsw eax', state: { [State.CR4]: BigInt(Cr4.PAE) }, out: { rax: 0x8005_0033 } },
+  { name: 'MOV to CR4 sets FSGSBASE and UMIP', source: 'mov cr4, rax\nmov rbx, cr4', in: { rax: Cr4.PAE | Cr4.UMIP | Cr4.FSGSBASE }, out: { rbx: Cr4.PAE | Cr4.UMIP | Cr4.FSGSBASE } },
+  { name: 'DR4 is DR6 without CR4.DE', source: 'mov rax, dr4', out: { rax: 0xffff_0ff0 } },
+  { name: 'DR4 with CR4.DE raises #UD', source: 'mov rax, dr4', state: { [State.CR4]: BigInt(Cr4.PAE | Cr4.DE) }, exception: ud },
   user('LGDT', 'lgdt [rbx]'),
   user('LTR', 'ltr ax'),
 

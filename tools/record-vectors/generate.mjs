@@ -1,5 +1,9 @@
-// Vector generator: enumerates iced-x86 Codes, makes instructions and start states, has them executed by the native
-// harness, writes compact vector files.   usage: node gen.mjs --corpus public|second --seed S --out DIR [--scale 1] [--only RE]
+// Makes instructions and start states, has them executed by the recorder and writes vector files: for each iced-x86 Code of the families
+// FAM that EXCL does not exclude, so many cases as its group's WEIGHT says, then random byte strings (fuzz) and those without a meaning
+// (invalid). The order in which chance is drawn is part of the recordings: same seed, same files, so nothing here is changed lightly.
+//   node generate.mjs --harness PATH --tmp DIR --out DIR --seed S [--bits 64|32|16] [--scale 1] [--groups alu,...] [--only REGEX]
+// `corpus` public or second chooses which half of the operand registers a Code is given.
+
 import * as I from 'iced-x86';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -17,13 +21,11 @@ const {
   DecoderOptions,
   Encoder,
   Register: R,
-  RegisterExt,
   InstructionInfoFactory,
   OpAccess,
   MemorySize,
   MemorySizeExt,
   Mnemonic,
-  RepPrefixKind,
 } = I;
 const arg = (n, d) => {
   const i = process.argv.indexOf('--' + n);
@@ -101,7 +103,6 @@ const BASE_XMM = Array.from(
   { length: 16 },
   (_, i) => (((0xbf58476d1ce4e5b9n * BigInt(2 * i + 2)) & M64) << 64n) | ((0xbf58476d1ce4e5b9n * BigInt(2 * i + 1)) & M64),
 );
-const bg = (a) => Math.imul(a, 0x9e3779b1) >>> 24;
 const regName = (r) => R[r];
 const GPR64 = [];
 for (let i = 0; i < NREG; i++) GPR64.push(R[GPRN[i]]);
@@ -183,7 +184,7 @@ const DEC = DecoderOptions.AMD;
 function groupOf(name, f, ins) {
   if (PRIV.test(name)) return 'priv';
   if (APPROX.test(name)) return 'approx';
-  if (/^FPU/.test(f)) return 'x87';
+  if (f.startsWith('FPU')) return 'x87';
   if (f === 'MMX' || [0, 1, 2].some((i) => i < ins.opCount && [K.mm_reg, K.mm_rm, K.mm_or_mem].includes(ins.opKind(i)))) return 'mmx';
   if (/^(AES|PCLMULQDQ|SHA)$/.test(f)) return 'crypto';
   if (/^SSE|^SSSE/.test(f))
@@ -195,7 +196,7 @@ function groupOf(name, f, ins) {
   if (/^(Mul|Imul|Div|Idiv|Cbw|Cwd|Cdq)/.test(name)) return 'muldiv';
   if (/^(Movs[bwdq]_m|Cmps[bwdq]|Stos|Lods|Scas|Xlat)/.test(name)) return 'string';
   if (/^(J|Call|Ret|Loop|Iret|Int|Ud|Bound)/.test(name)) return 'control';
-  if (/^(Push|Pop[fqw]?|Enter|Leave)/.test(name) && !/^Popcnt/.test(name)) return 'stack';
+  if (/^(Push|Pop[fqw]?|Enter|Leave)/.test(name) && !name.startsWith('Popcnt')) return 'stack';
   if (/^(Add|Adc|Sub|Sbb|Cmp|Aa[adms]|Da[as]|Salc|Arpl|And|Or|Xor|Test|Inc|Dec|Neg|Not|Xadd|Cmpxchg)/.test(name)) return 'alu';
   return 'move';
 }
@@ -215,7 +216,7 @@ for (const name of Object.keys(Code)) {
     f = [...t.cpuidFeatures()].map((x) => CpuidFeature[x]).join('+');
   t.free();
   if (!FAM[f]) continue;
-  if (o.encoding === EncodingKind.VEX && !/^BMI/.test(f)) continue;
+  if (o.encoding === EncodingKind.VEX && !f.startsWith('BMI')) continue;
   if (EXCL.test(name) && !FORCE.test(name) && !PRIV.test(name)) continue;
   const group = groupOf(name, f, o);
   if (GROUPS && !GROUPS.includes(group)) continue;
@@ -462,7 +463,7 @@ function memForm(ins, tAddr, asz) {
       ins.memoryDisplSize = 1;
       ins.memoryDisplacement = BigInt.asUintN(64, BigInt(rnd(256) - 128));
     },
-    d32 = (lim) => {
+    d32 = () => {
       ins.memoryDisplSize = b67 ? 4 : 8;
       ins.memoryDisplacement = BigInt.asUintN(b67 ? 32 : 64, chance(0.5) ? BigInt(rnd(0x10000) - 0x8000) : BigInt(u32() | 0));
     };
@@ -507,7 +508,7 @@ function memForm(ins, tAddr, asz) {
 }
 const immRand = (bits) => {
   const r = rnd(8);
-  let v = r < 4 ? pick(CORN) : r < 6 ? BigInt(rnd(256)) : u64();
+  const v = r < 4 ? pick(CORN) : r < 6 ? BigInt(rnd(256)) : u64();
   return v & mask(bits);
 };
 function parityOK(regs, name) {
@@ -538,7 +539,7 @@ function randTarget(size) {
   return CODE + 0x1000 + (rnd(0x800) & ~(al - 1));
 } // readable, executable, not writable
 const strKind = (k64, k32, k16) => (BITS === 64 ? (chance(0.1) ? k32 : k64) : BITS === 32 ? k32 : chance(0.15) ? k32 : k16);
-function build(info, k) {
+function build(info) {
   // -> {bytes, rip} or null
   const { c, o, name } = info;
   const ins = Instruction.create(c);
@@ -546,9 +547,9 @@ function build(info, k) {
   const size = tmpAlign(ms) || 8;
   const rip = RIP0;
   const used = [];
-  let T = randTarget(size),
-    hasMem = false,
-    opn = o.opCount;
+  const T = randTarget(size);
+  const opn = o.opCount;
+  let hasMem = false;
   const reg = (i, arr) => {
     ins.setOpKind(i, OpKind.Register);
     const r = pick(arr);
@@ -560,26 +561,27 @@ function build(info, k) {
     hasMem = true;
     memForm(ins, T, 0);
   };
+  const regOrMem = (i, arr) => (chance(0.5) ? reg(i, arr) : mem(i));
   for (let i = 0; i < opn; i++) {
     const kd = o.opKind(i);
     switch (kd) {
       case K.r8_or_mem:
-        chance(0.5) ? reg(i, GPR8) : mem(i);
+        regOrMem(i, GPR8);
         break;
       case K.r16_or_mem:
-        chance(0.5) ? reg(i, GPR16) : mem(i);
+        regOrMem(i, GPR16);
         break;
       case K.r32_or_mem:
-        chance(0.5) ? reg(i, GPR32) : mem(i);
+        regOrMem(i, GPR32);
         break;
       case K.r64_or_mem:
-        chance(0.5) ? reg(i, GPR64) : mem(i);
+        regOrMem(i, GPR64);
         break;
       case K.mm_or_mem:
-        chance(0.5) ? reg(i, MM) : mem(i);
+        regOrMem(i, MM);
         break;
       case K.xmm_or_mem:
-        chance(0.5) ? reg(i, XMM) : mem(i);
+        regOrMem(i, XMM);
         break;
       case K.mem:
         mem(i);
@@ -662,7 +664,7 @@ function build(info, k) {
         const second = i > 0 && [K.imm8, K.imm16].includes(o.opKind(i - 1));
         ins.setOpKind(i, second ? OpKind.Immediate8_2nd : OpKind.Immediate8);
         let v = chance(0.5) ? rnd(256) : chance(0.5) ? rnd(66) : pick([0, 1, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 127, 128, 255]);
-        if (/^Enter/.test(name)) v = chance(0.6) ? rnd(4) : rnd(34);
+        if (name.startsWith('Enter')) v = chance(0.6) ? rnd(4) : rnd(34);
         if (second) ins.immediate8_2nd = v;
         else ins.immediate8 = v;
         break;
@@ -779,9 +781,8 @@ function build(info, k) {
     }
   if (hasMem && o.canUseLockPrefix && chance(0.25)) ins.hasLockPrefix = true;
   if (info.group === 'string' && /^(Movs|Stos|Lods)/.test(name) && chance(0.6))
-    chance(0.85) ? (ins.hasRepPrefix = true) : (ins.hasRepnePrefix = true);
-  if (info.group === 'string' && /^(Cmps|Scas)/.test(name) && chance(0.7))
-    chance(0.5) ? (ins.hasRepPrefix = true) : (ins.hasRepnePrefix = true);
+    ins[chance(0.85) ? 'hasRepPrefix' : 'hasRepnePrefix'] = true;
+  if (info.group === 'string' && /^(Cmps|Scas)/.test(name) && chance(0.7)) ins[chance(0.5) ? 'hasRepPrefix' : 'hasRepnePrefix'] = true;
   if (hasMem) {
     used.push('m');
   }
@@ -801,7 +802,7 @@ function build(info, k) {
   try {
     enc.encode(ins, BigInt(rip));
     bytes = enc.takeBuffer();
-  } catch (e) {
+  } catch {
     enc.takeBuffer();
     ins.free();
     return null;
@@ -850,16 +851,14 @@ function prepare(info, ins, bytes, rip) {
     mems = inf.usedMemory();
   const ms = o.memorySize;
   const fixed = new Set(); // GPRs that hold addresses
-  let mnem = ins.mnemonic;
+  const mnem = ins.mnemonic;
   const mn = Mnemonic[mnem];
-  const X87 = /^FPU/.test(info.f) || (mn.startsWith('F') && group === 'approx');
-  const stack = [];
+  const X87 = info.f.startsWith('FPU') || (mn.startsWith('F') && group === 'approx');
   // flags
   if (chance(0.8)) for (const b of [0, 2, 4, 6, 7, 11]) if (rnd(2)) st.flags |= 1 << b;
   if (chance(group === 'string' ? 0.4 : 0.05)) st.flags |= 0x400;
   if (chance(0.015)) st.flags |= 1 << 18; // AC: alignment checking
   // value of read registers
-  const vals = new Map();
   for (const u of regs) {
     if (!isR(u.access)) continue;
     const f = full.get(u.register);
@@ -930,11 +929,9 @@ function prepare(info, ins, bytes, rip) {
       st.gpr[1] =
         (st.gpr[1] & ~0xffn & M64) | BigInt(pick([0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 255, rnd(256), rnd(64), rnd(32)]));
   }
-  let jrcx = 0;
   if (/^(Loop|Jrcxz|Jecxz|Jcxz)/i.test(mn)) {
-    const w = /_CX$/.test(name) || /Jcxz/.test(name) ? 16 : /_ECX$/.test(name) || /Jecxz/.test(name) ? 32 : 64;
+    const w = name.endsWith('_CX') || /Jcxz/.test(name) ? 16 : name.endsWith('_ECX') || /Jecxz/.test(name) ? 32 : 64;
     st.gpr[1] = setSub(chance(0.5) ? u64() : 0n, { b: w }, chance(0.7) ? BigInt(rnd(3)) : gval());
-    jrcx = 1;
   }
   const rep = (ins.hasRepPrefix || ins.hasRepnePrefix || ins.hasRepePrefix) && ins.isStringInstruction;
   let cnt = 1,
@@ -957,8 +954,8 @@ function prepare(info, ins, bytes, rip) {
     segBase = pick([0n, 0x1000n, 0x20000000n, BigInt(rnd(0x4000)), 0xffffffffff000000n & M64, 0x7fffff000000n]);
     if (segBase >= 0x800000000000n) segBase = (1n << 64n) - BigInt(rnd(0x100000));
   }
-  let size = tmpAlign(ms) || 8;
-  const noAccess = mn === 'Lea' || mn === 'Nop' || /^Prefetch/.test(mn);
+  const size = tmpAlign(ms) || 8;
+  const noAccess = mn === 'Lea' || mn === 'Nop' || mn.startsWith('Prefetch');
   let opAddr = null;
   let impossible = false;
   for (let i = 0; i < ins.opCount; i++) {
@@ -1047,12 +1044,12 @@ function prepare(info, ins, bytes, rip) {
   if (impossible) return null;
   if (seg === R.FS) st.fsb = segBase;
   if (seg === R.GS) st.gsb = segBase;
-  const putMem = (addr, size, val) => {
+  const putMem = (addr, count, val) => {
     const a = typeof addr === 'bigint' ? addr : BigInt(addr);
-    if (a < BigInt(DATA) || a + BigInt(size) > BigInt(DATA + DATA_SIZE)) return;
+    if (a < BigInt(DATA) || a + BigInt(count) > BigInt(DATA + DATA_SIZE)) return;
     const off = Number(a) - DATA;
-    const b = new Uint8Array(size);
-    for (let i = 0; i < size; i++) {
+    const b = new Uint8Array(count);
+    for (let i = 0; i < count; i++) {
       b[i] = Number(val & 0xffn);
       val >>= 8n;
     }
@@ -1071,7 +1068,7 @@ function prepare(info, ins, bytes, rip) {
       return a;
     };
     const si = at();
-    let di = chance(0.15) ? si + (rnd(17) - 8) : at();
+    const di = chance(0.15) ? si + (rnd(17) - 8) : at();
     const sb = segBase > 0x100000n ? 0n : segBase;
     if (seg === R.FS) st.fsb = sb;
     if (seg === R.GS) st.gsb = sb;
@@ -1083,9 +1080,9 @@ function prepare(info, ins, bytes, rip) {
     if (/^(Cmps|Scas)/.test(mn)) {
       const v = gval() & mask(el * 8);
       const n = Math.min(Math.max(cnt, 1), 40);
-      let diff = chance(0.7) ? rnd(n + 1) : 99;
+      const diff = chance(0.7) ? rnd(n + 1) : 99;
       const inv = chance(0.5);
-      for (const [a, w] of /^Cmps/.test(mn)
+      for (const [a, w] of mn.startsWith('Cmps')
         ? [
             [si, 0],
             [di, 1],
@@ -1102,10 +1099,10 @@ function prepare(info, ins, bytes, rip) {
         }
         if (lo >= DATA && lo + b.length <= DATA + DATA_SIZE) st.mem.push({ off: lo - DATA, b });
       }
-      if (/^Scas/.test(mn)) st.gpr[0] = setSub(st.gpr[0], { b: el * 8 }, v);
+      if (mn.startsWith('Scas')) st.gpr[0] = setSub(st.gpr[0], { b: el * 8 }, v);
     }
   }
-  if (/^Maskmov/.test(mn)) {
+  if (mn.startsWith('Maskmov')) {
     const a = DATA + 0x400 + rnd(0x2000);
     const sb = segBase > 0x100000n ? 0n : segBase;
     if (seg === R.FS) st.fsb = sb;
@@ -1170,7 +1167,7 @@ function prepare(info, ins, bytes, rip) {
   }
   // stack contents
   if (usesStack && rsp !== -1) {
-    const w16 = /w$/.test(name) || (/16/.test(name) && !/imm16/.test(name)) || /^(Retnw|Iretw|Retfw|Popw|Popfw|Popf?w)/.test(name);
+    const w16 = name.endsWith('w') || (/16/.test(name) && !/imm16/.test(name)) || /^(Retnw|Iretw|Retfw|Popw|Popfw|Popf?w)/.test(name);
     if (/^Ret$/.test(mn)) {
       const w = /w/.test(name);
       putMem(rsp, w ? 2 : 8, w && BITS !== 16 ? BigInt(rnd(65536)) : branchTarget() & mask(w ? 16 : BITS === 64 ? 64 : 32));
@@ -1180,7 +1177,7 @@ function prepare(info, ins, bytes, rip) {
       let v = BigInt(CODE_IP + 0x20 + rnd(CODE_SIZE - 0x40)) & n;
       v |= (chance(0.85) ? CSSEL : BigInt(rnd(4))) << BigInt(w * 8);
       putMem(rsp, w * 2, v);
-    } else if (/^Iret/.test(mn)) {
+    } else if (mn.startsWith('Iret')) {
       const w = /w/.test(name) ? 2 : /d/.test(name) ? 4 : 8;
       const n = BigInt(w * 8),
         m = mask(w * 8);
@@ -1195,7 +1192,7 @@ function prepare(info, ins, bytes, rip) {
       let v = 0n;
       parts.forEach((p, i) => (v |= (p & m) << (n * BigInt(i))));
       putMem(rsp, w * 5, v);
-    } else if (/^Popf/.test(mn))
+    } else if (mn.startsWith('Popf'))
       putMem(rsp, /w/.test(name) ? 2 : 8, (u64() & 0x244ed7n) | (chance(0.3) ? u64() & 0x3b3000n : 0n) | (chance(0.05) ? 1n << 18n : 0n));
     else if (/^Pop$/.test(mn)) putMem(rsp, size === 2 || w16 ? 2 : 8, gval());
     else if (mn === 'Leave' || mn === 'Enter') {
@@ -1240,9 +1237,9 @@ function prepare(info, ins, bytes, rip) {
     }
     if (chance(0.8) && d !== 0n && !fixed.has(0) && !fixed.has(2)) {
       const sg = mn === 'Idiv';
-      let D = sg ? BigInt.asIntN(b, d) : d;
+      const D = sg ? BigInt.asIntN(b, d) : d;
       let q = gval() & mask(b);
-      let r0 = u64() & mask(b);
+      const r0 = u64() & mask(b);
       let N;
       if (sg) {
         q = BigInt.asIntN(b, q);
@@ -1280,7 +1277,7 @@ function prepare(info, ins, bytes, rip) {
       if (q === 9) st.mxcsr &= ~(rnd(64) << 7);
     }
   }
-  if (/^Ldmxcsr/.test(mn) && opAddr !== null) {
+  if (mn.startsWith('Ldmxcsr') && opAddr !== null) {
     st.mem.pop();
     putMem(opAddr, 4, BigInt(chance(0.8) ? u32() & 0xffff : u32()));
   }
@@ -1326,7 +1323,6 @@ function prepare(info, ins, bytes, rip) {
       const i = need.find((x) => x) ?? 1;
       if (i < valid) st.st[(top + i) & 7] = st.st[top];
     }
-    const small = /14|16|94|m28|m108/.test(name); // environment images
     if (opAddr !== null && /^(Fldenv|Frstor)/.test(mn)) {
       st.mem = st.mem.filter(() => false);
       const sz = size;
@@ -1346,7 +1342,7 @@ function prepare(info, ins, bytes, rip) {
       }
       putMem(opAddr, sz, v);
     }
-    if (opAddr !== null && /^Fxrstor/.test(mn)) {
+    if (opAddr !== null && mn.startsWith('Fxrstor')) {
       st.mem = [];
       const a = opAddr & ~15n;
       let v = 0n;
@@ -1366,7 +1362,7 @@ function prepare(info, ins, bytes, rip) {
   if (BITS !== 64) {
     for (let i = 0; i < 16; i++) st.gpr[i] = i < 8 ? st.gpr[i] & 0xffffffffn : 0n;
   }
-  if (/^Bound/.test(name) && st.mem.length && chance(0.7)) {
+  if (name.startsWith('Bound') && st.mem.length && chance(0.7)) {
     const f = full.get(ins.opRegister(0)),
       b = f.b,
       m = st.mem[0].b;
@@ -1629,7 +1625,7 @@ function make(info, n) {
   const list = [];
   let tries = 0;
   while (list.length < n && tries++ < n * 12) {
-    const b = build(info, list.length);
+    const b = build(info);
     if (!b) continue;
     const dec = new Decoder(BITS, b.bytes, dopt);
     dec.ip = BigInt(b.rip);
@@ -1706,7 +1702,7 @@ function fuzz(n) {
     let st = null;
     try {
       st = prepare(info, ins, bb, RIP0);
-    } catch (e) {}
+    } catch {}
     if (!st) {
       ins.free();
       continue;

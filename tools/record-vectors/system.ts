@@ -105,7 +105,8 @@ function extendedArea(random: RandomStream): Uint8Array {
   view.setUint32(24, pick(random, [0x1f80, 0x1fbf, 0x9f80, 0x1_0000]), true);
   view.setUint32(28, 0, true);
   area[512] = below(random, 4);
-  if (below(random, 12) === 0) area[512 + below(random, 24)] = 0x80;
+  // A reserved bit; those of the lowest byte are components that the processor may have.
+  if (below(random, 12) === 0) area[513 + below(random, 23)] = 0x80;
   return area;
 }
 

@@ -14,14 +14,16 @@ const baseSize = (p: Processor): 4 | 8 => (p.mode === 64 ? 8 : 4);
 
 const loadTable =
   (segment: typeof Segment.GDTR | typeof Segment.IDTR, code: number): Routine =>
-  (p, _record, low, high) => {
+  (p, record, low, high) => {
     if (p.cpl !== 0) return p.generalProtection();
     if (p.intercepted(code)) return p.exit(code);
     const address = operand64(low, high);
-    const limit = p.read(address, 2);
+    const limit = p.read(address, 2, p.byOperand(record));
     if (limit === undefined) return SystemResult.FAULT;
-    const base = p.read(address + 2n, baseSize(p));
-    if (base === undefined) return SystemResult.FAULT;
+    const whole = p.read(address + 2n, baseSize(p), p.byOperand(record));
+    if (whole === undefined) return SystemResult.FAULT;
+    // With a 16-bit operand the base has 24 bits.
+    const base = p.form(record).operandSize === 2 ? whole & 0xff_ffffn : whole;
     if (!isCanonical(base)) return p.generalProtection();
     const at = segmentAt(segment);
     p.setU32(at + SegmentPart.LIMIT, Number(limit));
@@ -31,13 +33,17 @@ const loadTable =
 
 const storeTable =
   (segment: typeof Segment.GDTR | typeof Segment.IDTR, code: number): Routine =>
-  (p, _record, low, high) => {
+  (p, record, low, high) => {
     if (p.intercepted(code)) return p.exit(code);
     const at = segmentAt(segment);
-    const address = operand64(low, high);
-    // The base's far end first: if it can be written, so can the limit before it, unless it lies on another page.
-    if (!p.write(address, 2, BigInt(p.u32(at + SegmentPart.LIMIT) & 0xffff))) return SystemResult.FAULT;
-    return p.write(address + 2n, baseSize(p), p.u64(at + SegmentPart.BASE)) ? SystemResult.NEXT : SystemResult.FAULT;
+    const size = baseSize(p);
+    const to = p.store(operand64(low, high), 2 + size, p.byOperand(record));
+    if (to === 0) return SystemResult.FAULT;
+    p.view.setUint16(to, p.u32(at + SegmentPart.LIMIT), true);
+    if (size === 8) p.view.setBigUint64(to + 2, p.u64(at + SegmentPart.BASE), true);
+    else p.view.setUint32(to + 2, p.u32(at + SegmentPart.BASE), true);
+    p.mmu.commit(p.state);
+    return SystemResult.NEXT;
   };
 
 const storeSelector =
