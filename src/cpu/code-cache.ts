@@ -47,6 +47,8 @@ export class CodeCache {
   #single = 0;
   /** Frame of each record. */
   #owner = new Int32Array(1 << 14);
+  /** Form that each stopped record had: the instruction that overwrote itself is still under way. */
+  #stopped = new Uint16Array(1 << 14);
   /** Record addresses given out since the last reset are valid while this number stays. */
   generation = 0;
   decoded = 0;
@@ -130,6 +132,19 @@ export class CodeCache {
     return this.#top + (MOST_RECORDS + 2) * RECORD_SIZE > this.#memory.recordsEnd;
   }
 
+  /** Number of the form that a record had before it was stopped. */
+  stoppedForm(record: number): number {
+    return this.#stopped[(record - this.#memory.records) / RECORD_SIZE] ?? 0;
+  }
+
+  #overwrite(record: number): void {
+    const { view } = this.#memory;
+    const form = view.getUint16(record + Record.FORM, true);
+    if (form === Steering.STOP) return;
+    this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = form;
+    view.setUint16(record + Record.FORM, Steering.STOP, true);
+  }
+
   /** Drops the page that a record belongs to; 0 is none. */
   dropPageOf(record: number): void {
     if (record === 0) return;
@@ -196,6 +211,9 @@ export class CodeCache {
       const grown = new Int32Array(2 * this.#owner.length);
       grown.set(this.#owner);
       this.#owner = grown;
+      const stopped = new Uint16Array(grown.length);
+      stopped.set(this.#stopped);
+      this.#stopped = stopped;
     }
     this.#owner.fill(frame, index, index + count);
     this.#top += count * RECORD_SIZE;
@@ -237,7 +255,7 @@ export class CodeCache {
     for (let k = 0; k < block.count; k++) {
       const at = block.first + k * RECORD_SIZE;
       page.records.delete(keyOf(view.getUint16(at + Record.PLACE, true) & 0xfff, block.key as Mode));
-      view.setUint16(at + Record.FORM, Steering.STOP, true);
+      this.#overwrite(at);
     }
     return false;
   }
@@ -245,7 +263,7 @@ export class CodeCache {
   #dropStraddlers(frame: number): void {
     for (const [name, { first, second, record }] of this.#straddlers) {
       if (first !== frame && second !== frame) continue;
-      this.#memory.view.setUint16(record + Record.FORM, Steering.STOP, true);
+      this.#overwrite(record);
       this.#straddlers.delete(name);
     }
   }

@@ -116,6 +116,7 @@ export class Cpu {
     });
     p.formAt = (index) => this.#interpreter.form(index);
     this.#code = new CodeCache(memory, frames, this.#interpreter, () => p.retired);
+    p.stoppedForm = (record) => this.#code.stoppedForm(record);
     // The page in execution may now be another: the next record stops, and RIP is looked up anew.
     mmu.onTouch = (number) => {
       p.breakpoints.pending |= Dr6.B0 << number;

@@ -12,7 +12,7 @@ import type { TraceSink } from '../util/trace.ts';
 import { SystemResult } from '../x86/emitter.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
 import type { Form, Mode } from '../x86/form.ts';
-import { Record } from '../x86/record.ts';
+import { Record, Steering } from '../x86/record.ts';
 import { Breakpoints } from './breakpoints.ts';
 import { gprAt, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
 
@@ -226,7 +226,9 @@ export class Processor {
 
   /** The form of a record's instruction. */
   form(record: number): Form {
-    const form = this.formAt(this.view.getUint16(record + Record.FORM, true));
+    const number = this.view.getUint16(record + Record.FORM, true);
+    // An instruction that overwrote itself is still under way.
+    const form = this.formAt(number === Steering.STOP ? this.stoppedForm(record) : number);
     assert(form, 'a record has a form');
     return form;
   }
@@ -236,6 +238,9 @@ export class Processor {
     const { name } = this.form(record);
     return name.endsWith('64') ? 8 : name.endsWith('32') ? 4 : 2;
   }
+
+  /** Set by the cpu: the form that a stopped record had. */
+  stoppedForm: (record: number) => number = () => 0;
 
   /** Set by the cpu: the forms by number. */
   formAt: (index: number) => Form | undefined = () => undefined;
