@@ -31,13 +31,17 @@ const CANONICAL = 1n << 48n;
 export function emitRun(b: Emitter, run: StringRun, fuel: Fuel): void {
   const { f } = b;
   const { i32 } = f;
+  const writes = run === 'copy' || run === 'fill';
   const n = f.local32();
   f.set(n, mostElements(b, fuel));
   f.if(n.get, () => {
     const down = f.let32(i32.and(b.state32(State.RFLAGS), f.const32(Rflags.DF)));
     const source = run === 'fill' || run === 'scan' ? undefined : place(b, Gpr.RSI, false, down);
-    const destination = run === 'load' ? undefined : place(b, Gpr.RDI, run === 'copy' || run === 'fill', down);
-    for (const end of [source, destination]) if (end) f.set(n, min(f, n.get, end.room));
+    const destination = run === 'load' ? undefined : place(b, Gpr.RDI, writes, down);
+    for (const end of [source, destination]) {
+      // RAX and flags are only what the element that follows makes of them. So that one must not fault: there is room for it, too.
+      if (end) f.set(n, min(f, n.get, writes ? end.room : i32.sub(end.room, i32.ne(end.room, f.const32(0)))));
+    }
     f.if(n.get, () => {
       if (run === 'copy') copy(b, source as Place, destination as Place, n.get, down);
       else if (run === 'fill') fill(b, destination as Place, n.get, down);
