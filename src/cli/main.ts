@@ -32,7 +32,11 @@ function program(done: (status: number) => void): Command {
     .helpOption('-h, --help', 'print this help')
     .option('--sev <technology>', technologies.join(', '), 'sev-es')
     .option('--memory <size>', 'guest memory, such as 64M', '64M')
-    .option('--cpu <model>', "processor model: naples, rome, milan, genoa, turin; MODEL,-FEATURE takes a feature away; 'help' lists the names", 'milan')
+    .option(
+      '--cpu <model>',
+      "processor model: naples, rome, milan, genoa, turin; MODEL,-FEATURE takes a feature away; 'help' lists the names",
+      'milan',
+    )
     .option('--seed <n>', "what all chance comes from: a number, or 'random' to draw one and print it", '0')
     .option('--max-instructions <n>', 'stop after so many instructions')
     .option('--intercept <names>', "further intercepts, separated by commas: rdtsc, rdtscp, ..., or 'cr'", gather)

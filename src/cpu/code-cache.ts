@@ -170,6 +170,7 @@ export class CodeCache {
 
   /** Nothing is in execution: records that `haltBehind` stopped are as they were. */
   resume(): void {
+    if (this.#held.length === 0) return;
     const { view } = this.#memory;
     for (const record of this.#held) view.setUint16(record + Record.FORM, this.stoppedForm(record), true);
     this.#held.length = 0;

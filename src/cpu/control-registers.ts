@@ -6,8 +6,7 @@ import { Cr4, Efer } from '../arch/registers.ts';
 type Cpuid = (leaf: number, subleaf: number) => readonly [number, number, number, number];
 
 /** Every model has these. */
-const CR4_ALWAYS =
-  Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT;
+const CR4_ALWAYS = Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT;
 const cr4ByFeature = [
   { bit: Cr4.UMIP, feature: Feature.UMIP },
   { bit: Cr4.OSXSAVE, feature: Feature.XSAVE },

@@ -6,7 +6,7 @@ import { pushesErrorCode, Vector } from '../arch/exception.ts';
 import { Rflags } from '../arch/registers.ts';
 import { EventType } from '../arch/vmcb.ts';
 import type { EngineMemory } from '../memory/map.ts';
-import { Context } from '../memory/map.ts';
+import { Context, jumpEntry } from '../memory/map.ts';
 import type { Frames } from '../memory/frames.ts';
 import type { Mmu } from '../mmu/mmu.ts';
 import { DecodeProblem } from '../x86/decode.ts';
@@ -14,6 +14,7 @@ import { SEGMENT_WRITE } from '../x86/open.ts';
 import { Record, Steering } from '../x86/record.ts';
 import { Leave, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
 import { Dr6, DR6_BREAKPOINTS } from './breakpoints.ts';
+import { quietRip, traps } from './branch-step.ts';
 import { CodeCache } from './code-cache.ts';
 import { Delivery, deliver, raise } from './delivery/deliver.ts';
 import { injectedSource, Source } from './delivery/event.ts';
@@ -28,9 +29,6 @@ export const Stopped = {
   EXIT: 1, // State.STOP names an exit, STOP_INFO1 and STOP_INFO2 its information, STOP_TRAP whether RIP lies behind the instruction
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
-
-/** Flags under which instructions are executed one by one. */
-const ONE_BY_ONE = Rflags.TF | Rflags.RF;
 
 /** Does the record's instruction begin on one page and end on another? */
 const straddles = (p: Processor, record: number): boolean => p.offsetOf(record) + p.instructionLength(record) > 4096;
@@ -173,14 +171,17 @@ export class Cpu {
         this.virtualInterrupt >= 0 ||
         this.virtualNmi ||
         i32[s + (State.SHADOW >> 2)] !== 0 ||
-        (flags & ONE_BY_ONE) !== 0 ||
+        (flags & Rflags.TF) !== 0 ||
         i32[s + (State.HALTED >> 2)] !== 0 ||
         p.breakpoints.ofCode
       ) {
         // What a MOV SS holds back is pending already.
         const { pending } = p.breakpoints;
+        const { virtualInterrupt, virtualNmi } = this;
         const stop = this.#events(flags);
         if (stop) return Stopped.EXIT;
+        // Behind an NMI an interrupt may be waiting for this very boundary, if the gate left IF set.
+        if (this.virtualInterrupt !== virtualInterrupt || this.virtualNmi !== virtualNmi) continue;
         // An interrupt that switched to a task with its T bit set.
         if (p.breakpoints.pending !== pending) continue;
         flags = i32[s + (State.RFLAGS >> 2)]!;
@@ -203,7 +204,9 @@ export class Cpu {
           left -= this.#chargeStall(++stalled);
           continue;
         }
-        if (i32[s + (State.SHADOW >> 2)] !== 0 || (flags & ONE_BY_ONE) !== 0 || watched) fuel = 1;
+        // RF is there for breakpoints.
+        const oneByOne = (flags & (p.breakpoints.ofCode ? Rflags.TF | Rflags.RF : Rflags.TF)) !== 0;
+        if (i32[s + (State.SHADOW >> 2)] !== 0 || oneByOne || watched) fuel = 1;
       }
       const longest = this.#entries < FIRST_SLICES ? FIRST_SLICE : LONGEST_SLICE;
       if (fuel > longest) fuel = longest;
@@ -216,7 +219,7 @@ export class Cpu {
       }
       this.#entries++;
       const wasShadow = i32[s + (State.SHADOW >> 2)];
-      const trap = flags & Rflags.TF;
+      const quiet = (flags & Rflags.TF) === 0 ? null : quietRip(p, record);
       // RF holds for one instruction; one that does not complete keeps it.
       const resume = flags & Rflags.RF;
       if (resume !== 0) i32[s + (State.RFLAGS >> 2)] = flags & ~Rflags.RF;
@@ -251,7 +254,7 @@ export class Cpu {
           break;
       }
       // Single step: a trap behind the instruction (13.1.4).
-      if (trap !== 0 && used > 0 && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0)
+      if (quiet !== null && used > 0 && traps(p, quiet) && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0)
         p.breakpoints.pending |= Dr6.BS;
     }
   }
@@ -337,7 +340,7 @@ export class Cpu {
     const s = p.state >>> 2;
     const ripLow = i32[s + (State.RIP >> 2)]!;
     const ripHigh = i32[s + (State.RIP >> 2) + 1]!;
-    const jump = (i32[s + (State.CONTEXT >> 2)]! + Context.JUMP + ((ripLow << 4) & 0x3ff0)) >>> 2;
+    const jump = (i32[s + (State.CONTEXT >> 2)]! + Context.JUMP + jumpEntry(ripLow)) >>> 2;
     // What an indirect branch would find, too, unless it is to be decoded anew. A branch that waits for its link needs the frame besides,
     // but an instruction across two pages is never linked: the second page may come to be another.
     if (i32[jump] === ripLow && i32[jump + 1] === ripHigh) {

@@ -28,7 +28,8 @@ export function chooseModel(text: string): ModelChoice {
   const withheld = new Map<string, CpuidFeature>();
   for (const part of parts) {
     const [, sign, feature] = /^([+-])(.+)$/.exec(part) ?? [];
-    if (feature === undefined) throw new UserError(`--cpu ${text}: '${part}' has no sign: write -NAME to take a feature away, +NAME to leave it`);
+    if (feature === undefined)
+      throw new UserError(`--cpu ${text}: '${part}' has no sign: write -NAME to take a feature away, +NAME to leave it`);
     const known = canonicalName(feature);
     const ofApic = Object.hasOwn(apicFeatureNames, known) ? apicFeatureNames[known] : undefined;
     const ofModel = Object.hasOwn(featureNames, known) ? featureNames[known] : undefined;

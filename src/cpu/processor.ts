@@ -225,6 +225,8 @@ export class Processor {
   exit(code: number, info1 = 0n, info2 = 0n): typeof SystemResult.FAULT {
     this.setU32(State.STOP, code);
     this.setU32(State.STOP_TRAP, 0);
+    const record = this.u32(State.RECORD);
+    this.setU32(State.STOP_LENGTH, record === 0 ? 0 : this.instructionLength(record));
     this.setU64(State.STOP_INFO1, info1);
     this.setU64(State.STOP_INFO2, info2);
     return SystemResult.FAULT;

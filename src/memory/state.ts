@@ -74,6 +74,7 @@ export const State = {
   MONITOR_ARMED: 796, // u32, 1 from MONITOR to MWAIT
   VECTOR_OPERAND: 800, // 16 bytes, the source of a routine on XMM registers
   EXIT_INT_INFO: 816, // u64, the event whose delivery an exit interrupted, as EXITINTINFO names it; 0: none
+  STOP_LENGTH: 944, // u32, bytes of the instruction that STOP intercepted; 0: read it to know
   XMM: 1024, // 16 x 16 bytes
   YMM_HIGH: 1280, // 16 x 16 bytes
   X87: 1536, // physical registers R0..R7, 16 bytes each (10 used)

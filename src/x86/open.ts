@@ -4,7 +4,7 @@
 
 import { Vector } from '../arch/exception.ts';
 import { Mxcsr } from '../arch/registers.ts';
-import { Context } from '../memory/map.ts';
+import { Context, JUMP_FOLD } from '../memory/map.ts';
 import type { FunctionBuilder, I32, I64, V128 } from '../wasm/function.ts';
 import {
   Emitter,
@@ -584,7 +584,9 @@ export class OpenOperands extends Emitter {
   /** Through the jump cache of the context. A target that is in it has been fetched from, so it is canonical. */
   #lookUp(target: I64, commit: () => void): void {
     const { f } = this;
-    const index = f.i32.and(f.i32.shl(f.wrap(target), f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
+    const low = f.let32(f.wrap(target));
+    const folded = f.i32.xor(low, f.i32.shrU(low, f.const32(JUMP_FOLD)));
+    const index = f.i32.and(f.i32.shl(folded, f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
     const entry = f.let32(f.i32.add(this.state32(State.CONTEXT), index));
     f.if(f.i64.ne(f.load64(entry, Context.JUMP + Context.TARGET), target), () => {
       this.checkTarget(target);

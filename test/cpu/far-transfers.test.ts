@@ -263,6 +263,16 @@ describe('IRET', () => {
     expect([b.u32(State.CPL), b.selectorOf(Segment.DS), b.rflags]).toEqual([3, 0, Rflags.IF | ONE]);
   });
 
+  test('within 64-bit mode to CPL 3: FS and GS become null, but keep their bases', () => {
+    startLong(HANDLER, Sel.CODE_64 | 3, ONE, 0x2_2000, Sel.USER_DATA);
+    b.setSegment(Segment.FS, Sel.USER_DATA, Flat.data32(3), 0xffff_ffff, 0x1234);
+    b.setSegment(Segment.GS, Sel.DATA, Flat.data32(0), 0xffff_ffff, 0x5_6780);
+    expect(b.go()).toBe('');
+    const base = (segment: Segment): bigint => b.u64(segmentAt(segment) + SegmentPart.BASE);
+    expect([b.selectorOf(Segment.FS), base(Segment.FS)]).toEqual([Sel.USER_DATA, 0x1234n]);
+    expect([b.selectorOf(Segment.GS), base(Segment.GS)]).toEqual([0, 0x5_6780n]);
+  });
+
   test.each([
     ['a null SS to compatibility mode', '#GP(0)', [HANDLER, Sel.USER_CODE, ONE, STACK, 0]],
     ['a null SS to CPL 3', '#GP(0)', [HANDLER, Sel.CODE_64 | 3, ONE, STACK, 3]],
@@ -379,6 +389,31 @@ describe('SYSCALL and SYSRET in legacy mode', () => {
       b.setU64(State.EFER, BigInt(Efer.NXE));
       expect(b.go()).toBe('#UD');
     }
+  });
+});
+
+describe('SYSRET in 64-bit mode', () => {
+  const from = (r11: bigint): void => {
+    b.start('long', 'sysretq');
+    b.setU64(State.STAR, BigInt(Sel.DATA) << 48n);
+    b.setGpr(Gpr.RCX, BigInt(HANDLER));
+    b.setGpr(11, r11);
+  };
+
+  test('takes from R11 the bits of RFLAGS that exist, without RF and VM; bit 1 is set', () => {
+    from(0xffff_ffff_ffff_ffffn & ~BigInt(Rflags.TF));
+    expect(b.go()).toBe('');
+    expect(b.rflags).toBe(0x3c_7ed7);
+    from(0n);
+    expect(b.go()).toBe('');
+    expect(b.rflags).toBe(ONE);
+  });
+
+  test('with TF in R11 traps before the first instruction at CPL 3', () => {
+    from(BigInt(Rflags.TF));
+    expect(b.go(5)).toBe('#DB');
+    expect(b.place).toBe(`23:${hex(HANDLER)} 1b:${hex(STACK)}`);
+    expect(b.u32(State.DR6) & 0x4000).toBe(0x4000);
   });
 });
 
