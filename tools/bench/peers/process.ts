@@ -1,6 +1,6 @@
 // A peer's process: its standard output carries the marks, which are timed as they arrive, and it ends by itself or is ended.
 
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,14 +25,30 @@ type MarkedRun = {
 /** Milliseconds for printing the result once the work is done, and how often to look. */
 const PRINTING = 20_000;
 const LOOK = 20;
+/** Exit status. */
+const INTERRUPTED = 130;
 
 export async function inFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'cbit-bench-'));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  process.once('exit', remove);
   try {
     return await use(folder);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    process.off('exit', remove);
+    remove();
   }
+}
+
+/** While a peer runs, whoever ends us ends it, too: a guest that has halted may spin for ever. Gives what takes this back. */
+export function endWithUs(child: ChildProcess): () => void {
+  const end = (): void => {
+    child.kill('SIGKILL');
+    process.exit(INTERRUPTED);
+  };
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  for (const signal of signals) process.once(signal, end);
+  return () => signals.forEach((signal) => process.off(signal, end));
 }
 
 const outputIn = (path: string): string => (existsSync(path) ? readFileSync(path, 'latin1') : '');
@@ -41,6 +57,7 @@ const outputIn = (path: string): string => (existsSync(path) ? readFileSync(path
 export async function timeMarks({ command, args, folder, serial, after, limit }: MarkedRun): Promise<number> {
   const marks = new Marks(() => performance.now(), after ?? null);
   const child = spawn(command, args, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+  const release = endWithUs(child);
   let errors = '';
   let running = true;
   child.stdout.on('data', (bytes: Buffer) => bytes.forEach((byte) => marks.byte(byte)));
@@ -64,6 +81,7 @@ export async function timeMarks({ command, args, folder, serial, after, limit }:
   } finally {
     if (running) child.kill('SIGKILL');
     await closed;
+    release();
   }
   const { seconds } = marks;
   const wrong = failureOf(outputIn(serial));

@@ -8,6 +8,7 @@ import { OutOfTime } from '../deadline.ts';
 import { root } from '../../guest-manifest.ts';
 import { failureOf, type Workload } from '../workloads.ts';
 import { type Absent, type Peer, PeerFailure } from './peer.ts';
+import { endWithUs } from './process.ts';
 
 const PROGRAM = join(root, 'tools/bench/peers/v86-guest.mjs');
 
@@ -26,6 +27,7 @@ type Answer = { readonly seconds: number | null; readonly serial: string; readon
 async function run({ path32 }: Workload, limit: number): Promise<number> {
   if (path32 === null) throw new Error('v86 runs 32-bit builds only');
   const child = spawn(process.execPath, [PROGRAM, path32], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const release = endWithUs(child);
   let [output, errors, late] = ['', '', false];
   child.stdout.on('data', (bytes: Buffer) => (output += bytes.toString()));
   child.stderr.on('data', (bytes: Buffer) => (errors += bytes.toString()));
@@ -38,6 +40,7 @@ async function run({ path32 }: Workload, limit: number): Promise<number> {
     child.on('close', () => resolve());
   });
   clearTimeout(timer);
+  release();
   if (late) throw new OutOfTime();
   if (output === '') throw new PeerFailure(errors.trim().split('\n', 1)[0] ?? 'it said nothing');
   const { seconds, serial, value } = JSON.parse(output) as Answer;
