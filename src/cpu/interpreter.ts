@@ -32,8 +32,8 @@ const SMALL_MODULES = 32;
 /** Runs from a record until something must leave; returns a Leave. State.FUEL says what is left of the fuel. */
 type Run = (state: number, record: number, fuel: number) => number;
 
-/** Forms, and the modules made for them: the same for every engine of the process. */
-class FormSet {
+/** Forms, and the modules made for them: the same for every engine of the process, unless one is handed in. */
+export class FormSet {
   readonly forms: (Form | undefined)[] = [undefined, undefined, undefined];
   readonly #index = new Map<string, number>();
   readonly core: WebAssembly.Module;
@@ -44,15 +44,16 @@ class FormSet {
   #small = 0;
   #compiled: number;
 
-  constructor() {
-    for (const form of hotForms()) this.#add(form);
+  /** `hot`: the forms that stand in the one function. None: all are reached by call_indirect, which must make no difference. */
+  constructor(hot: readonly Form[] = hotForms()) {
+    for (const form of hot) this.#add(form);
     this.hot = this.forms.length;
     this.#compiled = this.hot;
     this.core = new WebAssembly.Module(emitCore(this.forms));
   }
 
   indexOf(form: Form): number {
-    return this.#index.get(formKey(form)) ?? this.#add(form);
+    return this.#index.get(keyOf(form)) ?? this.#add(form);
   }
 
   /** Compiles the forms that came since the last call into one module. */
@@ -74,12 +75,18 @@ class FormSet {
     const index = this.forms.length;
     if (index >= TABLE_SIZE) throw new RangeError('more instruction forms than the table holds');
     this.forms.push(form);
-    this.#index.set(formKey(form), index);
+    this.#index.set(keyOf(form), index);
     return index;
   }
 }
 
 let shared: FormSet | undefined;
+
+/**
+ * Whatever operands an instruction without semantics has, it is #UD: one form for each mnemonic, or a guest that tries out all
+ * of AVX-512 would fill the table. Those with semantics are some 10,000 in all.
+ */
+const keyOf = (form: Form): string => (semanticsOf(form) === undefined ? `${form.mnemonic}/${form.mode}` : formKey(form));
 
 export class Interpreter {
   readonly #set: FormSet;
@@ -88,8 +95,8 @@ export class Interpreter {
   #serial = 0;
   readonly run: Run;
 
-  constructor(memory: EngineMemory, callbacks: Callbacks) {
-    this.#set = shared ??= new FormSet();
+  constructor(memory: EngineMemory, callbacks: Callbacks, forms?: FormSet) {
+    this.#set = forms ?? (shared ??= new FormSet());
     this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     this.#imports = { [NAMESPACE]: { memory: memory.memory, table: this.#table, ...callbacks } };
     this.run = new WebAssembly.Instance(this.#set.core, this.#imports).exports['run'] as Run;
@@ -149,6 +156,10 @@ function emitCold(forms: readonly (Form | undefined)[], from: number): Uint8Arra
       next: (record) => f.return(record),
       fault: () => f.return(f.const32(COLD_FAULT)),
       leave: () => f.return(f.const32(COLD_LEAVE)),
+      fuel: {
+        left: f.load32(f.parameter(0), State.FUEL),
+        spend: (units) => f.store32(f.parameter(0), f.i32.sub(f.load32(f.parameter(0), State.FUEL), units), State.FUEL),
+      },
     });
     emitMeaning(b, forms[k] as Form);
     f.unreachable();
@@ -190,6 +201,7 @@ function emitCore(forms: readonly (Form | undefined)[]): Uint8Array<ArrayBuffer>
             },
             fault: () => f.br(fault),
             leave: () => f.br(leave),
+            fuel: { left: fuel, spend: (units: I32): void => f.setParameter(2, f.i32.sub(fuel, units)) },
           };
           f.block((isCold) => {
             // Arms are blocks nested around the br_table: leaving block k arrives at the code of form k.
