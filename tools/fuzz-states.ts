@@ -2,21 +2,19 @@
 // comes to the same end.
 //
 //   npm run fuzz:states                                   10,000 states
-//   npm run fuzz:states -- --count 1000000 --jobs 2       the full run
+//   npm run fuzz:states -- --count 1000000 --jobs 2       the full run; --most-growth MIB: another bound on its memory
 //   npm run fuzz:states -- --seed S --start K --explain            one of them again, with its events
 //   npm run fuzz:states -- --seed S --start K --steps 3-8 --way 1  and what instructions 3 to 8 leave
 
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { Growth } from '../test/fuzz-states/growth.ts';
 import { Judge } from '../test/fuzz-states/judge.ts';
 import { residentMebibytes } from '../test/robustness/memory-use.ts';
 
 /** One state may take this long, also on a machine that does other things; then it hangs. */
 const MOST_SECONDS = 60;
-/** Growth is counted from here: by then nearly every form of an instruction that there is has been compiled. */
-const WARM_UP = 30_000;
-const MOST_GROWTH = 150;
 const BATCH = 50;
 
 /** Every `step`th state from `first` to before `end`. */
@@ -26,6 +24,8 @@ type Task = {
   readonly end: number;
   readonly step: number;
   readonly progress: SharedArrayBuffer;
+  /** MiB. */
+  readonly mostGrowth: number | undefined;
 };
 type Report = {
   readonly faults: readonly string[];
@@ -34,10 +34,10 @@ type Report = {
   readonly done: boolean;
 };
 
-async function work({ seed, first, end, step, progress }: Task): Promise<void> {
+async function work({ seed, first, end, step, progress, mostGrowth }: Task): Promise<void> {
   const judge = new Judge();
   const now = new Int32Array(progress);
-  let settled = 0;
+  const growth = new Growth(Math.ceil((end - first) / step), residentMebibytes, mostGrowth);
   let report: { faults: string[]; kinds: string[]; retired: number[] } = { faults: [], kinds: [], retired: [] };
   const post = parentPort?.postMessage.bind(parentPort);
   const send = (done: boolean): void => post?.({ ...report, done } satisfies Report);
@@ -48,14 +48,14 @@ async function work({ seed, first, end, step, progress }: Task): Promise<void> {
     report.kinds.push(kind);
     report.retired.push(retired);
     for (const fault of faults) report.faults.push(`state ${number} (${kind}): ${fault}`);
-    if ((number - first) / step === WARM_UP) settled = residentMebibytes();
+    growth.note();
     if (report.kinds.length < BATCH) continue;
     send(false);
     report = { faults: [], kinds: [], retired: [] };
     await new Promise(setImmediate);
   }
-  const growth = settled === 0 ? 0 : residentMebibytes() - settled;
-  if (growth > MOST_GROWTH) report.faults.push(`memory grew by ${growth.toFixed(0)} MiB`);
+  const problem = growth.problem();
+  if (problem !== null) report.faults.push(problem);
   send(true);
 }
 
@@ -70,10 +70,12 @@ async function main(): Promise<void> {
       budget: { type: 'string' },
       way: { type: 'string', default: '0' },
       steps: { type: 'string' },
+      'most-growth': { type: 'string' },
     },
   });
   const { seed } = values;
   const [start, count, jobs] = [values.start, values.count, values.jobs].map(Number) as [number, number, number];
+  const mostGrowth = values['most-growth'] === undefined ? undefined : Number(values['most-growth']);
   if (values.steps !== undefined) {
     const [from, to] = values.steps.split('-').map(Number) as [number, number?];
     console.log(new Judge().steps(seed, start, Number(values.way), from, to ?? from));
@@ -97,8 +99,8 @@ async function main(): Promise<void> {
     new Promise((resolve) => {
       const progress = new SharedArrayBuffer(8);
       const now = new Int32Array(progress);
-      const task: Task = { seed, first, end: start + count, step: jobs, progress };
-      const thread = new Worker(fileURLToPath(import.meta.url), { workerData: task });
+      const task: Task = { seed, first, end: start + count, step: jobs, progress, mostGrowth };
+      const thread = new Worker(process.env['CBIT_BUNDLE'] ?? fileURLToPath(import.meta.url), { workerData: task });
       let seen = -1;
       let since = performance.now();
       const watchdog = setInterval(() => {
@@ -117,8 +119,10 @@ async function main(): Promise<void> {
         resolve();
       };
       thread.on('message', (report: Report) => {
-        for (const text of report.faults)
-          fault(`${text}\n      npm run fuzz:states -- --seed ${seed} --start ${/\d+/.exec(text)?.[0]} --count 1 --explain`);
+        for (const text of report.faults) {
+          const number = /^state (\d+)/.exec(text)?.[1];
+          fault(number === undefined ? text : `${text}\n      npm run fuzz:states -- --seed ${seed} --start ${number} --count 1 --explain`);
+        }
         report.kinds.forEach((kind, n) => {
           const sum = kinds.get(kind) ?? { count: 0, retired: 0, short: 0 };
           sum.count++;

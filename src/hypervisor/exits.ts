@@ -92,7 +92,7 @@ export function handleExit(vcpu: Vcpu, code: number): Outcome | null {
     return null;
   }
   const outcome = handler(vcpu, code);
-  resumeDelivery(vcpu);
+  if (outcome === null) resumeDelivery(vcpu);
   return outcome;
 }
 
@@ -109,8 +109,8 @@ function resumeDelivery(vcpu: Vcpu): void {
   const trap = type === EventInj.TYPE_EXCEPTION && (vector === Vector.BP || vector === Vector.OF);
   if (type === EventInj.TYPE_SOFTWARE || trap) return;
   // As the processor would have pushed it; the registers of an SEV-ES guest are its own.
-  const fault = type === EventInj.TYPE_EXCEPTION && vector !== Vector.DB;
-  if (fault && !vcpu.vm.encryptedState) vcpu.save.rflags |= BigInt(Rflags.RF);
+  const isFault = type === EventInj.TYPE_EXCEPTION && vector !== Vector.DB;
+  if (isFault && !vcpu.vm.encryptedState) vcpu.save.rflags |= BigInt(Rflags.RF);
   vcpu.inject(vcpu.vmcb.exitIntInfo);
 }
 

@@ -43,7 +43,8 @@ function descend(root: bigint, top: number, linear: bigint, read: ReadEntry): bi
 function descend32(root: bigint, large: boolean, linear: bigint, read: ReadEntry): bigint | null {
   const directory = read(root + 4n * ((linear >> 22n) & 0x3ffn), 4);
   if (directory === null || (directory & PRESENT) === 0n) return null;
-  if (large && (directory & LARGE) !== 0n) return (((directory >> 13n) & 0xffn) << 32n) | (directory & 0xffc0_0000n) | (linear & 0x3f_ffffn);
+  if (large && (directory & LARGE) !== 0n)
+    return (((directory >> 13n) & 0xffn) << 32n) | (directory & 0xffc0_0000n) | (linear & 0x3f_ffffn);
   const entry = read((directory & ADDRESS_32) + 4n * ((linear >> 12n) & 0x3ffn), 4);
   return entry === null || (entry & PRESENT) === 0n ? null : (entry & ADDRESS_32) | (linear & 0xfffn);
 }

@@ -114,8 +114,8 @@ export class Guest {
     vmcb.nestedControl = BigInt(
       NestedControl.NP_ENABLE | (host === 'none' ? 0 : NestedControl.SEV) | (host === 'sev-es' ? NestedControl.SEV_ES : 0),
     );
+    vmcb.virtualizationControl = BigInt(VirtualizationControl.LBR);
     if (host === 'sev-es') {
-      vmcb.virtualizationControl = BigInt(VirtualizationControl.LBR);
       vmcb.vmsaPointer = BigInt(VMSA_PAGE);
     } else this.#image.set(state.save.subarray(0, 0x2e8), VMCB + SAVE_AREA_OFFSET);
   }

@@ -241,6 +241,7 @@ function writeRegisters(dice: Dice, kind: Kind, paging: Paging, cr3: bigint, use
   put(State.EFER, BigInt(legalEfer(dice, long)));
   put(State.DR6, 0xffff_0ff0n);
   put(State.DR7, dice.chance(30) ? BigInt((0x400 | (dice.u32() & 0xffff_2355)) >>> 0) : 0x400n);
+  put(State.DEBUGCTL, dice.chance(60) ? BigInt(dice.u32() & 0x3f) : 0n);
   put(State.XCR0, 1n);
   if (dice.chance(100)) put(State.XCR0, 3n);
   put(State.PAT, 0x0007_0406_0007_0406n);

@@ -5,7 +5,7 @@ import { Judge } from './judge.ts';
 import { machineState } from './machine-state.ts';
 import { ways } from './ways.ts';
 
-const STATES = 600;
+const STATES = 1200;
 
 describe('random machine states', () => {
   it('end in the same state whichever way they are executed, and throw nothing', { timeout: 120_000 }, () => {

@@ -258,7 +258,9 @@ describe('TF with DebugCtl.BTF', () => {
 
   test('does not trap behind other instructions, branches that are not taken among them', () => {
     bench.setGpr(Gpr.RDI, BigInt(DATA));
-    expect(step('mov ecx, 3\nrep stosb\nxor eax, eax\njnz there\nmov ecx, 1\nloop there\nmov ss, eax\nnop\nthere: hlt', 11)).toEqual({ kind: 'limit' });
+    expect(step('mov ecx, 3\nrep stosb\nxor eax, eax\njnz there\nmov ecx, 1\nloop there\nmov ss, eax\nnop\nthere: hlt', 11)).toEqual({
+      kind: 'limit',
+    });
     expect(bench.gpr(Gpr.RDI)).toBe(BigInt(DATA + 3));
   });
 

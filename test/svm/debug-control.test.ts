@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
 import { build } from './fixture.ts';
 
-const WRITE = 'mov ecx, 0x1d9\n rdmsr\n mov rbx, rax\n mov eax, 2\n xor edx, edx\n wrmsr\n cpuid\n mov rax, 0\n rdmsr\n mov rbx, rax\n cpuid';
+const WRITE =
+  'mov ecx, 0x1d9\n rdmsr\n mov rbx, rax\n mov eax, 2\n xor edx, edx\n wrmsr\n cpuid\n mov rax, 0\n rdmsr\n mov rbx, rax\n cpuid';
 
 describe('DebugCtl', () => {
   it('of a plain guest is loaded from the VMCB and saved there, with LBR virtualization', () => {

@@ -137,7 +137,10 @@ describe('a virtual NMI', () => {
     offer(box, NMI | V_IRQ | priority(1));
     box.save.rflags |= 0x200n;
     expect(box.run()).toBe(ExitCode.CPUID);
-    expect(box.notes.filter(({ kind }) => kind === 'exception')).toMatchObject([{ vector: 2 }, { vector: VECTOR, rip: BigInt(Guest.HANDLER) }]);
+    expect(box.notes.filter(({ kind }) => kind === 'exception')).toMatchObject([
+      { vector: 2 },
+      { vector: VECTOR, rip: BigInt(Guest.HANDLER) },
+    ]);
     expect(box.registers[3]).toBe(1n);
     expect(box.vmcb.virtualInterrupt & (V_IRQ | V_NMI)).toBe(0);
   });

@@ -16,7 +16,8 @@ const TABLES = 0x30_0000;
 const end = 'mov dx, 0xf4\nout dx, eax\nhlt';
 
 const store = (at: number, value: number): string => `mov dword [${at}], ${value}`;
-const on = (cr4: number): string => `mov eax, ${TABLES}\nmov cr3, eax\nmov eax, ${cr4}\nmov cr4, eax\nmov eax, cr0\nor eax, 0x80000000\nmov cr0, eax`;
+const on = (cr4: number): string =>
+  `mov eax, ${TABLES}\nmov cr3, eax\nmov eax, ${cr4}\nmov cr4, eax\nmov eax, cr0\nor eax, 0x80000000\nmov cr0, eax`;
 const PSE = 0x10;
 const PAE = 0x20;
 /** Directory entries: the first 4 MiB, RAM_AT and the local APIC. */
@@ -96,7 +97,9 @@ describe('in long mode', () => {
     for (const offset of [0x80, 0x90])
       expect(result(move(offset), 'sev').outcome).toEqual({
         kind: 'stopped',
-        reason: expect.stringMatching(/^an instruction that cannot be emulated \(a5.*\) accesses memory at guest physical address 0xfee00080/),
+        reason: expect.stringMatching(
+          /^an instruction that cannot be emulated \(a5.*\) accesses memory at guest physical address 0xfee00080/,
+        ),
       });
   });
 });
