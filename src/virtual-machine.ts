@@ -11,7 +11,10 @@ import { e820File, FwCfg, FwCfgItem } from './devices/fw-cfg.ts';
 import { IoApic } from './devices/io-apic.ts';
 import { IoBus } from './devices/io-bus.ts';
 import { MmioBus } from './devices/mmio-bus.ts';
+import { Pic8259Pair } from './devices/pic8259.ts';
+import { Pit8254 } from './devices/pit8254.ts';
 import { PmTimer } from './devices/pm-timer.ts';
+import { SystemControlA, SystemControlB } from './devices/system-control.ts';
 import { TestDevice } from './devices/test-device.ts';
 import { EchoPorts, LinePorts, TestMemory } from './devices/test-ports.ts';
 import { type SerialPeer, Uart16550 } from './devices/uart16550.ts';
@@ -30,7 +33,7 @@ import type { Image, Placement } from './hypervisor/images/image.ts';
 import { readImage } from './hypervisor/images/read.ts';
 import { readRom } from './hypervisor/images/rom.ts';
 import { parseIntercepts } from './hypervisor/intercepts.ts';
-import { NANOSECONDS } from './hypervisor/interrupts.ts';
+import { NANOSECONDS, TIMER_IRQ, TIMER_PIN } from './hypervisor/interrupts.ts';
 import { launch, sevCapabilities } from './hypervisor/launcher.ts';
 import type { Emulator } from './hypervisor/mmio.ts';
 import { describeOutcome, exitStatus, type Outcome } from './hypervisor/outcome.ts';
@@ -91,7 +94,7 @@ export type RunResult = {
 /** Nanoseconds of virtual time for each instruction. */
 export const NANOSECONDS_PER_INSTRUCTION = NANOSECONDS;
 
-/** Pin of the I/O APIC that COM1 has, as its interrupt on a PC. */
+/** Pin of the I/O APIC and input of the 8259A that COM1 has on a PC. */
 const COM1_LINE = 4;
 
 /** Instructions at a time: the end of a slice is an exit (INTR, the host's timer), so every surface uses this one. */
@@ -196,16 +199,35 @@ export class VirtualMachine {
   }
 
   /** The chips around the processor, at their addresses. */
-  #devices(): { readonly io: IoBus; readonly mmio: MmioBus; readonly ioApic: IoApic } {
+  #devices(): { io: IoBus; mmio: MmioBus; ioApic: IoApic; pic: Pic8259Pair; pit: Pit8254 } {
     const { serial, debugConsole, rtc } = this.#options;
     const io = new IoBus();
     const mmio = new MmioBus();
     const now = (): number => this.machine.time * NANOSECONDS_PER_INSTRUCTION;
-    const ioApic = new IoApic((message) => this.vcpu.interrupts.apic.deliver(message));
+    const settle = (): void => pit.settle();
+    const ioApic = new IoApic((message) => this.vcpu.interrupts.apic.deliver(message), settle);
+    const pic = new Pic8259Pair((level) => this.vcpu.interrupts.apic.lint0(level), settle);
+    if (this.image.protocol === 'multiboot') pic.initialiseAsFirmware(); // Multiboot specification 0.6.96, 3.2
+    const interrupt = (irq: number, level: boolean): void => {
+      ioApic.line(irq, level);
+      pic.line(irq, level);
+    };
+    const pit = new Pit8254(now, (level) => {
+      pic.line(TIMER_IRQ, level);
+      ioApic.line(TIMER_PIN, level);
+    });
     mmio.map(guestMap.ioApic, PAGE_SIZE, ioApic);
     mmio.map(guestMap.testMemory.start, guestMap.testMemory.size, new TestMemory(guestMap.testMemory.size));
     const console = new DebugConsole(debugConsole ?? ((byte) => serial.transmit(byte)));
     const devices = {
+      pic: pic.masterPorts,
+      slavePic: pic.slavePorts,
+      levelControl: pic.elcrPorts,
+      pit,
+      systemControlB: new SystemControlB(pit),
+      systemControlA: new SystemControlA(() => {
+        this.vcpu.interrupts.apic.init = true;
+      }),
       realTimeClock: new CmosRtc(() => rtc + now() / 1e6),
       echoPorts: new EchoPorts(),
       debugConsole: console,
@@ -213,13 +235,13 @@ export class VirtualMachine {
       testDevice: new TestDevice((value) => {
         this.vcpu.vm.ended ??= { kind: 'ended', value };
       }),
-      com1: new Uart16550(serial, (level) => ioApic.line(COM1_LINE, level)),
+      com1: new Uart16550(serial, (level) => interrupt(COM1_LINE, level)),
       fwCfg: this.#configuration(),
       pmTimer: new PmTimer(now),
-      interruptLines: new LinePorts((pin, level) => ioApic.line(pin, level)),
+      interruptLines: new LinePorts(interrupt),
     } satisfies Record<keyof typeof portMap, unknown>;
     for (const name of Object.keys(portMap) as (keyof typeof portMap)[]) io.map(portMap[name].base, portMap[name].ports, devices[name]);
-    return { io, mmio, ioApic };
+    return { io, mmio, ioApic, pic, pit };
   }
 
   /** What firmware and kernels ask of fw_cfg. */

@@ -330,12 +330,18 @@
 #define BOOT_APPEND_MOST           0xaff
 
 /* Ports of the machine */
-#define PORT_REAL_TIME_CLOCK 0x70
-#define PORT_ECHO_PORTS      0xe0
-#define PORT_DEBUG_CONSOLE   0xe9
-#define PORT_TEST_TEXT       0xf1
-#define PORT_TEST_DEVICE     0xf4
-#define PORT_COM1            0x3f8
-#define PORT_FW_CFG          0x510
-#define PORT_PM_TIMER        0x608
-#define PORT_INTERRUPT_LINES 0x2000
+#define PORT_PIC              0x20
+#define PORT_PIT              0x40
+#define PORT_SYSTEM_CONTROL_B 0x61
+#define PORT_REAL_TIME_CLOCK  0x70
+#define PORT_SYSTEM_CONTROL_A 0x92
+#define PORT_SLAVE_PIC        0xa0
+#define PORT_ECHO_PORTS       0xe0
+#define PORT_DEBUG_CONSOLE    0xe9
+#define PORT_TEST_TEXT        0xf1
+#define PORT_TEST_DEVICE      0xf4
+#define PORT_COM1             0x3f8
+#define PORT_LEVEL_CONTROL    0x4d0
+#define PORT_FW_CFG           0x510
+#define PORT_PM_TIMER         0x608
+#define PORT_INTERRUPT_LINES  0x2000

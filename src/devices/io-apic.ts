@@ -27,15 +27,17 @@ const WRITABLE = Entry.VECTOR | Entry.TYPE | Entry.LOGICAL | Entry.LOW_ACTIVE | 
 export class IoApic implements MmioDevice {
   readonly name = 'I/O APIC';
   readonly #send: (message: ApicMessage) => boolean;
+  readonly #settle: () => void;
   readonly #low = new Int32Array(IO_APIC_PINS).fill(Entry.MASK);
   readonly #high = new Int32Array(IO_APIC_PINS);
   readonly #lines = new Uint8Array(IO_APIC_PINS);
   #id = 0;
   #index = 0;
 
-  /** `send`: false if no local APIC took the message. */
-  constructor(send: (message: ApicMessage) => boolean) {
+  /** `send`: false if no local APIC took the message. `settle`: has devices raise what they have to raise by now, before entries change. */
+  constructor(send: (message: ApicMessage) => boolean, settle: () => void = () => {}) {
     this.#send = send;
+    this.#settle = settle;
   }
 
   /** The level of an input; active is high, whatever the polarity bit says, as on every PC whose lines are not inverted outside. */
@@ -45,6 +47,11 @@ export class IoApic implements MmioDevice {
     this.#lines[pin] = level ? 1 : 0;
     const rising = level && before === 0;
     if (((this.#low[pin] ?? 0) & Entry.LEVEL) !== 0 ? level : rising) this.#service(pin);
+  }
+
+  /** Is the pin unmasked? */
+  listens(pin: number): boolean {
+    return ((this.#low[pin] ?? Entry.MASK) & Entry.MASK) === 0;
   }
 
   /** A local APIC, or software, has ended an interrupt: a line that is still active asks again. */
@@ -64,6 +71,7 @@ export class IoApic implements MmioDevice {
   }
 
   write(offset: number, _size: MmioSize, value: number): void {
+    this.#settle();
     if (offset === Offset.IOREGSEL) this.#index = value & 0xff;
     else if (offset === Offset.IOWIN) this.#write(value);
     else if (offset === Offset.EOI) this.endOfInterrupt(value & Entry.VECTOR);

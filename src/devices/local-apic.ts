@@ -61,6 +61,8 @@ export class LocalApic implements MmioDevice {
   #tprLow = 0;
   #errors = 0;
   #newErrors = 0;
+  /** Input LINT0: INTR of the 8259A. */
+  #lint0 = false;
   /** Messages for the processor that are no vectors; whoever serves them clears them. */
   nmi = false;
   init = false;
@@ -105,7 +107,7 @@ export class LocalApic implements MmioDevice {
 
   /** Is there anything that the processor might have to be told now? */
   get attention(): boolean {
-    return this.#irr.highest >= 0 || this.nmi || this.init;
+    return this.#lint0 || this.#irr.highest >= 0 || this.nmi || this.init;
   }
 
   /** Does the timer need to be asked by some time? Nanoseconds since power-on; Infinity: it cannot ask for anything. */
@@ -118,6 +120,28 @@ export class LocalApic implements MmioDevice {
   /** Lets the timer ask for what it has to ask for by now. */
   settle(): void {
     if (this.#timer.expired()) this.#local(Register.LVT_TIMER);
+  }
+
+  /** The input LINT0. A rise is what its entry says; external interrupts last as long as the level. */
+  lint0(level: boolean): void {
+    const rising = level && !this.#lint0;
+    this.#lint0 = level;
+    if (rising && this.enabled) this.#local(Register.LVT_LINT0);
+  }
+
+  /** Does anything follow from LINT0? Before software has enabled the APIC the 8259A reaches the processor past it, as on a PC. */
+  get listens(): boolean {
+    return !this.#softwareEnabled || !this.enabled || (this.#lint0Entry & Lvt.MASK) === 0;
+  }
+
+  /** Is the processor asked to fetch a vector from the 8259A? Priorities here do not count for it. */
+  get external(): boolean {
+    if (!this.#lint0 || !this.listens) return false;
+    return !this.#softwareEnabled || !this.enabled || (this.#lint0Entry & Lvt.TYPE) === MessageType.EXTERNAL << 8;
+  }
+
+  get #lint0Entry(): number {
+    return this.#lvt[Register.LVT_LINT0 - Register.LVT_TIMER] ?? 0;
   }
 
   /** The vector that the processor is to take; -1: none whose priority suffices. */

@@ -3,6 +3,7 @@
 // with the VINTR intercept opens a window: the guest leaves when it could take the vector (APM vol. 2, 15.20, 15.21.4). An event that
 // an exit broke off goes first. NMIs are virtual where the processor has that (15.21.10); else EVENTINJ, and the IRET intercept or
 // the guest's NMI complete (GHCB 4.1) tells that the next may come.
+// The 8259A comes in at LINT0: it keeps its vector until the processor acknowledges, and goes before those of the APIC.
 // Time: VMRUN ends where a timer fires, to the instruction. A guest that halts and can be woken only by a timer sleeps until then.
 
 import { Feature } from '../arch/cpuid.ts';
@@ -23,6 +24,10 @@ const EDX = 3;
 const VNMI = 1 << 25;
 const PRIORITY_SHIFT = 16;
 const NMI_EVENT = EventInjection.V + (EventType.NMI << 8) + 2;
+/** Where OUT of the 8254's counter 0 goes on a PC: input of the 8259A, pin of the I/O APIC. */
+export const TIMER_IRQ = 0;
+export const TIMER_PIN = 2;
+const HIGHEST_CLASS = 0xf;
 /** Wakes in a row that turn out not to be any: the guest then counts as asleep for good. */
 const MOST_FALSE_WAKES = 64;
 const NEVER = Number.POSITIVE_INFINITY;
@@ -71,25 +76,25 @@ export class Interrupts {
   /** Before VMRUN: hands over what the guest can take. Gives after how many instructions the guest must leave again. */
   prepare(): number {
     const { apic } = this;
-    const { host } = this.#vcpu.vm;
-    let { deadline } = apic;
-    if (deadline !== NEVER && host.time * NANOSECONDS >= deadline) {
-      apic.settle();
-      ({ deadline } = apic);
-    }
+    const { host, config } = this.#vcpu.vm;
+    const now = host.time * NANOSECONDS;
+    if (now >= apic.deadline) apic.settle();
+    if (now >= config.pit.next) config.pit.settle();
     const soon = apic.attention ? this.#offer() : NEVER;
     if (!apic.attention) this.#closeWindow();
     // What was handed over may have made room for the next.
-    return apic.deadline === NEVER ? soon : Math.min(soon, instructionsUntil(apic.deadline, host.time));
+    const deadline = this.#deadline;
+    return deadline === NEVER ? soon : Math.min(soon, instructionsUntil(deadline, host.time));
   }
 
   /** The guest executed HLT. False: nothing will ever wake it. */
   halt(): boolean {
-    const { host } = this.#vcpu.vm;
+    const { host, config } = this.#vcpu.vm;
     for (let n = 0; n < MOST_FALSE_WAKES; n++) {
       this.apic.settle();
+      config.pit.settle();
       if (this.#wakes()) return true;
-      const { deadline } = this.apic;
+      const deadline = this.#deadline;
       if (deadline === NEVER || !this.#vcpu.interruptsEnabled) return false;
       host.idle(instructionsUntil(deadline, host.time));
     }
@@ -115,13 +120,22 @@ export class Interrupts {
     if (awaited) this.#vcpu.intercept(ExitCode.IRET, false);
   }
 
+  /** When a timer may have an interrupt for the guest: nanoseconds since power-on; Infinity: none will. */
+  get #deadline(): number {
+    const { apic } = this;
+    const { pit, pic, ioApic } = this.#vcpu.vm.config;
+    if (pit.next === NEVER) return apic.deadline;
+    const heard = (pic.listens(TIMER_IRQ) && apic.listens) || ioApic.listens(TIMER_PIN);
+    return heard ? Math.min(apic.deadline, pit.next) : apic.deadline;
+  }
+
   #wakes(): boolean {
     const { apic } = this;
     if (apic.init) return true;
     const virtual = this.#vcpu.port.u32(virtualInterrupt.offset);
     const nmi = apic.nmi || (this.#virtualNmi && (virtual & VirtualInterrupt.V_NMI) !== 0);
     if (nmi && !this.#nmiBlocked && (virtual & VirtualInterrupt.V_NMI_MASK) === 0) return true;
-    return apic.pending >= 0 && this.#vcpu.interruptsEnabled;
+    return (apic.external || apic.pending >= 0) && this.#vcpu.interruptsEnabled;
   }
 
   /** Something waits. Gives after how many instructions it must be looked at again. */
@@ -152,21 +166,31 @@ export class Interrupts {
         }
       }
     }
+    const open = vcpu.interruptsEnabled && !shadow;
+    if (apic.external && open && !busy) {
+      busy = true;
+      this.#inject(vcpu.vm.config.pic.acknowledge());
+    }
     const vector = apic.requested;
-    if (vector < 0) this.#closeWindow();
-    else if (busy || shadow || apic.pending < 0 || !vcpu.interruptsEnabled) this.#openWindow(vector >>> 4);
+    if (apic.external) this.#openWindow(HIGHEST_CLASS, VirtualInterrupt.V_IGN_TPR);
+    else if (vector < 0) this.#closeWindow();
+    else if (busy || !open || apic.pending < 0) this.#openWindow(vector >>> 4);
     else {
       this.#closeWindow();
       apic.accept(vector);
-      vcpu.inject(BigInt(EventInjection.V + (EventType.INTR << 8) + vector));
+      this.#inject(vector);
     }
     return soon;
   }
 
-  #openWindow(priority: number): void {
+  #inject(vector: number): void {
+    this.#vcpu.inject(BigInt(EventInjection.V + (EventType.INTR << 8) + vector));
+  }
+
+  #openWindow(priority: number, ignoreTpr = 0): void {
     const { port } = this.#vcpu;
-    const bits = port.u32(virtualInterrupt.offset) & ~VirtualInterrupt.V_INTR_PRIO;
-    port.setU32(virtualInterrupt.offset, (bits | VirtualInterrupt.V_IRQ | (priority << PRIORITY_SHIFT)) >>> 0);
+    const bits = port.u32(virtualInterrupt.offset) & ~(VirtualInterrupt.V_INTR_PRIO | VirtualInterrupt.V_IGN_TPR);
+    port.setU32(virtualInterrupt.offset, (bits | VirtualInterrupt.V_IRQ | ignoreTpr | (priority << PRIORITY_SHIFT)) >>> 0);
     if (!this.#window) this.#vcpu.intercept(ExitCode.VINTR, true);
     this.#window = true;
   }
@@ -177,7 +201,7 @@ export class Interrupts {
     this.#window = false;
     port.setU32(
       virtualInterrupt.offset,
-      (port.u32(virtualInterrupt.offset) & ~(VirtualInterrupt.V_IRQ | VirtualInterrupt.V_INTR_PRIO)) >>> 0,
+      (port.u32(virtualInterrupt.offset) & ~(VirtualInterrupt.V_IRQ | VirtualInterrupt.V_INTR_PRIO | VirtualInterrupt.V_IGN_TPR)) >>> 0,
     );
     this.#vcpu.intercept(ExitCode.VINTR, false);
   }

@@ -6,6 +6,8 @@ import type { CpuidFeature } from '../arch/cpuid.ts';
 import type { IoApic } from '../devices/io-apic.ts';
 import type { IoBus } from '../devices/io-bus.ts';
 import type { MmioBus } from '../devices/mmio-bus.ts';
+import type { Pic8259Pair } from '../devices/pic8259.ts';
+import type { Pit8254 } from '../devices/pit8254.ts';
 import type { Gpa, Spa } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
@@ -29,6 +31,10 @@ export type VmConfig = {
   /** Devices by guest physical address. The local APIC is added by its processor. */
   readonly mmio: MmioBus;
   readonly ioApic: IoApic;
+  /** Its output is LINT0 of the local APIC. */
+  readonly pic: Pic8259Pair;
+  /** OUT of its counter 0 is TIMER_IRQ and TIMER_PIN. */
+  readonly pit: Pit8254;
   readonly emulator: Emulator;
   /** Features of the local APIC that this guest is not given. */
   readonly withheld?: readonly CpuidFeature[] | undefined;

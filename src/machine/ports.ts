@@ -3,12 +3,18 @@
 export type PortRange = { readonly base: number; readonly ports: number };
 
 export const portMap = {
+  pic: { base: 0x0020, ports: 2 },
+  pit: { base: 0x0040, ports: 4 },
+  systemControlB: { base: 0x0061, ports: 1 },
   realTimeClock: { base: 0x0070, ports: 2 },
+  systemControlA: { base: 0x0092, ports: 1 },
+  slavePic: { base: 0x00a0, ports: 2 },
   echoPorts: { base: 0x00e0, ports: 4 },
   debugConsole: { base: 0x00e9, ports: 1 },
   testText: { base: 0x00f1, ports: 1 },
   testDevice: { base: 0x00f4, ports: 4 },
   com1: { base: 0x03f8, ports: 8 },
+  levelControl: { base: 0x04d0, ports: 2 },
   fwCfg: { base: 0x0510, ports: 12 },
   pmTimer: { base: 0x0608, ports: 4 },
   interruptLines: { base: 0x2000, ports: 24 },

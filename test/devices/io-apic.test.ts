@@ -40,6 +40,20 @@ describe('I/O APIC', () => {
     expect(sent.length).toBe(2);
   });
 
+  it('listens to a pin that is unmasked, and lets devices raise what they have to raise before an entry changes', () => {
+    let settled = 0;
+    const device = new IoApic(
+      () => true,
+      () => {
+        settled++;
+      },
+    );
+    expect([device.listens(0), device.listens(24)]).toEqual([false, false]);
+    device.write(0, 4, 0x10);
+    device.write(0x10, 4, 0x31);
+    expect([device.listens(0), settled]).toEqual([true, 2]);
+  });
+
   it('a masked edge is lost', () => {
     const { device, sent, write } = ioApic();
     write(LOW, 0x1_0031);

@@ -44,6 +44,38 @@ const INITIAL = 0x380;
 const CURRENT = 0x390;
 const DIVIDE = 0x3e0;
 
+describe('LINT0', () => {
+  it('passes external interrupts on until software enables the APIC, and then if its entry says so', () => {
+    const { device, on, write } = apic();
+    device.lint0(true);
+    expect([device.external, device.attention]).toEqual([true, true]);
+    on();
+    expect([device.external, device.listens]).toEqual([false, false]);
+    write(0x350, 0x700);
+    expect([device.external, device.listens]).toEqual([true, true]);
+    write(0x350, 0x1_0700);
+    expect(device.external).toBe(false);
+    device.setBase(0xfee0_0100n);
+    expect(device.external).toBe(true);
+    device.lint0(false);
+    expect([device.external, device.attention]).toEqual([false, false]);
+  });
+
+  it('with another type in its entry a rise sends that, once', () => {
+    const { device, on, write, take } = apic();
+    on();
+    write(0x350, 0x41);
+    device.lint0(true);
+    device.lint0(true);
+    expect([device.external, take(), take()]).toEqual([false, 0x41, null]);
+    write(0x350, 0x400);
+    device.lint0(false);
+    expect(device.nmi).toBe(false);
+    device.lint0(true);
+    expect(device.nmi).toBe(true);
+  });
+});
+
 describe('after reset', () => {
   it('the registers have the values of table 16-2', () => {
     const { read } = apic();

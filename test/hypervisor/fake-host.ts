@@ -5,6 +5,8 @@ import { VmcbControl } from '../../src/arch/vmcb.ts';
 import { IoApic } from '../../src/devices/io-apic.ts';
 import { IoBus } from '../../src/devices/io-bus.ts';
 import { MmioBus } from '../../src/devices/mmio-bus.ts';
+import { Pic8259Pair } from '../../src/devices/pic8259.ts';
+import { Pit8254 } from '../../src/devices/pit8254.ts';
 import { noIntercepts, type Intercepts } from '../../src/hypervisor/intercepts.ts';
 import { Vcpu } from '../../src/hypervisor/vcpu.ts';
 import { Vm } from '../../src/hypervisor/vm.ts';
@@ -87,6 +89,11 @@ export function scripted(technology: Technology, intercepts: Intercepts = noInte
     io,
     mmio: new MmioBus(),
     ioApic: new IoApic((message): boolean => vcpu.interrupts.apic.deliver(message)),
+    pic: new Pic8259Pair((level) => vcpu.interrupts.apic.lint0(level)),
+    pit: new Pit8254(
+      () => 0,
+      () => {},
+    ),
     emulator: { execute: () => false },
     trace: null,
   });

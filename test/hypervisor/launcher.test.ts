@@ -3,6 +3,8 @@ import { Vmsa } from '../../src/arch/vmsa.ts';
 import { IoApic } from '../../src/devices/io-apic.ts';
 import { IoBus } from '../../src/devices/io-bus.ts';
 import { MmioBus } from '../../src/devices/mmio-bus.ts';
+import { Pic8259Pair } from '../../src/devices/pic8259.ts';
+import { Pit8254 } from '../../src/devices/pit8254.ts';
 import { planBoot } from '../../src/hypervisor/boot.ts';
 import { readFlat } from '../../src/hypervisor/images/flat.ts';
 import { noIntercepts } from '../../src/hypervisor/intercepts.ts';
@@ -32,6 +34,11 @@ describe('the launch', () => {
         io: new IoBus(),
         mmio: new MmioBus(),
         ioApic: new IoApic(() => false),
+        pic: new Pic8259Pair(() => {}),
+        pit: new Pit8254(
+          () => 0,
+          () => {},
+        ),
         emulator: { execute: () => false },
         trace: null,
       },
@@ -52,6 +59,11 @@ describe('the launch', () => {
         io: new IoBus(),
         mmio: new MmioBus(),
         ioApic: new IoApic(() => false),
+        pic: new Pic8259Pair(() => {}),
+        pit: new Pit8254(
+          () => 0,
+          () => {},
+        ),
         emulator: { execute: () => false },
         trace: null,
       },
