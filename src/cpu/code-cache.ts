@@ -33,6 +33,16 @@ type PageCode = {
 /** Where a record of an instruction across two pages belongs. */
 type Straddler = { readonly first: number; readonly second: number; readonly key: number; readonly record: number };
 
+/** Who has compiled code out of records. */
+export interface RegionOwner {
+  /** Records are about to be stopped. */
+  onStop(frame: number, first: number, count: number): void;
+  /** Everything is forgotten. */
+  onReset(): void;
+  /** The record beside one at which a region was entered, which holds its instruction; 0: there is none. Asked once, when the record goes. */
+  takeTwin(record: number): number;
+}
+
 const keyOf = (offset: number, mode: Mode): number => offset | (mode << 12);
 
 export class CodeCache {
@@ -52,6 +62,7 @@ export class CodeCache {
   /** Record addresses given out since the last reset are valid while this number stays. */
   generation = 0;
   decoded = 0;
+  regions: RegionOwner | null = null;
 
   /** `now`: instructions retired. */
   constructor(memory: EngineMemory, frames: Frames, interpreter: Interpreter, now: () => number) {
@@ -129,7 +140,45 @@ export class CodeCache {
 
   /** Is there room for another block? If not, the caller resets, at a moment when no record is in use. */
   get full(): boolean {
-    return this.#top + (MOST_RECORDS + 2) * RECORD_SIZE > this.#memory.recordsEnd;
+    return !this.hasRoom(MOST_RECORDS + 2);
+  }
+
+  hasRoom(records: number): boolean {
+    return this.#top + records * RECORD_SIZE <= this.#memory.recordsEnd;
+  }
+
+  /** The record at an offset of a frame, if there is one. */
+  known(frame: number, offset: number, mode: Mode): number {
+    return this.#pages.get(frame)?.records.get(keyOf(offset, mode)) ?? 0;
+  }
+
+  /** Is it the record that everybody finds at its place? Not that of an instruction across pages, or one that is looked at each time. */
+  isKnown(record: number): boolean {
+    const { view } = this.#memory;
+    const place = view.getUint16(record + Record.PLACE, true) & 0xfff;
+    const records = this.#pages.get(this.frameOf(record))?.records;
+    return records !== undefined && [16, 32, 64].some((mode) => records.get(keyOf(place, mode as Mode)) === record);
+  }
+
+  /** The frame that a record belongs to. */
+  frameOf(record: number): number {
+    return this.#owner[(record - this.#memory.records) / RECORD_SIZE]!;
+  }
+
+  /** Is the code of a frame worth compiling? Not that of a page that modifies itself all the time. */
+  isStable(frame: number): boolean {
+    const page = this.#pages.get(frame);
+    return page !== undefined && page.drops <= MOST_DROPS;
+  }
+
+  /** A copy of a record, and behind it the way on to what follows it. */
+  twin(record: number): number {
+    const { u8, view } = this.#memory;
+    const twin = this.#allocate(2, this.frameOf(record));
+    u8.copyWithin(twin, record, record + RECORD_SIZE);
+    writeSteering(view, twin + RECORD_SIZE, 0, Steering.LINK, 0n);
+    view.setUint32(twin + RECORD_SIZE + Record.LINK, record + RECORD_SIZE, true);
+    return twin;
   }
 
   /** Number of the form that a record had before it was stopped. */
@@ -139,6 +188,8 @@ export class CodeCache {
 
   #overwrite(record: number): void {
     const { view } = this.#memory;
+    const twin = this.regions?.takeTwin(record) ?? 0;
+    if (twin !== 0) this.#overwrite(twin);
     const form = view.getUint16(record + Record.FORM, true);
     if (form === Steering.STOP) return;
     this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = form;
@@ -165,6 +216,7 @@ export class CodeCache {
     this.#single = 0;
     this.#top = this.#memory.records;
     this.generation++;
+    this.regions?.onReset();
   }
 
   #decodeBlock(frame: number, start: number, mode: Mode): number | DecodeProblem {
@@ -252,6 +304,7 @@ export class CodeCache {
   /** Returns false: the block is no longer to be kept. */
   #stop(page: PageCode, block: Block): boolean {
     const { view } = this.#memory;
+    this.regions?.onStop(this.frameOf(block.first), block.first, block.count);
     for (let k = 0; k < block.count; k++) {
       const at = block.first + k * RECORD_SIZE;
       page.records.delete(keyOf(view.getUint16(at + Record.PLACE, true) & 0xfff, block.key as Mode));

@@ -15,8 +15,9 @@ import { Record } from '../x86/record.ts';
 import { Leave, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
 import { Dr6 } from './breakpoints.ts';
 import { CodeCache } from './code-cache.ts';
+import { Compiler } from './compiler/compiler.ts';
 import { Delivery, deliver } from './exceptions.ts';
-import { Interpreter } from './interpreter.ts';
+import { type Callbacks, Interpreter } from './interpreter.ts';
 import { Processor, type ProcessorOptions, SHADOW_OF_SS } from './processor.ts';
 import { admits } from './segment-access.ts';
 import type { Routine } from './system/routine.ts';
@@ -88,6 +89,7 @@ export class Cpu {
   readonly #i32: Int32Array;
   readonly #interpreter: Interpreter;
   readonly #code: CodeCache;
+  readonly #compiler: Compiler | null;
   #entries = 0;
   #shutdown = false;
   /** Elements of string instructions beyond the first of each, in all. */
@@ -99,7 +101,8 @@ export class Cpu {
     const p = new Processor(memory, frames, mmu, options);
     this.#p = p;
     this.#i32 = memory.i32;
-    this.#interpreter = new Interpreter(memory, {
+    const { compiler } = options;
+    const callbacks: Callbacks = {
       load: (state, low, high, size, flags) => mmu.load(state, low, high, size, flags),
       store: (state, low, high, size, flags) => mmu.store(state, low, high, size, flags),
       modify: (state, low, high, size, flags) => mmu.modify(state, low, high, size, flags),
@@ -113,9 +116,11 @@ export class Cpu {
         memory.i32[(state + State.RECORD) >>> 2] = record;
         return routines[routine]!(p, record, low, high);
       },
-    });
+    };
+    this.#interpreter = new Interpreter(memory, callbacks, compiler?.threshold ?? 0);
     p.formAt = (index) => this.#interpreter.form(index);
     this.#code = new CodeCache(memory, frames, this.#interpreter, () => p.retired);
+    this.#compiler = compiler ? new Compiler(memory, this.#interpreter, this.#code, compiler) : null;
     p.stoppedForm = (record) => this.#code.stoppedForm(record);
     // The page in execution may now be another: the next record stops, and RIP is looked up anew.
     mmu.onTouch = (number) => {
@@ -148,6 +153,11 @@ export class Cpu {
     return this.#p;
   }
 
+  /** Guest instructions and regions compiled so far. */
+  get compiled(): { readonly instructions: number; readonly regions: number } {
+    return this.#compiler ?? { instructions: 0, regions: 0 };
+  }
+
   /** Mode, stack width and translation context follow from the registers: to be called after the state block was written from outside. */
   settle(): void {
     this.#p.settle();
@@ -176,6 +186,7 @@ export class Cpu {
     let left = budget;
     p.breakpoints.pending = 0;
     let stalled = 0;
+    let hot = false;
     for (;;) {
       if (this.#shutdown) {
         this.#shutdown = false;
@@ -223,6 +234,7 @@ export class Cpu {
         left -= this.#chargeStall(++stalled);
         continue;
       }
+      fuel = this.#compile(record, hot, fuel);
       this.#entries++;
       const wasShadow = i32[s + (State.SHADOW >> 2)];
       const trap = flags & Rflags.TF;
@@ -243,6 +255,7 @@ export class Cpu {
       i32[s + (State.ELEMENTS >> 2)] = 0;
       if (wasShadow !== 0 && used > 0) i32[s + (State.SHADOW >> 2)] = 0;
       if (resume !== 0 && used === 0) i32[s + (State.RFLAGS >> 2)]! |= Rflags.RF;
+      hot = leave === Leave.HOT;
       switch (leave) {
         case Leave.FAULT:
           p.breakpoints.pending = 0;
@@ -251,6 +264,7 @@ export class Cpu {
           continue;
         case Leave.LOOKUP:
         case Leave.EVENTS:
+        case Leave.HOT:
           if (i32[s + (State.STOP >> 2)] !== STOP_NONE) return Stopped.EXIT;
           break;
         default:
@@ -260,6 +274,19 @@ export class Cpu {
       if (trap !== 0 && used > 0 && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0)
         p.breakpoints.pending |= Dr6.BS;
     }
+  }
+
+  /** Hands hot code to the compiler, and compiles what waits. Returns the fuel of the next entry: what waits is compiled in time. */
+  #compile(record: number, hot: boolean, fuel: number): number {
+    const compiler = this.#compiler;
+    if (compiler === null) return fuel;
+    const now = this.#p.retiredBefore;
+    if (hot || compiler.settings.eager) compiler.note(record, now);
+    if (compiler.deadline === Number.POSITIVE_INFINITY) return fuel;
+    if (now < compiler.deadline && !compiler.settings.eager) return Math.min(fuel, compiler.deadline - now);
+    compiler.compile();
+    this.#entries = 0;
+    return Math.min(fuel, FIRST_SLICE);
   }
 
   /** A handler that cannot be fetched retires nothing, again and again: time must pass all the same. Returns what it costs. */
@@ -383,6 +410,7 @@ export class Cpu {
     i32[entry] = ripLow;
     i32[entry + 1] = ripHigh;
     i32[entry + 2] = found;
+    i32[entry + 3] = 0;
     return found;
   }
 

@@ -26,6 +26,9 @@ export type Callbacks = {
 };
 
 const TABLE_SIZE = 16_384;
+/** Numbers from here on are entries of compiled regions, up to what a record's form holds. */
+export const FIRST_REGION = TABLE_SIZE;
+export const END_OF_REGIONS = 65_536;
 /** So many modules are made anew as one: a module and its instances keep some 60 KiB (measured), whatever they hold. */
 const SMALL_MODULES = 32;
 
@@ -37,6 +40,8 @@ class FormSet {
   readonly forms: (Form | undefined)[] = [undefined, undefined, undefined];
   readonly #index = new Map<string, number>();
   readonly core: WebAssembly.Module;
+  /** Executions of a branch after which its target is reported; 0: they are not counted. */
+  readonly #threshold: number;
   readonly hot: number;
   /** Modules of cold forms, oldest first; `serial` says how new one is. */
   readonly modules: { readonly serial: number; readonly from: number; readonly module: WebAssembly.Module }[] = [];
@@ -44,11 +49,12 @@ class FormSet {
   #small = 0;
   #compiled: number;
 
-  constructor() {
+  constructor(threshold: number) {
+    this.#threshold = threshold;
     for (const form of hotForms()) this.#add(form);
     this.hot = this.forms.length;
     this.#compiled = this.hot;
-    this.core = new WebAssembly.Module(emitCore(this.forms));
+    this.core = new WebAssembly.Module(emitCore(this.forms, threshold));
   }
 
   indexOf(form: Form): number {
@@ -67,7 +73,7 @@ class FormSet {
   }
 
   #publish(from: number): void {
-    this.modules.push({ serial: ++this.serial, from, module: new WebAssembly.Module(emitCold(this.forms, from)) });
+    this.modules.push({ serial: ++this.serial, from, module: new WebAssembly.Module(emitCold(this.forms, from, this.#threshold)) });
   }
 
   #add(form: Form): number {
@@ -79,7 +85,7 @@ class FormSet {
   }
 }
 
-let shared: FormSet | undefined;
+const shared = new Map<number, FormSet>();
 
 export class Interpreter {
   readonly #set: FormSet;
@@ -88,8 +94,10 @@ export class Interpreter {
   #serial = 0;
   readonly run: Run;
 
-  constructor(memory: EngineMemory, callbacks: Callbacks) {
-    this.#set = shared ??= new FormSet();
+  /** `threshold`: executions of a branch after which its target is reported by Leave.HOT; 0: never. */
+  constructor(memory: EngineMemory, callbacks: Callbacks, threshold = 0) {
+    this.#set = shared.get(threshold) ?? new FormSet(threshold);
+    shared.set(threshold, this.#set);
     this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     this.#imports = { [NAMESPACE]: { memory: memory.memory, table: this.#table, ...callbacks } };
     this.run = new WebAssembly.Instance(this.#set.core, this.#imports).exports['run'] as Run;
@@ -105,6 +113,21 @@ export class Interpreter {
     return this.#set.forms[index];
   }
 
+  /** Instantiates a module of regions, whose exports are named by the first of so many form numbers. */
+  addRegions(bytes: Uint8Array<ArrayBuffer>, counts: ReadonlyMap<number, number>): void {
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), this.#imports);
+    if (this.#table.length === TABLE_SIZE) this.#table.grow(END_OF_REGIONS - TABLE_SIZE);
+    for (const [name, region] of Object.entries(exports)) {
+      const first = Number(name);
+      for (let k = 0; k < (counts.get(first) ?? 0); k++) this.#table.set(first + k, region);
+    }
+  }
+
+  /** Lets go of all regions: no record may name one any more. */
+  dropRegions(end: number): void {
+    for (let k = FIRST_REGION; k < end; k++) this.#table.set(k, null);
+  }
+
   /** Makes handlers for the forms that were numbered since the last call. */
   sync(): void {
     this.#set.compile();
@@ -118,7 +141,7 @@ export class Interpreter {
 }
 
 /** The imports of both kinds of module, in one order. */
-function declareImports(m: ModuleBuilder): Imports {
+export function declareImports(m: ModuleBuilder): Imports {
   const { I32 } = Type;
   const access = m.type([I32, I32, I32, I32, I32], [I32]);
   const one = m.type([I32], [I32]);
@@ -139,7 +162,7 @@ function declareImports(m: ModuleBuilder): Imports {
 const COLD_LEAVE = 0;
 const COLD_FAULT = 1;
 
-function emitCold(forms: readonly (Form | undefined)[], from: number): Uint8Array<ArrayBuffer> {
+function emitCold(forms: readonly (Form | undefined)[], from: number, threshold: number): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const imports = declareImports(m);
   const type = m.type([Type.I32, Type.I32], [Type.I32]);
@@ -149,6 +172,7 @@ function emitCold(forms: readonly (Form | undefined)[], from: number): Uint8Arra
       next: (record) => f.return(record),
       fault: () => f.return(f.const32(COLD_FAULT)),
       leave: () => f.return(f.const32(COLD_LEAVE)),
+      threshold,
     });
     emitMeaning(b, forms[k] as Form);
     f.unreachable();
@@ -165,7 +189,7 @@ function emitMeaning(b: OpenOperands, form: Form): void {
 }
 
 /** The one hot function: run(state, record, fuel). */
-function emitCore(forms: readonly (Form | undefined)[]): Uint8Array<ArrayBuffer> {
+function emitCore(forms: readonly (Form | undefined)[], threshold: number): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const imports = declareImports(m);
   m.importTable('table', TABLE_SIZE);
@@ -190,6 +214,7 @@ function emitCore(forms: readonly (Form | undefined)[]): Uint8Array<ArrayBuffer>
             },
             fault: () => f.br(fault),
             leave: () => f.br(leave),
+            threshold,
           };
           f.block((isCold) => {
             // Arms are blocks nested around the br_table: leaving block k arrives at the code of form k.

@@ -14,6 +14,7 @@ import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
 import type { Form, Mode } from '../x86/form.ts';
 import { Record, Steering } from '../x86/record.ts';
 import { Breakpoints } from './breakpoints.ts';
+import type { CompilerSettings } from './compiler/compiler.ts';
 import { gprAt, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
 
 /** Bit of State.SHADOW: SS was loaded by MOV or POP, so that debug traps wait, too (8.5.1). */
@@ -34,6 +35,8 @@ export type ProcessorOptions = {
   readonly trace: TraceSink | null;
   /** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction. */
   readonly tscPerInstruction: number;
+  /** How hot code is compiled; null: it is not. */
+  readonly compiler?: CompilerSettings | null;
 };
 
 export class Processor {

@@ -3,6 +3,7 @@
 // garbage collector feels like it, and ten thousand machines must not wait for that.
 
 import { Cpu } from '../cpu/cpu.ts';
+import { compilerDefaults } from '../cpu/compiler/compiler.ts';
 import { InstructionEmulator } from '../cpu/emulator.ts';
 import type { Dram } from '../memory/dram.ts';
 import type { EncryptionEngine } from '../memory/encryption.ts';
@@ -43,6 +44,7 @@ export class Engine {
         return user().trace;
       },
       tscPerInstruction: TICKS_PER_INSTRUCTION,
+      compiler: process.env['NOCOMP'] ? null : compilerDefaults,
     });
   }
 

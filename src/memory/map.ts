@@ -18,9 +18,10 @@ export const Context = {
   TAG: 0,
   DELTA: 8,
   FRAME: 12,
-  /** Parts of a jump cache entry: u64 linear RIP, u32 record. */
+  /** Parts of a jump cache entry: u64 linear RIP, u32 record, u32 how often it was used. */
   TARGET: 0,
   RECORD: 8,
+  COUNT: 12,
 } as const;
 
 /** A tag that no linear page has: entries that hold it never hit. */

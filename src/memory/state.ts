@@ -102,5 +102,6 @@ export const Leave = {
   LOOKUP: 1, // RIP has no known record; LINK names a record to patch, or 0
   FAULT: 2, // the current instruction raised an exception or met an intercept: RIP is that instruction, nothing is retired
   EVENTS: 3, // an instruction was retired after which pending events must be looked at
+  HOT: 4, // RIP was reached so often that it is worth compiling
 } as const;
 export type Leave = (typeof Leave)[keyof typeof Leave];

@@ -21,6 +21,8 @@ export type Embedding = {
   readonly fault: () => void;
   /** The instruction is retired and State.RIP, LEAVE and LINK are set. */
   readonly leave: () => void;
+  /** Executions of a branch after which it leaves with Leave.HOT; 0: they are not counted. */
+  readonly threshold?: number;
 };
 
 /** Indices of the imported functions; see cpu/interpreter.ts for their meaning. */
@@ -342,17 +344,18 @@ export class OpenOperands extends Emitter {
     const { f } = this;
     const place = f.loadU16(this.#record, Record.PLACE);
     const offset = f.i32.add(f.i32.and(place, f.const32(0xfff)), f.i32.shrU(f.loadU16(this.#record, Record.PLACE), f.const32(12)));
-    return this.#ripAt(f.extendU(offset));
+    return this.ripAt(f.extendU(offset));
   }
 
   jump(): void {
     const { f } = this;
-    const target = this.#ripAt(f.load64(this.#record, Record.DISPLACEMENT));
+    const target = this.ripAt(f.load64(this.#record, Record.DISPLACEMENT));
     if (this.form.mode !== 64) this.checkTarget(target);
     if (this.form.branch === 'cross') this.#lookUp(f.let64(target), () => undefined);
     else {
       const link = f.let32(f.load32(this.#record, Record.LINK));
       f.if(f.i32.eqz(link), () => this.#leaveTo(target, this.#record));
+      this.#count(this.#record, Record.COUNT, target);
       this.#embedding.next(link);
     }
     this.#ended = true;
@@ -360,7 +363,7 @@ export class OpenOperands extends Emitter {
 
   checkDirectTarget(): void {
     if (this.form.branch === 'cross' || this.form.mode !== 64)
-      this.checkTarget(this.#ripAt(this.f.load64(this.#record, Record.DISPLACEMENT)));
+      this.checkTarget(this.ripAt(this.f.load64(this.#record, Record.DISPLACEMENT)));
   }
 
   checkTarget(target: I64): void {
@@ -426,7 +429,7 @@ export class OpenOperands extends Emitter {
 
   stop(): void {
     const { f } = this;
-    this.#leaveTo(this.#ripAt(f.extendU(f.i32.and(f.loadU16(this.#record, Record.PLACE), f.const32(0xfff)))), f.const32(0));
+    this.#leaveTo(this.ripAt(f.extendU(f.i32.and(f.loadU16(this.#record, Record.PLACE), f.const32(0xfff)))), f.const32(0));
     this.#ended = true;
   }
 
@@ -552,7 +555,7 @@ export class OpenOperands extends Emitter {
     return f.i64.or(f.i64.shl(c, f.const64(63n)), f.i64.shl(f.i64.xor(c, f.extendU(overflow)), f.const64(62n)));
   }
 
-  #ripAt(offset: I64): I64 {
+  ripAt(offset: I64): I64 {
     const rip = this.f.i64.add(this.state64(State.PAGE), offset);
     // Only a branch cuts the target to its operand size; code that runs on to 1_0000h meets the limit of its segment.
     const bits = this.form.branch === 'none' ? this.form.mode : 8 * this.form.operandSize;
@@ -560,11 +563,21 @@ export class OpenOperands extends Emitter {
     return this.f.i64.and(rip, this.f.const64(bits === 16 && this.form.branch !== 'none' ? 0xffffn : 0xffff_ffffn));
   }
 
-  #leaveTo(rip: I64, link: I32): void {
+  #leaveTo(rip: I64, link: I32, why: Leave = Leave.LOOKUP): void {
     this.setState64(State.RIP, rip);
     this.setState32(State.LINK, link);
-    this.setState32(State.LEAVE, this.f.const32(Leave.LOOKUP));
+    this.setState32(State.LEAVE, this.f.const32(why));
     this.#embedding.leave();
+  }
+
+  /** One more execution of a branch; when it is the one that makes its target hot, that is looked at on the way. */
+  #count(p: I32, offset: number, target: I64): void {
+    const { threshold } = this.#embedding;
+    if (!threshold) return;
+    const { f } = this;
+    const n = f.let32(f.i32.add(f.load32(p, offset), f.const32(1)));
+    f.store32(p, n, offset);
+    f.if(f.i32.eq(n, f.const32(threshold)), () => this.#leaveTo(target, f.const32(0), Leave.HOT));
   }
 
   /** Through the jump cache of the context. A target that is in it has been fetched from, so it is canonical. */
@@ -578,6 +591,7 @@ export class OpenOperands extends Emitter {
       this.#leaveTo(target, f.const32(0));
     });
     commit();
+    this.#count(entry, Context.JUMP + Context.COUNT, target);
     const record = f.let32(f.load32(entry, Context.JUMP + Context.RECORD));
     const offset = f.i32.and(f.loadU16(record, Record.PLACE), f.const32(0xfff));
     this.setState64(State.PAGE, f.i64.sub(target, f.extendU(offset)));

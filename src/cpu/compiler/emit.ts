@@ -1,0 +1,269 @@
+// Emits the function of one region: (state, record entered at) -> the record to go on at; 0: RIP must be looked up. It keeps the protocol
+// of a handler (interpreter.ts), so a region is entered like any form: its number stands in the record.
+
+import { Leave, State } from '../../memory/state.ts';
+import type { I32, I64, Label, Local } from '../../wasm/function.ts';
+import { Type } from '../../wasm/function.ts';
+import { FilledBuilder } from '../../x86/filled-builder.ts';
+import { FilledOperands, type Surroundings } from '../../x86/filled.ts';
+import { CARRIED, type Flags, LazyFlags } from '../../x86/lazy-flags.ts';
+import type { Imports } from '../../x86/open.ts';
+import { Record } from '../../x86/record.ts';
+import { semanticsOf } from '../../x86/semantics/all.ts';
+import type { Graph, Step } from './graph.ts';
+import { leadsBack, type Node, type Structure, structure, viaRoot } from './structure.ts';
+
+/** So many instructions at most between two looks at the budget. */
+const MOST_UNTESTED = 128;
+
+export type RegionPlan = {
+  readonly graph: Graph;
+  /** Number of the first entry's form; the others follow. */
+  readonly firstForm: number;
+  /** For a record that the region is entered at: one that holds the instruction itself. */
+  readonly insteadOf: (record: number) => number;
+};
+
+export class RegionEmitter implements Surroundings {
+  readonly #f: FilledBuilder;
+  readonly #plan: RegionPlan;
+  readonly #imports: Imports;
+  readonly #shape: Structure;
+  readonly #slack: ReadonlyMap<Node, number>;
+  readonly flags: LazyFlags;
+  readonly #fuel: Local<I32>;
+  readonly #entry: Local<I32>;
+  readonly #exit: Local<I32>;
+  #leave: Label = { depth: 0 };
+  readonly #forward = new Map<Node, Label>();
+  readonly #loops = new Map<Node, Label>();
+  readonly #flagsInto = new Map<Node, Flags>();
+  // The instruction being emitted.
+  #node!: Node;
+  #index = 0;
+  #operands!: FilledOperands;
+  #next: Label | null = null;
+  #changesBefore = 0;
+  #changedNext = false;
+
+  constructor(view: DataView, plan: RegionPlan, imports: Imports, compute: number) {
+    const f = new FilledBuilder(view);
+    this.#f = f;
+    this.#plan = plan;
+    this.#imports = imports;
+    this.#fuel = f.fixed<I32>(Type.I32);
+    this.#entry = f.fixed<I32>(Type.I32);
+    this.#exit = f.fixed<I32>(Type.I32);
+    this.flags = new LazyFlags(f, compute);
+    this.#shape = structure(plan.graph);
+    this.#slack = slackOf(this.#shape);
+  }
+
+  emit(): FilledBuilder {
+    const f = this.#f;
+    f.plainBlock((leave) => {
+      this.#leave = leave;
+      f.plainLoop((again) => {
+        this.#loops.set(this.#shape.root, again);
+        this.#within(this.#shape.root);
+      });
+    });
+    f.epilogue();
+    this.flags.finish();
+    f.store64(f.state, this.flags.result.get, State.FLAG_RESULT);
+    f.store64(f.state, this.flags.second.get, State.FLAG_CARRY);
+    f.store32(f.state, this.#fuel.get, State.FUEL);
+    f.result(this.#exit.get);
+    // Only now is it known what the region uses.
+    const body = f.code.length;
+    f.prologue();
+    f.set(this.flags.result, f.load64(f.state, State.FLAG_RESULT));
+    f.set(this.flags.second, f.load64(f.state, State.FLAG_CARRY));
+    // The interpreter has counted the record it entered at.
+    f.set(this.#fuel, f.i32.add(f.load32(f.state, State.FUEL), f.const32(1)));
+    f.set(this.#entry, f.i32.sub(f.loadU16(f.entered, Record.FORM), f.const32(this.#plan.firstForm)));
+    f.code.toFront(body);
+    return f;
+  }
+
+  // --- control flow ---
+
+  #tree(node: Node): void {
+    if (!node.isLoop) return this.#within(node);
+    this.#f.plainLoop((label) => {
+      this.#loops.set(node, label);
+      this.#within(node);
+    });
+  }
+
+  /** A node, and behind it those that it dominates: each where the blocks end that lead to it. */
+  #within(node: Node): void {
+    const inline = inlineChild(node);
+    const others = node.children.filter((child) => child !== inline);
+    const nest = (k: number): void => {
+      const child = others[k];
+      if (!child) return this.#code(node, inline);
+      this.#f.plainBlock((label) => {
+        this.#forward.set(child, label);
+        nest(k - 1);
+      });
+      this.#tree(child);
+    };
+    nest(others.length - 1);
+  }
+
+  #code(node: Node, inline: Node | null): void {
+    const f = this.#f;
+    if (!node.block) {
+      const labels = this.#shape.entries.map((entry) => this.#forward.get(entry) as Label);
+      f.brTable(this.#entry.get, labels, labels[0] as Label);
+      return;
+    }
+    const { steps } = node.block;
+    this.#node = node;
+    this.#index = 0;
+    this.flags.now = this.#flagsInto.get(node) ?? CARRIED;
+    const slack = this.#slack.get(node);
+    if (slack !== undefined)
+      f.plainIf(f.i32.ltS(this.#fuel.get, f.const32(slack)), () => this.#leaveAt(this.#plan.insteadOf((steps[0] as Step).record), 0));
+    f.set(this.#fuel, f.i32.sub(this.#fuel.get, f.const32(steps.length)));
+    let ended = false;
+    for (const step of steps) {
+      f.scope(() => {
+        ended = this.#instruction(step);
+      });
+      this.#index++;
+    }
+    const last = steps.at(-1) as Step;
+    if (ended) return;
+    const { falls } = node.block;
+    if (!falls) return this.#leaveAt(last.next || last.exit, 0);
+    const next = this.#shape.nodeOf.get(falls) as Node;
+    if (next !== inline) return this.#goTo(next);
+    if (carries(next)) this.#flagsInto.set(next, this.flags.now);
+    else this.flags.emitStore(this.#operands);
+    this.#tree(next);
+  }
+
+  /** Returns whether control never goes on behind it. */
+  #instruction(step: Step): boolean {
+    const f = this.#f;
+    f.record = step.record;
+    const b = new FilledOperands(f, step.form, this.#imports, this);
+    this.#operands = b;
+    const meaning = (): void => {
+      semanticsOf(step.form)?.(b);
+      b.finish();
+    };
+    if (!step.info.nextInside) {
+      meaning();
+      return b.ended;
+    }
+    this.#changesBefore = this.flags.changes;
+    this.#changedNext = false;
+    f.plainBlock((label) => {
+      this.#next = label;
+      meaning();
+      if (!b.ended && this.#changedNext) this.flags.store(b);
+    });
+    if (this.#changedNext) this.flags.now = CARRIED;
+    return false;
+  }
+
+  #goTo(to: Node): void {
+    const f = this.#f;
+    const from = this.#node;
+    if (viaRoot(from, to)) {
+      this.flags.emitStore(this.#operands);
+      f.set(this.#entry, f.const32(to.entry));
+      return f.br(this.#loops.get(this.#shape.root) as Label);
+    }
+    if (carries(to)) this.#flagsInto.set(to, this.flags.now);
+    else this.flags.emitStore(this.#operands);
+    f.br((leadsBack(from, to) ? this.#loops.get(to) : this.#forward.get(to)) as Label);
+  }
+
+  /** Leaves for a record, with fuel given back for what was not done of the block. */
+  #leaveAt(record: number, undone: number): void {
+    this.flags.emitStore(this.#operands);
+    this.#f.set(this.#exit, this.#f.const32(record));
+    this.#leaveWith(undone);
+  }
+
+  #leaveWith(undone: number): void {
+    const f = this.#f;
+    if (undone !== 0) f.set(this.#fuel, f.i32.add(this.#fuel.get, f.const32(undone)));
+    f.br(this.#leave);
+  }
+
+  get #undone(): number {
+    return (this.#node.block?.steps.length ?? 0) - this.#index;
+  }
+
+  // --- for the instruction ---
+
+  leaveBefore(_miss: boolean): void {
+    this.#leaveAt(this.#plan.insteadOf(this.#f.record), this.#undone);
+  }
+
+  leaveTo(rip: I64, link: number): void {
+    const f = this.#f;
+    f.store64(f.state, rip, State.RIP);
+    f.store32(f.state, f.const32(link), State.LINK);
+    f.store32(f.state, f.const32(Leave.LOOKUP), State.LEAVE);
+    this.#leaveAt(0, this.#undone - 1);
+  }
+
+  goOn(record: I32): void {
+    const f = this.#f;
+    this.flags.emitStore(this.#operands);
+    f.set(this.#entry, f.i32.sub(f.loadU16(record, Record.FORM), f.const32(this.#plan.firstForm)));
+    const entries = this.#plan.graph.entries.length;
+    f.brIf(this.#loops.get(this.#shape.root) as Label, f.i32.ltU(this.#entry.get, f.const32(entries)));
+    f.set(this.#exit, record);
+    this.#leaveWith(this.#undone - 1);
+  }
+
+  branch(rip: I64): void {
+    const { taken, steps } = this.#node.block as NonNullable<Node['block']>;
+    const step = steps[this.#index] as Step;
+    if (taken) this.#goTo(this.#shape.nodeOf.get(taken) as Node);
+    else if (step.target !== 0) this.#leaveAt(step.target, this.#undone - 1);
+    else this.leaveTo(rip, step.record);
+  }
+
+  next(): void {
+    if (this.flags.changes !== this.#changesBefore) {
+      this.#changedNext = true;
+      this.flags.emitStore(this.#operands);
+    }
+    this.#f.br(this.#next as Label);
+  }
+}
+
+/** Is a node reached from one place only, so that what is known there is known in it? */
+const carries = (node: Node): boolean => node.predecessors.length === 1 && node.entry < 0 && !node.isLoop;
+
+/** What a block falls through to, if nobody else goes there: it can stand right behind it. */
+function inlineChild(node: Node): Node | null {
+  const { block } = node;
+  if (!block?.falls || block.falls === block.taken) return null;
+  const child = node.children.find((c) => c.block === block.falls);
+  if (!child || child.entry >= 0) return null;
+  return child.predecessors.every((from) => from === node || leadsBack(from, child)) ? child : null;
+}
+
+/** Where the budget is looked at, and how much must be left there: the longest way to the next such place. */
+function slackOf({ nodes }: Structure): Map<Node, number> {
+  const tested = new Map<Node, number>();
+  const longest = new Map<Node, number>();
+  for (const node of nodes.slice().reverse()) {
+    if (!node.block) continue;
+    let behind = 0;
+    for (const to of node.successors) if (!tested.has(to) && to.entry < 0 && !to.isLoop) behind = Math.max(behind, longest.get(to) ?? 0);
+    const length = node.block.steps.length + behind;
+    longest.set(node, length);
+    if (node.entry >= 0 || node.isLoop || length > MOST_UNTESTED) tested.set(node, length);
+  }
+  return tested;
+}
