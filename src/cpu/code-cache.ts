@@ -176,8 +176,14 @@ export class CodeCache {
     const { u8, view } = this.#memory;
     const twin = this.#allocate(2, this.frameOf(record));
     u8.copyWithin(twin, record, record + RECORD_SIZE);
-    writeSteering(view, twin + RECORD_SIZE, 0, Steering.LINK, 0n);
-    view.setUint32(twin + RECORD_SIZE + Record.LINK, record + RECORD_SIZE, true);
+    const place = view.getUint16(record + Record.PLACE, true);
+    const behind = (place & 0xfff) + (place >>> 12);
+    // The last instruction of a page is followed by the way to the next page.
+    if (behind >= PAGE) writeSteering(view, twin + RECORD_SIZE, 0, Steering.CROSS, BigInt(behind));
+    else {
+      writeSteering(view, twin + RECORD_SIZE, behind, Steering.LINK, BigInt(behind));
+      view.setUint32(twin + RECORD_SIZE + Record.LINK, record + RECORD_SIZE, true);
+    }
     return twin;
   }
 

@@ -32,6 +32,8 @@ export class FilledOperands extends OpenOperands {
   readonly #f: FilledBuilder;
   readonly #around: Surroundings;
   readonly #flags: LazyFlags;
+  /** How deep the instruction itself stands. */
+  readonly #depth: number;
   /** Has control been given on? */
   ended = false;
 
@@ -43,6 +45,7 @@ export class FilledOperands extends OpenOperands {
     this.#f = f;
     this.#around = around;
     this.#flags = around.flags;
+    this.#depth = f.depth;
     f.onArms = (emit) => this.#flags.onArms(this, emit);
   }
 
@@ -153,7 +156,7 @@ export class FilledOperands extends OpenOperands {
 
   override system(_routine: SystemRoutine, _operand?: I64): void {
     this.#around.leaveBefore(false);
-    this.ended = true;
+    this.ended = this.#f.depth === this.#depth;
   }
 
   // --- inside ---

@@ -5,6 +5,7 @@ import { Vector } from '../../src/arch/exception.ts';
 import { ExitCode } from '../../src/arch/exit-code.ts';
 import { ARITHMETIC_FLAGS, Cr0, Cr4, Efer, Rflags, SegmentAttribute as A } from '../../src/arch/registers.ts';
 import { Cpu, Stopped } from '../../src/cpu/cpu.ts';
+import type { CompilerSettings } from '../../src/cpu/compiler/compiler.ts';
 import { type ProcessorModel, processorCpuid, processorModels } from '../../src/cpu/cpuid.ts';
 import { nobleAes } from '../../src/memory/aes-noble.ts';
 import { Dram } from '../../src/memory/dram.ts';
@@ -39,7 +40,8 @@ export class Bench {
   #nextTable = TABLES;
   readonly #root: number;
 
-  constructor() {
+  /** `compiler`: how code is compiled; left out: it is interpreted. */
+  constructor(compiler: CompilerSettings | null = null) {
     const encryption = new EncryptionEngine(nobleAes, 1, { mode: 'xex', constants: 'published' }, (into) => into.fill(0));
     this.frames = new Frames(this.memory, new Dram(DRAM_SIZE), encryption);
     this.state = this.memory.states;
@@ -49,6 +51,7 @@ export class Bench {
       random64: () => 0x0123_4567_89ab_cdefn,
       trace: null,
       tscPerInstruction: 32,
+      compiler,
     });
     this.#root = this.#table();
   }

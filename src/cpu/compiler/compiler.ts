@@ -23,16 +23,16 @@ export type CompilerSettings = {
   /** Regions are compiled when so many wait, or the first has waited for so many instructions. */
   readonly batch: number;
   readonly patience: number;
+  /** So many instructions compiled in all; then everything is dropped. 300,000 are some 35 MB of machine code. */
+  readonly mostCompiled: number;
   /** For tests: whatever is run is compiled at once. */
   readonly eager?: boolean;
 };
 
-export const compilerDefaults: CompilerSettings = { threshold: 1500, mostInstructions: 500, batch: 32, patience: 100_000 };
+export const compilerDefaults: CompilerSettings = { threshold: 1500, mostInstructions: 500, batch: 32, patience: 100_000, mostCompiled: 300_000 };
 
 /** Bodies beyond this are slow to optimise, and slow (Node 20). */
 const MOST_BYTES = 32_768;
-/** So many instructions compiled in all, some 35 MB of machine code; then everything is dropped. */
-const MOST_COMPILED = 300_000;
 
 type Region = {
   readonly frame: number;
@@ -81,7 +81,7 @@ export class Compiler implements RegionOwner {
   /** Compiles what waits. No region may be executing. */
   compile(): void {
     this.deadline = Number.POSITIVE_INFINITY;
-    if (this.#compiled > MOST_COMPILED) this.#dropAll();
+    if (this.#compiled > this.settings.mostCompiled) this.#dropAll();
     const module = new ModuleBuilder();
     const imports = declareImports(module);
     const { I32, I64 } = Type;
@@ -94,7 +94,7 @@ export class Compiler implements RegionOwner {
     for (const record of this.#queue) {
       if (claimed.has(record) || this.#isRegion(record)) continue;
       const frame = this.#code.frameOf(record);
-      if (!this.#code.isStable(frame) || !this.#code.isKnown(record)) continue;
+      if (!(this.settings.eager || this.#code.isStable(frame)) || !this.#code.isKnown(record)) continue;
       for (let most = this.settings.mostInstructions; most > 0; most >>= 1) {
         const graph = discover(record, most, (at) => this.#step(at, frame));
         if (!graph || this.#nextForm + graph.entries.length > END_OF_REGIONS || !this.#code.hasRoom(2 * graph.entries.length)) break;
@@ -161,7 +161,7 @@ export class Compiler implements RegionOwner {
     const steering = this.#formOf(behind);
     const next =
       steering === Steering.LINK ? this.#linked(behind, frame, form) : this.#interpreter.form(steering) === undefined ? 0 : behind;
-    return { record, form, info, target: info.direct ? this.#linked(record, frame, form) : 0, next, exit: behind };
+    return { record, form, info, target: info.direct && 8 * form.operandSize === form.mode ? this.#linked(record, frame, form) : 0, next, exit: behind };
   }
 
   /** The record that a branch or steering record leads to. */

@@ -149,21 +149,19 @@ export class RegionEmitter implements Surroundings {
   #instruction(step: Step): boolean {
     const f = this.#f;
     f.record = step.record;
-    const b = new FilledOperands(f, step.form, this.#imports, this);
-    this.#operands = b;
-    const meaning = (): void => {
+    const meaning = (): FilledOperands => {
+      const b = new FilledOperands(f, step.form, this.#imports, this);
+      this.#operands = b;
       semanticsOf(step.form)?.(b);
       b.finish();
+      return b;
     };
-    if (!step.info.nextInside) {
-      meaning();
-      return b.ended;
-    }
+    if (!step.info.nextInside) return meaning().ended;
     this.#changesBefore = this.flags.changes;
     this.#changedNext = false;
     f.plainBlock((label) => {
       this.#next = label;
-      meaning();
+      const b = meaning();
       if (!b.ended && this.#changedNext) this.flags.store(b);
     });
     if (this.#changedNext) this.flags.now = CARRIED;
