@@ -44,6 +44,7 @@ function program(done: (status: number) => void): Command {
     .option('--json', 'print one JSON object on stdout instead of serial output and account')
     .option('--halt-ok', 'a guest that halts for good has succeeded')
     .option('--rtc <date>', "the guest's date in UTC, such as 2026-01-31T12:00:00")
+    .option('--tier <name>', 'compiler: what runs often is compiled; interpreter: nothing is', 'compiler')
     .addHelpText('after', EPILOGUE)
     .action(async (image: string, flags: RunFlags) => done(await run(image, flags)));
   return cbit;

@@ -13,7 +13,7 @@ import { type RunOptions, SLICE, VirtualMachine } from '../virtual-machine.ts';
 import { nodeAes } from './aes-node.ts';
 import { paintFor } from './colours.ts';
 import { readImage } from './image.ts';
-import { parseAddress, parseCount, parseDate, parseList, parseMemory, parseMode, parseModel, parseTechnology } from './options.ts';
+import { parseAddress, parseCount, parseDate, parseList, parseMemory, parseMode, parseModel, parseTechnology, parseTier } from './options.ts';
 import { Progress } from './progress.ts';
 import { parseSeed, type Seed } from './seed.ts';
 import { SerialLog } from './serial.ts';
@@ -38,6 +38,7 @@ export type RunFlags = {
   readonly json?: boolean;
   readonly haltOk?: boolean;
   readonly rtc?: string;
+  readonly tier?: string;
 };
 
 /** The guest's date unless --rtc says otherwise: a fixed one, because nothing may depend on today. */
@@ -63,6 +64,7 @@ function settings(flags: RunFlags): Settings {
       intercepts: (flags.intercept ?? []).flatMap(parseList),
       append: flags.append ?? '',
       haltOk: flags.haltOk ?? false,
+      tier: optional(flags.tier, parseTier),
       rtc: parseDate(flags.rtc ?? DEFAULT_RTC),
       mode: optional(flags.mode, parseMode),
       load: optional(flags.load, (text) => parseAddress('--load', text)),

@@ -17,7 +17,7 @@ import { PAGE_SIZE } from '../util/address.ts';
 import { UserError } from '../util/errors.ts';
 import { RandomSource } from '../util/random.ts';
 import type { TraceSink } from '../util/trace.ts';
-import { type Engine, returnEngine, takeEngine } from './engine.ts';
+import { type Engine, returnEngine, takeEngine, type Tier } from './engine.ts';
 
 export type MachineOptions = {
   /** Name of a processor model. */
@@ -27,6 +27,8 @@ export type MachineOptions = {
   readonly seed: string;
   readonly aes: AesEngine;
   readonly trace: TraceSink | null;
+  /** Left out: 'compiler'. */
+  readonly tier?: Tier | undefined;
 };
 
 export class Machine {
@@ -51,7 +53,7 @@ export class Machine {
     this.encryption = new EncryptionEngine(options.aes, model.lastAsid + 1, model.tweak, (into) => tweaks.fill(into));
     const cpuid = processorCpuid(model);
     const { trace } = options;
-    this.engine = takeEngine(this.dram, this.encryption, { cpuid, random64: () => instructions.u64(), trace });
+    this.engine = takeEngine(this.dram, this.encryption, { cpuid, random64: () => instructions.u64(), trace }, options.tier ?? 'compiler');
     const { memory, frames, mmu, cpu } = this.engine;
     const asids = new Asids(model.lastAsid, model.firstAsidWithoutEs);
     const trustedMemory = new TrustedMemory();
