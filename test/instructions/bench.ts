@@ -39,6 +39,7 @@ export class Bench {
   readonly state: number;
   #nextTable = TABLES;
   readonly #root: number;
+  #lastEntry = 0;
 
   /** `compiler`: how code is compiled; left out: it is interpreted. */
   constructor(compiler: CompilerSettings | null = null) {
@@ -69,7 +70,14 @@ export class Bench {
       table = Number(next & 0xff_ffff_f000n);
     }
     const noExecute = (permission & Permission.NO_EXECUTE) !== 0 ? 1n << 63n : 0n;
-    this.#write64(table + 8 * (Math.floor(linear / 4096) & 511), BigInt(physical) | BigInt(permission & 6) | noExecute | 1n);
+    this.#lastEntry = table + 8 * (Math.floor(linear / 4096) & 511);
+    this.#write64(this.#lastEntry, BigInt(physical) | BigInt(permission & 6) | noExecute | 1n);
+  }
+
+  /** The page is not present any more. */
+  unmap(linear: number): void {
+    this.map(linear, 0, 0);
+    this.#write64(this.#lastEntry, 0n);
   }
 
   #table(): number {
