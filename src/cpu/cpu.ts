@@ -281,7 +281,7 @@ export class Cpu {
     const compiler = this.#compiler;
     if (compiler === null) return fuel;
     const now = this.#p.retiredBefore;
-    if (hot || compiler.settings.eager) compiler.note(record, now);
+    if (hot || compiler.settings.eager) compiler.note(record, now, this.#p.state);
     if (compiler.deadline === Number.POSITIVE_INFINITY) return fuel;
     if (now < compiler.deadline && !compiler.settings.eager) return Math.min(fuel, compiler.deadline - now);
     compiler.compile();

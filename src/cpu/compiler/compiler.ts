@@ -2,7 +2,8 @@
 // batches of them compiled into one module each. A region is entered as if it were an instruction: its number stands in the place of the
 // form in the records it begins at, so that stopping a record, which is what happens to code that changes, keeps everybody out.
 
-import type { EngineMemory } from '../../memory/map.ts';
+import { Context, type EngineMemory } from '../../memory/map.ts';
+import { State } from '../../memory/state.ts';
 import { Type } from '../../wasm/function.ts';
 import { FunctionBuilder } from '../../wasm/function.ts';
 import { ModuleBuilder } from '../../wasm/module.ts';
@@ -12,7 +13,7 @@ import { Record, RECORD_SIZE, Steering } from '../../x86/record.ts';
 import type { CodeCache, RegionOwner } from '../code-cache.ts';
 import { declareImports, END_OF_REGIONS, FIRST_REGION, type Interpreter } from '../interpreter.ts';
 import { RegionEmitter } from './emit.ts';
-import { discover, type Graph, type Step } from './graph.ts';
+import { discover, type Graph, type Step, type StepSource } from './graph.ts';
 import { type FormInfo, probe } from './probe.ts';
 
 export type CompilerSettings = {
@@ -35,12 +36,15 @@ export const compilerDefaults: CompilerSettings = { threshold: 1500, mostInstruc
 const MOST_BYTES = 32_768;
 
 type Region = {
-  readonly frame: number;
+  readonly frames: ReadonlySet<number>;
   readonly firstForm: number;
   readonly entries: readonly number[];
   /** Runs of records that it covers: first and end of each, in turn. */
   readonly runs: Int32Array;
 };
+
+/** Where a record was reached. */
+type Place = { readonly page: bigint; readonly context: number };
 
 /** A record at which a region is or was entered. */
 type Head = { readonly form: number; readonly twin: number };
@@ -53,7 +57,8 @@ export class Compiler implements RegionOwner {
   readonly #infos: (FormInfo | undefined)[] = [];
   readonly #regions = new Map<number, Set<Region>>();
   readonly #heads = new Map<number, Head>();
-  readonly #queue = new Set<number>();
+  /** Records to compile, and the linear page and context that each was reached in. */
+  readonly #queue = new Map<number, Place>();
   #nextForm = FIRST_REGION;
   #compiled = 0;
   /** When the queue is to be compiled, in retired instructions. */
@@ -71,10 +76,11 @@ export class Compiler implements RegionOwner {
   }
 
   /** A record that was reached often. `now`: instructions retired. */
-  note(record: number, now: number): void {
+  note(record: number, now: number, state: number): void {
     if (this.#memory.view.getUint16(record + Record.FORM, true) >= FIRST_REGION) return;
     if (this.#queue.size === 0) this.deadline = now + this.settings.patience;
-    this.#queue.add(record);
+    const { view } = this.#memory;
+    this.#queue.set(record, { page: view.getBigUint64(state + State.PAGE, true), context: view.getUint32(state + State.CONTEXT, true) });
     if (this.#queue.size >= this.settings.batch) this.deadline = now;
   }
 
@@ -91,14 +97,14 @@ export class Compiler implements RegionOwner {
     const type = module.type([I32, I32], [I32]);
     const made: Region[] = [];
     const claimed = new Set<number>();
-    for (const record of this.#queue) {
+    for (const [record, place] of this.#queue) {
       if (claimed.has(record) || this.#isRegion(record)) continue;
       const frame = this.#code.frameOf(record);
       if (!(this.settings.eager || this.#code.isStable(frame)) || !this.#code.isKnown(record)) continue;
       for (let most = this.settings.mostInstructions; most > 0; most >>= 1) {
-        const graph = discover(record, most, (at) => this.#step(at, frame));
+        const graph = discover(record, most, this.#source(frame, place));
         if (!graph || this.#nextForm + graph.entries.length > END_OF_REGIONS || !this.#code.hasRoom(2 * graph.entries.length)) break;
-        const region = this.#describe(graph, frame);
+        const region = this.#describe(graph);
         const twins = new Map(region.entries.map((at) => [at, this.#head(at).twin]));
         const plan = { graph, firstForm: region.firstForm, insteadOf: (at: number) => twins.get(at) ?? at };
         const body = new RegionEmitter(this.#memory.view, plan, imports, computeIndex).emit();
@@ -151,6 +157,29 @@ export class Compiler implements RegionOwner {
     return form < FIRST_REGION ? form : (this.#heads.get(record)?.form ?? Steering.STOP);
   }
 
+  /** Steps of a region that begins in a frame, at a place. Other pages are those that the jump cache knows. */
+  #source(first: number, { page, context }: Place): StepSource {
+    const pages = new Map([[first, page]]);
+    const { view } = this.#memory;
+    return (record) => {
+      const frame = this.#code.frameOf(record);
+      const step = this.#step(record, frame);
+      const from = pages.get(frame);
+      if (!step || step.form.mode !== 64 || from === undefined) return step;
+      const branches = step.form.branch === 'cross' && step.form.operandSize === 8;
+      if (!branches && step.crossing === 0) return step;
+      const distance = branches ? view.getBigInt64(record + Record.DISPLACEMENT, true) : BigInt(step.crossing);
+      const target = BigInt.asUintN(64, from + distance);
+      const entry = context + Context.JUMP + Number((target << 4n) & 0x3ff0n);
+      if (view.getBigUint64(entry + Context.TARGET, true) !== target) return step;
+      const across = view.getUint32(entry + Context.RECORD, true);
+      const frameThere = this.#code.frameOf(across);
+      if (this.#formOf(across) === Steering.STOP || !this.#code.isKnown(across) || !this.#code.isStable(frameThere)) return step;
+      if (!pages.has(frameThere)) pages.set(frameThere, target - BigInt(view.getUint16(across + Record.PLACE, true) & 0xfff));
+      return { ...step, across };
+    };
+  }
+
   #step(record: number, frame: number): Step | undefined {
     const number = this.#formOf(record);
     const form = this.#interpreter.form(number);
@@ -161,7 +190,9 @@ export class Compiler implements RegionOwner {
     const steering = this.#formOf(behind);
     const next =
       steering === Steering.LINK ? this.#linked(behind, frame, form) : this.#interpreter.form(steering) === undefined ? 0 : behind;
-    return { record, form, info, target: info.direct && 8 * form.operandSize === form.mode ? this.#linked(record, frame, form) : 0, next, exit: behind };
+    const crossing =
+      info.falls && steering === Steering.CROSS && form.mode === 64 ? Number(this.#memory.view.getBigInt64(behind + Record.DISPLACEMENT, true)) : 0;
+    return { record, form, info, target: info.direct && 8 * form.operandSize === form.mode ? this.#linked(record, frame, form) : 0, next, exit: behind, across: 0, crossing };
   }
 
   /** The record that a branch or steering record leads to. */
@@ -172,7 +203,7 @@ export class Compiler implements RegionOwner {
     return this.#code.known(frame, Number(view.getBigInt64(record + Record.DISPLACEMENT, true)), mode);
   }
 
-  #describe(graph: Graph, frame: number): Region {
+  #describe(graph: Graph): Region {
     const records = graph.blocks.flatMap((block) => block.steps.map((step) => step.record)).sort((a, b) => a - b);
     const runs: number[] = [];
     for (const record of records) {
@@ -180,7 +211,7 @@ export class Compiler implements RegionOwner {
       else runs.push(record, record + RECORD_SIZE);
     }
     const entries = graph.entries.map((block) => block.steps[0]?.record ?? 0);
-    return { frame, firstForm: this.#nextForm, entries, runs: Int32Array.from(runs) };
+    return { frames: new Set(records.map((at) => this.#code.frameOf(at))), firstForm: this.#nextForm, entries, runs: Int32Array.from(runs) };
   }
 
   #head(record: number): Head {
@@ -190,9 +221,11 @@ export class Compiler implements RegionOwner {
   }
 
   #enter(region: Region): void {
-    const known = this.#regions.get(region.frame);
-    if (known) known.add(region);
-    else this.#regions.set(region.frame, new Set([region]));
+    for (const frame of region.frames) {
+      const known = this.#regions.get(frame);
+      if (known) known.add(region);
+      else this.#regions.set(frame, new Set([region]));
+    }
     region.entries.forEach((record, k) => {
       this.#memory.view.setUint16(record + Record.FORM, region.firstForm + k, true);
     });
@@ -205,7 +238,7 @@ export class Compiler implements RegionOwner {
       if (view.getUint16(record + Record.FORM, true) !== region.firstForm + k) return;
       view.setUint16(record + Record.FORM, this.#heads.get(record)?.form ?? Steering.STOP, true);
     });
-    this.#regions.get(region.frame)?.delete(region);
+    for (const frame of region.frames) this.#regions.get(frame)?.delete(region);
   }
 
   #dropAll(): void {

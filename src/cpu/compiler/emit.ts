@@ -1,6 +1,7 @@
 // Emits the function of one region: (state, record entered at) -> the record to go on at; 0: RIP must be looked up. It keeps the protocol
 // of a handler (interpreter.ts), so a region is entered like any form: its number stands in the record.
 
+import { Context } from '../../memory/map.ts';
 import { Leave, State } from '../../memory/state.ts';
 import type { I32, I64, Label, Local } from '../../wasm/function.ts';
 import { Type } from '../../wasm/function.ts';
@@ -137,12 +138,25 @@ export class RegionEmitter implements Surroundings {
     const last = steps.at(-1) as Step;
     if (ended) return;
     const { falls } = node.block;
+    if (!falls && last.crossing !== 0) return this.#cross(last);
     if (!falls) return this.#leaveAt(last.next || last.exit, 0);
     const next = this.#shape.nodeOf.get(falls) as Node;
     if (next !== inline) return this.#goTo(next);
     if (carries(next)) this.#flagsInto.set(next, this.flags.now);
     else this.flags.emitStore(this.#operands);
     this.#tree(next);
+  }
+
+  /** Runs on to the next page: through the jump cache, or by the record that leads there. */
+  #cross(step: Step): void {
+    const f = this.#f;
+    const target = f.let64(f.i64.add(f.page.get, f.const64(BigInt(step.crossing))));
+    const entry = f.let32(f.i32.add(f.context.get, jumpIndex(f, target)));
+    f.plainIf(f.i64.ne(f.load64(entry, Context.JUMP + Context.TARGET), target), () => this.#leaveAt(step.exit, 0));
+    const record = f.let32(f.load32(entry, Context.JUMP + Context.RECORD));
+    const offset = f.i32.and(f.loadU16(record, Record.PLACE), f.const32(0xfff));
+    f.setPage(f.i64.sub(target, f.extendU(offset)));
+    this.#goOn(record, 0);
   }
 
   /** Returns whether control never goes on behind it. */
@@ -213,13 +227,17 @@ export class RegionEmitter implements Surroundings {
   }
 
   goOn(record: I32): void {
+    this.#goOn(record, this.#undone - 1);
+  }
+
+  #goOn(record: I32, undone: number): void {
     const f = this.#f;
     this.flags.emitStore(this.#operands);
     f.set(this.#entry, f.i32.sub(f.loadU16(record, Record.FORM), f.const32(this.#plan.firstForm)));
     const entries = this.#plan.graph.entries.length;
     f.brIf(this.#loops.get(this.#shape.root) as Label, f.i32.ltU(this.#entry.get, f.const32(entries)));
     f.set(this.#exit, record);
-    this.#leaveWith(this.#undone - 1);
+    this.#leaveWith(undone);
   }
 
   branch(rip: I64): void {
@@ -238,6 +256,9 @@ export class RegionEmitter implements Surroundings {
     this.#f.br(this.#next as Label);
   }
 }
+
+const jumpIndex = (f: FilledBuilder, target: I64): I32 =>
+  f.i32.and(f.i32.shl(f.wrap(target), f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
 
 /** Is a node reached from one place only, so that what is known there is known in it? */
 const carries = (node: Node): boolean => node.predecessors.length === 1 && node.entry < 0 && !node.isLoop;

@@ -13,6 +13,10 @@ export type Step = {
   readonly target: number;
   readonly next: number;
   readonly exit: number;
+  /** Where it goes on another page, by its branch or by running on, if that is known: such ways go through the jump cache. */
+  readonly across: number;
+  /** Does `exit` name the way on to the next page, and how far is that from this one; 0: no. */
+  readonly crossing: number;
 };
 
 export type Block = {
@@ -44,6 +48,11 @@ export function discover(head: number, most: number, source: StepSource): Graph 
       if (!step) break;
       steps.set(record, step);
       const { direct, falls, returns } = step.info;
+      if (step.across !== 0) {
+        leaders.add(step.across);
+        returnPoints.push(step.across);
+        work.push(step.across);
+      }
       if (direct && step.target !== 0) {
         leaders.add(step.target);
         work.push(step.target);
