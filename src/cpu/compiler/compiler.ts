@@ -102,7 +102,7 @@ export class Compiler implements RegionOwner {
       const frame = this.#code.frameOf(record);
       if (!(this.settings.eager || this.#code.isStable(frame)) || !this.#code.isKnown(record)) continue;
       for (let most = this.settings.mostInstructions; most > 0; most >>= 1) {
-        const graph = discover(record, most, this.#source(frame, place));
+        const graph = discover(record, most, this.#source(frame, place), (at) => this.#queue.has(at) && !claimed.has(at));
         if (!graph || this.#nextForm + graph.entries.length > END_OF_REGIONS || !this.#code.hasRoom(2 * graph.entries.length)) break;
         const region = this.#describe(graph);
         const twins = new Map(region.entries.map((at) => [at, this.#head(at).twin]));

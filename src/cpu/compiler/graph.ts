@@ -35,8 +35,8 @@ export type Graph = {
   readonly instructions: number;
 };
 
-/** The graph from a record on; null if that cannot be compiled. At most so many instructions. */
-export function discover(head: number, most: number, source: StepSource): Graph | null {
+/** The graph from a record on; null if that cannot be compiled. At most so many instructions; `wanted` are hot, too, so they become entries. */
+export function discover(head: number, most: number, source: StepSource, wanted: (record: number) => boolean): Graph | null {
   const steps = new Map<number, Step>();
   const leaders = new Set<number>([head]);
   const returnPoints: number[] = [];
@@ -47,6 +47,10 @@ export function discover(head: number, most: number, source: StepSource): Graph 
       const step = source(record);
       if (!step) break;
       steps.set(record, step);
+      if (wanted(record)) {
+        leaders.add(record);
+        returnPoints.push(record);
+      }
       const { direct, falls, returns } = step.info;
       if (step.across !== 0) {
         leaders.add(step.across);
