@@ -220,7 +220,9 @@ export class CodeCache {
     this.#pages.clear();
     this.#straddlers.clear();
     this.#single = 0;
-    this.#top = this.#memory.records;
+    const { misses, records, u8 } = this.#memory;
+    u8.fill(0, misses, misses + (this.#top - records) / 8);
+    this.#top = records;
     this.generation++;
     this.regions?.onReset();
   }

@@ -281,6 +281,13 @@ export class Cpu {
     const compiler = this.#compiler;
     if (compiler === null) return fuel;
     const now = this.#p.retiredBefore;
+    const { state } = this.#p;
+    compiler.state = state;
+    const missed = this.#i32[(state + State.MISSED) >>> 2]!;
+    if (missed !== 0) {
+      this.#i32[(state + State.MISSED) >>> 2] = 0;
+      compiler.noteMisses(missed >>> 0, now);
+    }
     if (hot || compiler.settings.eager) compiler.note(record, now, this.#p.state);
     if (compiler.deadline === Number.POSITIVE_INFINITY) return fuel;
     if (now < compiler.deadline && !compiler.settings.eager) return Math.min(fuel, compiler.deadline - now);

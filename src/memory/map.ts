@@ -50,6 +50,8 @@ export class EngineMemory {
   readonly contextCount: number;
   readonly records: number;
   readonly recordsEnd: number;
+  /** For each record a u32: how often compiled code left at it for want of a TLB entry. */
+  readonly misses: number;
   readonly frames: number;
   readonly frameCount: number;
 
@@ -65,7 +67,8 @@ export class EngineMemory {
     this.contextCount = size.contexts;
     this.records = this.contexts + size.contexts * Context.SIZE;
     this.recordsEnd = this.records + size.recordBytes;
-    this.frames = Math.ceil(this.recordsEnd / MIB) * MIB;
+    this.misses = this.recordsEnd;
+    this.frames = Math.ceil((this.misses + size.recordBytes / 8) / MIB) * MIB;
     this.frameCount = Math.floor((buffer.byteLength - this.frames) / (4 * KIB));
   }
 

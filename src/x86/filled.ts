@@ -18,6 +18,10 @@ export interface Surroundings {
   readonly flags: LazyFlags;
   /** Out of the region; the interpreter does the instruction, of which nothing is committed. `miss`: for want of a TLB entry. */
   leaveBefore(miss: boolean): void;
+  /** Does the instruction miss so often that the slow path is called where it stands? */
+  readonly callsSlowPath: boolean;
+  /** Notes in the state where it stands, for what is called. */
+  noteStanding(): void;
   /** The instruction is done. RIP must be looked up; `link` is the record whose link that makes, 0 if none. */
   leaveTo(rip: I64, link: number): void;
   /** The instruction is done; on to a record that was found in the jump cache, which is on the page in execution. */
@@ -28,10 +32,14 @@ export interface Surroundings {
   next(): void;
 }
 
+/** L0 to G3 of DR7. */
+const DR7_ENABLED = 0xff;
+
 export class FilledOperands extends OpenOperands {
   readonly #f: FilledBuilder;
   readonly #around: Surroundings;
   readonly #flags: LazyFlags;
+  readonly #imports: Imports;
   /** How deep the instruction itself stands. */
   readonly #depth: number;
   /** Has control been given on? */
@@ -43,6 +51,7 @@ export class FilledOperands extends OpenOperands {
     };
     super(f, form, imports, { next: elsewhere, fault: () => around.leaveBefore(false), leave: elsewhere });
     this.#f = f;
+    this.#imports = imports;
     this.#around = around;
     this.#flags = around.flags;
     this.#depth = f.depth;
@@ -56,25 +65,32 @@ export class FilledOperands extends OpenOperands {
   // --- memory ---
 
   override loadAt(size: Size, address: I64): Value {
-    return this.#load(size, this.#probe(this.f.let64(address), size, Context.READ));
+    return this.#load(size, this.#probe(this.f.let64(address), size, Context.READ, this.#imports.load));
   }
 
   override storeAt(size: Size, address: I64, value: Value): void {
     const a = this.f.let64(address);
     const v = this.let(size, value);
-    this.#store(size, this.#probe(a, size, Context.WRITE), v);
+    this.#store(size, this.#probe(a, size, Context.WRITE, this.#imports.store), v);
+    this.#commit();
   }
 
   override openAt(size: Size, address: I64): Location {
-    const p = this.#probe(this.f.let64(address), size, Context.WRITE);
-    return { value: this.let(size, this.#load(size, p)), set: (value) => this.#store(size, p, value) };
+    const p = this.#probe(this.f.let64(address), size, Context.WRITE, this.#imports.modify);
+    return {
+      value: this.let(size, this.#load(size, p)),
+      set: (value) => {
+        this.#store(size, p, value);
+        this.#commit();
+      },
+    };
   }
 
   override readVector(n: number, aligned: boolean | 'always'): V128 {
     if (!this.isMemory(n)) return super.readVector(n, aligned);
     const a = this.f.let64(this.address());
     if (aligned) this.#checkAlignment(a, aligned === 'always');
-    return this.f.loadV128(this.#probe(a, 16, Context.READ));
+    return this.f.loadV128(this.#probe(a, 16, Context.READ, this.#imports.load));
   }
 
   override writeVector(n: number, value: V128, aligned: boolean): void {
@@ -83,7 +99,8 @@ export class FilledOperands extends OpenOperands {
     const a = f.let64(this.address());
     if (aligned) this.#checkAlignment(a, true);
     const v = f.let128(value);
-    f.storeV128(this.#probe(a, 16, Context.WRITE), v);
+    f.storeV128(this.#probe(a, 16, Context.WRITE, this.#imports.store), v);
+    this.#commit();
   }
 
   // --- flags ---
@@ -161,15 +178,44 @@ export class FilledOperands extends OpenOperands {
 
   // --- inside ---
 
-  /** Host address of an access; a miss leaves. */
-  #probe(a: I64, size: Size, array: number): I32 {
+  /** Host address of an access; a miss leaves, or calls the slow path where that is worth its bytes. */
+  #probe(a: I64, size: Size, array: number, slow: number): I32 {
     const f = this.#f;
     const index = f.i32.and(f.wrap(f.i64.shrU(a, f.const64(8n))), f.const32((Context.ENTRIES - 1) << 4));
     const entry = f.let32(f.i32.add(f.context.get, index));
     const last = size === 1 ? a : f.i64.add(a, f.const64(BigInt(size - 1)));
     const page = f.i64.and(last, f.const64(-4096n));
-    f.plainIf(f.i64.ne(f.load64(entry, array + Context.TAG), page), () => this.#around.leaveBefore(true));
-    return f.let32(f.i32.add(f.load32(entry, array + Context.DELTA), f.wrap(a)));
+    const missed = f.i64.ne(f.load64(entry, array + Context.TAG), page);
+    const hit = f.i32.add(f.load32(entry, array + Context.DELTA), f.wrap(a));
+    if (!this.#around.callsSlowPath) {
+      f.plainIf(missed, () => this.#around.leaveBefore(true));
+      return f.let32(hit);
+    }
+    const p = f.local32();
+    f.plainIf(
+      missed,
+      () => {
+        // A data breakpoint is noted behind its instruction, by who retires it.
+        f.plainIf(f.i32.and(f.load32(f.state, State.DR7), f.const32(DR7_ENABLED)), () => this.#around.leaveBefore(false));
+        this.#around.noteStanding();
+        f.store32(f.state, f.const32(0), State.DROPPED);
+        f.set(p, f.call(slow, f.state, f.wrap(a), f.wrap(f.i64.shrU(a, f.const64(32n))), f.const32(size), f.const32(0)));
+        // A fault is found anew by the interpreter; and code that is dropped must not go on. Nothing is committed yet.
+        f.plainIf(f.i32.or(f.i32.eqz(p.get), f.load32(f.state, State.DROPPED)), () => {
+          f.store32(f.state, f.const32(0), State.PENDING_SIZE);
+          this.#around.leaveBefore(false);
+        });
+      },
+      () => f.set(p, hit),
+    );
+    return p.get;
+  }
+
+  /** Behind a store that may have gone to the scratch line. */
+  #commit(): void {
+    const f = this.#f;
+    if (!this.#around.callsSlowPath) return;
+    f.plainIf(f.load32(f.state, State.PENDING_SIZE), () => f.drop(f.call(this.#imports.commit, f.state)));
   }
 
   #load(size: Size, p: I32): Value {

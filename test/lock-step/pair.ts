@@ -18,6 +18,7 @@ export const impatient = (mostInstructions: number): CompilerSettings => ({
   threshold: 2,
   batch: 1,
   patience: 0,
+  manyMisses: 3,
   mostInstructions,
   mostCompiled: 20_000,
 });

@@ -24,18 +24,21 @@ export type CompilerSettings = {
   /** Regions are compiled when so many wait, or the first has waited for so many instructions. */
   readonly batch: number;
   readonly patience: number;
+  /** From so many misses on an instruction calls the slow path itself. */
+  readonly manyMisses: number;
   /** So many instructions compiled in all; then everything is dropped. 300,000 are some 35 MB of machine code. */
   readonly mostCompiled: number;
   /** For tests: whatever is run is compiled at once. */
   readonly eager?: boolean;
 };
 
-export const compilerDefaults: CompilerSettings = { threshold: 1500, mostInstructions: 500, batch: 32, patience: 100_000, mostCompiled: 300_000 };
+export const compilerDefaults: CompilerSettings = { threshold: 1500, mostInstructions: 500, batch: 32, patience: 100_000, manyMisses: 2000, mostCompiled: 300_000 };
 
 /** Bodies beyond this are slow to optimise, and slow (Node 20). */
 const MOST_BYTES = 32_768;
 
 type Region = {
+  readonly place: Place;
   readonly frames: ReadonlySet<number>;
   readonly firstForm: number;
   readonly entries: readonly number[];
@@ -61,6 +64,8 @@ export class Compiler implements RegionOwner {
   readonly #queue = new Map<number, Place>();
   #nextForm = FIRST_REGION;
   #compiled = 0;
+  /** The state block in force. */
+  state = 0;
   /** When the queue is to be compiled, in retired instructions. */
   deadline = Number.POSITIVE_INFINITY;
   /** Guest instructions compiled in all, and regions. */
@@ -104,9 +109,16 @@ export class Compiler implements RegionOwner {
       for (let most = this.settings.mostInstructions; most > 0; most >>= 1) {
         const graph = discover(record, most, this.#source(frame, place), (at) => this.#queue.has(at) && !claimed.has(at));
         if (!graph || this.#nextForm + graph.entries.length > END_OF_REGIONS || !this.#code.hasRoom(2 * graph.entries.length)) break;
-        const region = this.#describe(graph);
+        const region = this.#describe(graph, place);
         const twins = new Map(region.entries.map((at) => [at, this.#head(at).twin]));
-        const plan = { graph, firstForm: region.firstForm, insteadOf: (at: number) => twins.get(at) ?? at };
+        const plan = {
+          graph,
+          firstForm: region.firstForm,
+          insteadOf: (at: number) => twins.get(at) ?? at,
+          misses: (at: number) => this.#memory.view.getUint32(this.#missesAt(at), true),
+          missesAt: (at: number) => this.#missesAt(at),
+          manyMisses: this.settings.manyMisses,
+        };
         const body = new RegionEmitter(this.#memory.view, plan, imports, computeIndex).emit();
         if (body.code.length > MOST_BYTES && most > 1) continue;
         module.function(type, body, String(region.firstForm));
@@ -123,6 +135,22 @@ export class Compiler implements RegionOwner {
     this.#interpreter.addRegions(module.build(), new Map(made.map((region) => [region.firstForm, region.entries.length])));
     this.regions += made.length;
     for (const region of made) this.#enter(region);
+  }
+
+  /** Compiled code has left very often at a record: what covers it is compiled anew. No region may be executing. */
+  noteMisses(record: number, now: number): void {
+    const regions = [...(this.#regions.get(this.#code.frameOf(record)) ?? [])].filter((region) => covers(region, record, record + RECORD_SIZE));
+    for (const region of regions) {
+      const [head] = region.entries;
+      if (head === undefined || !this.#isRegion(head)) continue;
+      this.#drop(region);
+      if (this.#queue.size === 0) this.deadline = now + this.settings.patience;
+      this.#queue.set(head, region.place);
+    }
+  }
+
+  #missesAt(record: number): number {
+    return this.#memory.misses + (record - this.#memory.records) / 8;
   }
 
   // --- RegionOwner ---
@@ -203,7 +231,7 @@ export class Compiler implements RegionOwner {
     return this.#code.known(frame, Number(view.getBigInt64(record + Record.DISPLACEMENT, true)), mode);
   }
 
-  #describe(graph: Graph): Region {
+  #describe(graph: Graph, place: Place): Region {
     const records = graph.blocks.flatMap((block) => block.steps.map((step) => step.record)).sort((a, b) => a - b);
     const runs: number[] = [];
     for (const record of records) {
@@ -211,7 +239,7 @@ export class Compiler implements RegionOwner {
       else runs.push(record, record + RECORD_SIZE);
     }
     const entries = graph.entries.map((block) => block.steps[0]?.record ?? 0);
-    return { frames: new Set(records.map((at) => this.#code.frameOf(at))), firstForm: this.#nextForm, entries, runs: Int32Array.from(runs) };
+    return { place, frames: new Set(records.map((at) => this.#code.frameOf(at))), firstForm: this.#nextForm, entries, runs: Int32Array.from(runs) };
   }
 
   #head(record: number): Head {
@@ -234,6 +262,7 @@ export class Compiler implements RegionOwner {
   /** Nobody enters it any more. */
   #drop(region: Region): void {
     const { view } = this.#memory;
+    view.setUint32(this.state + State.DROPPED, 1, true);
     region.entries.forEach((record, k) => {
       if (view.getUint16(record + Record.FORM, true) !== region.firstForm + k) return;
       view.setUint16(record + Record.FORM, this.#heads.get(record)?.form ?? Steering.STOP, true);

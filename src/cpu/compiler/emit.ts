@@ -23,6 +23,10 @@ export type RegionPlan = {
   readonly firstForm: number;
   /** For a record that the region is entered at: one that holds the instruction itself. */
   readonly insteadOf: (record: number) => number;
+  /** How often it was left at a record for want of a TLB entry, and where that is counted. */
+  readonly misses: (record: number) => number;
+  readonly missesAt: (record: number) => number;
+  readonly manyMisses: number;
 };
 
 export class RegionEmitter implements Surroundings {
@@ -214,8 +218,28 @@ export class RegionEmitter implements Surroundings {
 
   // --- for the instruction ---
 
-  leaveBefore(_miss: boolean): void {
+  get callsSlowPath(): boolean {
+    return this.#plan.misses(this.#f.record) >= this.#plan.manyMisses;
+  }
+
+  noteStanding(): void {
+    const f = this.#f;
+    f.store32(f.state, f.const32(this.#plan.insteadOf(f.record)), State.RECORD);
+    f.store32(f.state, f.i32.add(this.#fuel.get, f.const32(this.#undone - 1)), State.FUEL);
+  }
+
+  leaveBefore(miss: boolean): void {
+    if (miss) this.#countMiss();
     this.#leaveAt(this.#plan.insteadOf(this.#f.record), this.#undone);
+  }
+
+  /** In a word beside the record; when it has happened often, that is reported. */
+  #countMiss(): void {
+    const f = this.#f;
+    const at = f.const32(this.#plan.missesAt(f.record));
+    const n = f.let32(f.i32.add(f.load32(at), f.const32(1)));
+    f.store32(at, n);
+    f.plainIf(f.i32.eq(n, f.const32(this.#plan.manyMisses)), () => f.store32(f.state, f.const32(f.record), State.MISSED));
   }
 
   leaveTo(rip: I64, link: number): void {
