@@ -82,7 +82,11 @@ function run(files: readonly string[], chosenTiers: readonly Tier[], only: RegEx
 
 function main(): number {
   try {
-    const options = { tier: { type: 'string' }, only: { type: 'string', default: '.' }, examples: { type: 'string', default: '3' } } as const;
+    const options = {
+      tier: { type: 'string' },
+      only: { type: 'string', default: '.' },
+      examples: { type: 'string', default: '3' },
+    } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const examples = Number(values.examples);
     if (positionals.length === 0) throw new Wrong('which file?');

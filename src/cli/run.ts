@@ -13,7 +13,17 @@ import { type RunOptions, SLICE, VirtualMachine } from '../virtual-machine.ts';
 import { nodeAes } from './aes-node.ts';
 import { paintFor } from './colours.ts';
 import { readImage } from './image.ts';
-import { parseAddress, parseCount, parseDate, parseList, parseMemory, parseMode, parseModel, parseTechnology, parseTier } from './options.ts';
+import {
+  parseAddress,
+  parseCount,
+  parseDate,
+  parseList,
+  parseMemory,
+  parseMode,
+  parseModel,
+  parseTechnology,
+  parseTier,
+} from './options.ts';
 import { Progress } from './progress.ts';
 import { parseSeed, type Seed } from './seed.ts';
 import { SerialLog } from './serial.ts';

@@ -144,7 +144,6 @@ export class FunctionBuilder {
     return this.#op(0xc1, e);
   }
 
-
   // --- 128-bit vectors and floats: `op` is the opcode behind the prefix FDh, or the one-byte opcode of a float instruction ---
 
   loadV128(p: I32, offset = 0): V128 {

@@ -17,7 +17,19 @@ const XMM_END = State.XMM + 256;
 const fields: ReadonlySet<number> = new Set([State.CR0, State.CR4, State.MXCSR, State.CPL, State.RFLAGS]);
 
 /** Opcodes of loads and stores. */
-const Op = { u8: 0x2d, s8: 0x2c, u16: 0x2f, i32: 0x28, i64: 0x29, i64u8: 0x31, i64s32: 0x34, s32: 0x36, s64: 0x37, st8: 0x3a, st16: 0x3b } as const;
+const Op = {
+  u8: 0x2d,
+  s8: 0x2c,
+  u16: 0x2f,
+  i32: 0x28,
+  i64: 0x29,
+  i64u8: 0x31,
+  i64s32: 0x34,
+  s32: 0x36,
+  s64: 0x37,
+  st8: 0x3a,
+  st16: 0x3b,
+} as const;
 
 /** A register in a local. */
 type Kept<E> = Local<E> & { changed: boolean };

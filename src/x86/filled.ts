@@ -162,7 +162,8 @@ export class FilledOperands extends OpenOperands {
   override when(condition: I32, body: () => void): void {
     const { now, changes } = this.#flags;
     this.#f.plainIf(condition, body);
-    if (!this.ended && this.#flags.changes !== changes) throw new RangeError(`${this.form.name} changes flags under a condition and goes on`);
+    if (!this.ended && this.#flags.changes !== changes)
+      throw new RangeError(`${this.form.name} changes flags under a condition and goes on`);
     this.#flags.now = now;
     this.ended = false;
   }

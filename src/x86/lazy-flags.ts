@@ -134,7 +134,15 @@ export class LazyFlags {
       f.plainIf(this.kind.get, () => f.set(this.second, this.#computed()));
     } else {
       const { rule, size } = now;
-      const vector = flagVector(b, rule, size, this.#r(size), this.#x(b, now), now.y, rule === 'inc' || rule === 'dec' ? this.#oldCarry.get : undefined);
+      const vector = flagVector(
+        b,
+        rule,
+        size,
+        this.#r(size),
+        this.#x(b, now),
+        now.y,
+        rule === 'inc' || rule === 'dec' ? this.#oldCarry.get : undefined,
+      );
       f.set(this.second, vector);
       f.set(this.result, b.toI64(size, this.#r(size)));
     }
@@ -191,8 +199,7 @@ export class LazyFlags {
           f.set(this.kind, f.const32(0));
         });
       f.set(this.#oldCarry, this.second.get);
-    } else if (now.rule !== 'inc' && now.rule !== 'dec')
-      f.set(this.#oldCarry, f.i64.shl(f.extendU(this.condition(b, 2)), f.const64(63n)));
+    } else if (now.rule !== 'inc' && now.rule !== 'dec') f.set(this.#oldCarry, f.i64.shl(f.extendU(this.condition(b, 2)), f.const64(63n)));
   }
 
   /** An even condition code of a rule and its operands, where that is shorter than by way of the words. */

@@ -60,16 +60,25 @@ class Side {
 
   get state(): Record<string, string> {
     const { bench } = this;
-    const shown: Record<string, string> = { rip: bench.rip.toString(16), rflags: bench.rflags.toString(16), retired: String(bench.cpu.retired) };
+    const shown: Record<string, string> = {
+      rip: bench.rip.toString(16),
+      rflags: bench.rflags.toString(16),
+      retired: String(bench.cpu.retired),
+    };
     for (let n = 0; n < 16; n++) shown[`r${n}`] = bench.u64(gprAt(n)).toString(16);
-    for (let n = 0; n < 16; n++) shown[`xmm${n}`] = `${bench.u64(State.XMM + 16 * n + 8).toString(16)}:${bench.u64(State.XMM + 16 * n).toString(16)}`;
+    for (let n = 0; n < 16; n++)
+      shown[`xmm${n}`] = `${bench.u64(State.XMM + 16 * n + 8).toString(16)}:${bench.u64(State.XMM + 16 * n).toString(16)}`;
     shown['mxcsr'] = bench.u32(State.MXCSR).toString(16);
     return shown;
   }
 
   get memory(): Buffer {
     const { bench } = this;
-    return Buffer.concat([bench.read(PHYSICAL.code, CODE_SIZE), bench.read(PHYSICAL.data, DATA_SIZE), bench.read(PHYSICAL.stack - 0x1000, 0x1000)]);
+    return Buffer.concat([
+      bench.read(PHYSICAL.code, CODE_SIZE),
+      bench.read(PHYSICAL.data, DATA_SIZE),
+      bench.read(PHYSICAL.stack - 0x1000, 0x1000),
+    ]);
   }
 }
 
@@ -103,11 +112,13 @@ export class Pair {
       const [a, b] = sides.map((side) => side.bench.run(given)) as [Ending, Ending];
       if (describe(a) !== describe(b)) return `${describe(b)} instead of ${describe(a)}`;
       const [x, y] = [this.#interpreted.state, this.#compiled.state];
-      for (const name of Object.keys(x)) if (x[name] !== y[name]) return `after ${x['retired']} at ${x['rip']}: ${name} ${y[name]} instead of ${x[name]}`;
+      for (const name of Object.keys(x))
+        if (x[name] !== y[name]) return `after ${x['retired']} at ${x['rip']}: ${name} ${y[name]} instead of ${x[name]}`;
       const [m, n] = [this.#interpreted.memory, this.#compiled.memory];
       const at = m.equals(n) ? -1 : m.findIndex((byte, k) => byte !== n[k]);
       if (at >= 0) return `after ${x['retired']} at ${x['rip']}: memory at ${at.toString(16)} is ${n[at]} instead of ${m[at]}`;
-      if (a.kind === 'exception' && a.address >= BigInt(LATE) && a.address < BigInt(LATE + 0x1000)) for (const side of sides) side.mapLate();
+      if (a.kind === 'exception' && a.address >= BigInt(LATE) && a.address < BigInt(LATE + 0x1000))
+        for (const side of sides) side.mapLate();
       else if (a.kind !== 'limit') return null;
       if (this.#interpreted.bench.cpu.retired - start > most) return null;
     }

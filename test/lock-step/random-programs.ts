@@ -128,7 +128,8 @@ export class ProgramWriter {
       () => `${this.#pick(['shld', 'shrd'])} ${w}, ${this.#register(wide)}, ${this.#below(2) === 0 ? 'cl' : this.#below(wide * 8)}`,
       () => `imul ${w}, ${this.#register(wide)}`,
       () => `${this.#pick(['mul', 'imul'])} ${r}`,
-      () => `${this.#pick(['movzx', 'movsx'])} ${this.#register(this.#pick([4, 8]))}, ${this.#pick(['byte', 'word'])} [rbx + ${this.#offset()}]`,
+      () =>
+        `${this.#pick(['movzx', 'movsx'])} ${this.#register(this.#pick([4, 8]))}, ${this.#pick(['byte', 'word'])} [rbx + ${this.#offset()}]`,
       () => `lea ${this.#register(8)}, [${this.#register(8)} + ${this.#register(8)}*${this.#pick([1, 2, 4, 8])} + ${this.#offset()}]`,
       () => `cmov${this.#pick(conditions)} ${w}, ${this.#register(wide)}`,
       () => `set${this.#pick(conditions)} ${this.#register(1)}`,
@@ -146,10 +147,12 @@ export class ProgramWriter {
       () => `or ecx, 1\nmov edx, 0\ndiv ecx`,
       () => `div ${this.#register(this.#pick([4, 8]))}`,
       () => `lea rdi, [rbx + ${this.#offset()}]\nmov ecx, ${this.#below(40)}\nrep stosb`,
-      () => `lea rsi, [rbx + ${this.#offset()}]\nlea rdi, [rbx + ${this.#offset()}]\n${this.#pick(['movsb', 'movsq', 'lodsd', 'stosw', 'scasb', 'cmpsb'])}`,
+      () =>
+        `lea rsi, [rbx + ${this.#offset()}]\nlea rdi, [rbx + ${this.#offset()}]\n${this.#pick(['movsb', 'movsq', 'lodsd', 'stosw', 'scasb', 'cmpsb'])}`,
       () => `movdqu xmm${this.#below(4)}, [rbx + ${this.#offset()}]`,
       () => `movups [rbx + ${this.#offset()}], xmm${this.#below(4)}`,
-      () => `${this.#pick(['paddd', 'pxor', 'psubb', 'pmuludq', 'pand', 'punpcklbw', 'addps', 'mulsd', 'addsd'])} xmm${this.#below(4)}, xmm${this.#below(4)}`,
+      () =>
+        `${this.#pick(['paddd', 'pxor', 'psubb', 'pmuludq', 'pand', 'punpcklbw', 'addps', 'mulsd', 'addsd'])} xmm${this.#below(4)}, xmm${this.#below(4)}`,
       () => `movq xmm${this.#below(4)}, ${this.#register(8)}`,
       () => `movd ${this.#register(4)}, xmm${this.#below(4)}`,
       () => `cvtsi2sd xmm${this.#below(4)}, ${this.#register(4)}`,

@@ -32,7 +32,14 @@ export type CompilerSettings = {
   readonly eager?: boolean;
 };
 
-export const compilerDefaults: CompilerSettings = { threshold: 1500, mostInstructions: 500, batch: 32, patience: 100_000, manyMisses: 2000, mostCompiled: 300_000 };
+export const compilerDefaults: CompilerSettings = {
+  threshold: 1500,
+  mostInstructions: 500,
+  batch: 32,
+  patience: 100_000,
+  manyMisses: 2000,
+  mostCompiled: 300_000,
+};
 
 /** Bodies beyond this are slow to optimise, and slow (Node 20). */
 const MOST_BYTES = 32_768;
@@ -139,7 +146,9 @@ export class Compiler implements RegionOwner {
 
   /** Compiled code has left very often at a record: what covers it is compiled anew. No region may be executing. */
   noteMisses(record: number, now: number): void {
-    const regions = [...(this.#regions.get(this.#code.frameOf(record)) ?? [])].filter((region) => covers(region, record, record + RECORD_SIZE));
+    const regions = [...(this.#regions.get(this.#code.frameOf(record)) ?? [])].filter((region) =>
+      covers(region, record, record + RECORD_SIZE),
+    );
     for (const region of regions) {
       const [head] = region.entries;
       if (head === undefined || !this.#isRegion(head)) continue;
@@ -219,8 +228,19 @@ export class Compiler implements RegionOwner {
     const next =
       steering === Steering.LINK ? this.#linked(behind, frame, form) : this.#interpreter.form(steering) === undefined ? 0 : behind;
     const crossing =
-      info.falls && steering === Steering.CROSS && form.mode === 64 ? Number(this.#memory.view.getBigInt64(behind + Record.DISPLACEMENT, true)) : 0;
-    return { record, form, info, target: info.direct && 8 * form.operandSize === form.mode ? this.#linked(record, frame, form) : 0, next, exit: behind, across: 0, crossing };
+      info.falls && steering === Steering.CROSS && form.mode === 64
+        ? Number(this.#memory.view.getBigInt64(behind + Record.DISPLACEMENT, true))
+        : 0;
+    return {
+      record,
+      form,
+      info,
+      target: info.direct && 8 * form.operandSize === form.mode ? this.#linked(record, frame, form) : 0,
+      next,
+      exit: behind,
+      across: 0,
+      crossing,
+    };
   }
 
   /** The record that a branch or steering record leads to. */
@@ -239,7 +259,13 @@ export class Compiler implements RegionOwner {
       else runs.push(record, record + RECORD_SIZE);
     }
     const entries = graph.entries.map((block) => block.steps[0]?.record ?? 0);
-    return { place, frames: new Set(records.map((at) => this.#code.frameOf(at))), firstForm: this.#nextForm, entries, runs: Int32Array.from(runs) };
+    return {
+      place,
+      frames: new Set(records.map((at) => this.#code.frameOf(at))),
+      firstForm: this.#nextForm,
+      entries,
+      runs: Int32Array.from(runs),
+    };
   }
 
   #head(record: number): Head {

@@ -66,8 +66,7 @@ function build(graph: Graph, entries: readonly Block[]): Structure {
     from.successors.push(to);
     to.predecessors.push(from);
   };
-  for (const [block, node] of nodeOf)
-    for (const to of [block.falls, block.taken]) if (to) connect(node, nodeOf.get(to) as Node);
+  for (const [block, node] of nodeOf) for (const to of [block.falls, block.taken]) if (to) connect(node, nodeOf.get(to) as Node);
   entries.forEach((block, n) => {
     const node = nodeOf.get(block) as Node;
     node.entry = n;
