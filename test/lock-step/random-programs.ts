@@ -75,7 +75,7 @@ export class ProgramWriter {
   /** A branch forward over some instructions. */
   #skip(functions: number): void {
     const end = this.#label();
-    if (this.#below(2) === 0) this.#compare();
+    if (this.#below(3) !== 0) this.#compare();
     this.#emit(this.#below(8) === 0 ? `jrcxz ${end}` : `j${this.#pick(conditions)} ${end}`);
     for (let k = 1 + this.#below(5); k > 0; k--) this.#instruction();
     if (functions > 0 && this.#below(4) === 0) this.#call(functions);
@@ -108,9 +108,20 @@ export class ProgramWriter {
     }
   }
 
+  /** Mostly of small numbers: equality and overflow must happen. */
   #compare(): void {
     const size = this.#pick(sizes);
-    this.#emit(`${this.#pick(['cmp', 'test', 'sub'])} ${this.#register(size)}, ${this.#source(size)}`);
+    const r = this.#register(size);
+    const operation = this.#pick(['cmp', 'cmp', 'test', 'sub', 'add', 'dec', 'inc']);
+    if (this.#below(3) === 0) this.#emit(`${this.#pick(['cmp', 'test', 'sub'])} ${r}, ${this.#source(size)}`);
+    else if (operation === 'dec' || operation === 'inc') this.#emit(`and ${r}, 1`, `${operation} ${r}`);
+    else {
+      this.#emit(`and ${r}, 3`);
+      if (this.#below(3) === 0) this.#emit(`add ${r}, ${size === 1 ? 126 : size === 2 ? 32766 : 0}`);
+      this.#emit(`${operation} ${r}, ${this.#below(4)}`);
+    }
+    if (this.#below(2) === 0) this.#emit(`set${this.#pick(conditions)} ${this.#register(1)}`);
+    if (this.#below(3) === 0) this.#emit(`cmov${this.#pick(conditions)} ${this.#register(4)}, ${this.#register(4)}`);
   }
 
   #instruction(): void {
