@@ -21,9 +21,8 @@ export { type Spa, spa } from './util/address.ts';
 export { InternalError, UserError } from './util/errors.ts';
 export type { TraceEvent } from './util/trace.ts';
 
-/** What a guest is run with. Only the image has no default. */
-export type GuestOptions = Pick<RunOptions, 'image'> &
-  Partial<Omit<RunOptions, 'image' | 'trace' | 'serial'>> & {
+/** What a guest is run with. Only the image, or the ROM, has no default. */
+export type GuestOptions = Partial<Omit<RunOptions, 'trace' | 'serial'>> & {
     /** Bytes for COM1 of the guest. */
     readonly input?: Uint8Array;
     /** Told of every byte that the guest sends over COM1. */

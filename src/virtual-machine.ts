@@ -4,32 +4,51 @@
 
 import { technologies, type Technology } from './arch/boot-page.ts';
 import { exitName } from './arch/exit-code.ts';
+import { chooseModel } from './cpu/model-choice.ts';
 import { CmosRtc } from './devices/cmos-rtc.ts';
 import { DebugConsole } from './devices/debug-console.ts';
+import { e820File, FwCfg, FwCfgItem } from './devices/fw-cfg.ts';
+import { IoApic } from './devices/io-apic.ts';
 import { IoBus } from './devices/io-bus.ts';
+import { MmioBus } from './devices/mmio-bus.ts';
+import { PmTimer } from './devices/pm-timer.ts';
 import { TestDevice } from './devices/test-device.ts';
+import { EchoPorts, LinePorts, TestMemory } from './devices/test-ports.ts';
 import { type SerialPeer, Uart16550 } from './devices/uart16550.ts';
 import { Machine, type MachineOptions } from './machine/machine.ts';
 import { guestMap, hostMap } from './machine/memory-map.ts';
 import { portMap } from './machine/ports.ts';
-import { PAGE_SIZE } from './util/address.ts';
+import { PAGE_SIZE, spa } from './util/address.ts';
 import { UserError } from './util/errors.ts';
 import { planBoot } from './hypervisor/boot.ts';
-import { isElf, readElf } from './hypervisor/images/elf.ts';
-import { readFlat } from './hypervisor/images/flat.ts';
+import { planMultiboot } from './hypervisor/boot-multiboot.ts';
+import type { BootPlan } from './hypervisor/boot-plan.ts';
+import { planPvh } from './hypervisor/boot-pvh.ts';
+import { planRom } from './hypervisor/boot-rom.ts';
 import type { Image, Placement } from './hypervisor/images/image.ts';
+import { readImage } from './hypervisor/images/read.ts';
+import { readRom } from './hypervisor/images/rom.ts';
 import { parseIntercepts } from './hypervisor/intercepts.ts';
+import { NANOSECONDS } from './hypervisor/interrupts.ts';
 import { launch, sevCapabilities } from './hypervisor/launcher.ts';
 import type { Emulator } from './hypervisor/mmio.ts';
 import { describeOutcome, exitStatus, type Outcome } from './hypervisor/outcome.ts';
 import type { Vcpu } from './hypervisor/vcpu.ts';
 
+/** A file: its name is for messages and for what a boot protocol tells the guest. */
+export type NamedBytes = { readonly name: string; readonly bytes: Uint8Array };
+
 export type RunOptions = Placement & {
-  readonly image: { readonly name: string; readonly bytes: Uint8Array };
+  /** May be left out where there is a ROM image. */
+  readonly image?: NamedBytes | undefined;
+  /** A ROM image: execution begins at its reset vector, and the other image is what its firmware finds in fw_cfg. */
+  readonly bios?: NamedBytes | undefined;
+  /** A file for the guest, as its boot protocol has it. */
+  readonly initrd?: NamedBytes | undefined;
   readonly technology: Technology;
   /** Guest RAM in bytes. */
   readonly memory: number;
-  /** Name of a processor model. */
+  /** A processor model, with features taken away if need be: `milan`, `milan,-pcid`. */
   readonly cpu: string;
   readonly seed: string;
   /** null: as many as it takes. */
@@ -71,7 +90,10 @@ export type RunResult = {
 };
 
 /** Nanoseconds of virtual time for each instruction. */
-export const NANOSECONDS_PER_INSTRUCTION = 16;
+export const NANOSECONDS_PER_INSTRUCTION = NANOSECONDS;
+
+/** Pin of the I/O APIC that COM1 has, as its interrupt on a PC. */
+const COM1_LINE = 4;
 
 /** Instructions at a time: the end of a slice is an exit (INTR, the host's timer), so every surface uses this one. */
 export const SLICE = 1_000_000;
@@ -86,16 +108,16 @@ export class VirtualMachine {
 
   constructor(options: RunOptions) {
     this.#options = options;
-    const { image, technology, memory } = options;
+    const { technology, memory, bios } = options;
     if (!technologies.includes(technology)) throw new UserError(`--sev ${technology}: choose one of ${technologies.join(', ')}`);
     checkMemory(memory);
     const intercepts = parseIntercepts(options.intercepts);
-    const { name, bytes } = image;
-    const loaded = isElf(bytes) ? readElf(name, bytes, memory, options) : readFlat(name, bytes, memory, options);
+    const loaded = findImage(options);
     this.image = loaded;
+    const rom = bios === undefined ? undefined : { at: spa(hostMap.guest + memory), size: bios.bytes.length };
     this.machine = new Machine({
       model: options.cpu,
-      memory: hostMap.guest + memory,
+      memory: hostMap.guest + memory + (rom?.size ?? 0),
       seed: options.seed,
       aes: options.aes,
       trace: options.trace,
@@ -104,14 +126,15 @@ export class VirtualMachine {
     try {
       const { host } = this.machine;
       const { cBit } = sevCapabilities(host);
-      const plan = planBoot(name, loaded, { technology, memory, cBit, append: options.append });
-      const io = this.#bus();
+      const { withheld } = chooseModel(options.cpu);
+      const plan = planFor(loaded, options, cBit, host.cpuid(1, 0)[0]);
+      const devices = this.#devices();
       const { engine } = this.machine;
       // Only a guest that needs it has the second interpreter made.
       const emulator: Emulator = { execute: (instruction, state, operands) => engine.emulator.execute(instruction, state, operands) };
       const launched = launch(
         host,
-        { technology, ram: { at: hostMap.guest, size: memory }, intercepts, io, emulator, trace: options.trace },
+        { technology, ram: { at: hostMap.guest, size: memory }, rom, intercepts, ...devices, emulator, withheld, trace: options.trace },
         plan,
       );
       this.vcpu = launched.vcpu;
@@ -174,19 +197,59 @@ export class VirtualMachine {
     this.#options.trace?.emit({ kind: 'end', outcome: outcome.kind, detail: describeOutcome(outcome) });
   }
 
-  #bus(): IoBus {
+  /** The chips around the processor, at their addresses. */
+  #devices(): { readonly io: IoBus; readonly mmio: MmioBus; readonly ioApic: IoApic } {
     const { serial, debugConsole, rtc } = this.#options;
     const io = new IoBus();
+    const mmio = new MmioBus();
+    const now = (): number => this.machine.time * NANOSECONDS_PER_INSTRUCTION;
+    const ioApic = new IoApic((message) => this.vcpu.interrupts.apic.deliver(message));
+    mmio.map(guestMap.ioApic, PAGE_SIZE, ioApic);
+    mmio.map(guestMap.testMemory.start, guestMap.testMemory.size, new TestMemory(guestMap.testMemory.size));
+    const console = new DebugConsole(debugConsole ?? ((byte) => serial.transmit(byte)));
     const devices = {
-      realTimeClock: new CmosRtc(() => rtc + (this.machine.retired * NANOSECONDS_PER_INSTRUCTION) / 1e6),
-      debugConsole: new DebugConsole(debugConsole ?? ((byte) => serial.transmit(byte))),
+      realTimeClock: new CmosRtc(() => rtc + now() / 1e6),
+      echoPorts: new EchoPorts(),
+      debugConsole: console,
+      testText: console,
       testDevice: new TestDevice((value) => {
         this.vcpu.vm.ended ??= { kind: 'ended', value };
       }),
-      com1: new Uart16550(serial),
+      com1: new Uart16550(serial, (level) => ioApic.line(COM1_LINE, level)),
+      fwCfg: this.#configuration(),
+      pmTimer: new PmTimer(now),
+      interruptLines: new LinePorts((pin, level) => ioApic.line(pin, level)),
     } satisfies Record<keyof typeof portMap, unknown>;
     for (const name of Object.keys(portMap) as (keyof typeof portMap)[]) io.map(portMap[name].base, portMap[name].ports, devices[name]);
-    return io;
+    return { io, mmio, ioApic };
+  }
+
+  /** What firmware and kernels ask of fw_cfg. */
+  #configuration(): FwCfg {
+    const { memory, append, initrd, bios, image } = this.#options;
+    const config = new FwCfg({
+      read: (address, into) => this.vcpu.readMemory(address, into),
+      write: (address, from) => this.vcpu.writeMemory(address, from),
+    });
+    config.addNumber(FwCfgItem.RAM_SIZE, memory, 8);
+    config.addNumber(FwCfgItem.CPU_COUNT, 1, 2);
+    config.addNumber(FwCfgItem.MAX_CPUS, 1, 2);
+    config.addNumber(FwCfgItem.BOOT_MENU, 0, 2);
+    if (append !== '') {
+      const line = new TextEncoder().encode(`${append}\0`);
+      config.addNumber(FwCfgItem.COMMAND_LINE_SIZE, line.length, 4);
+      config.add(FwCfgItem.COMMAND_LINE_DATA, line);
+    }
+    if (initrd !== undefined) {
+      config.addNumber(FwCfgItem.INITRD_SIZE, initrd.bytes.length, 4);
+      config.add(FwCfgItem.INITRD_DATA, initrd.bytes);
+    }
+    if (bios !== undefined && image !== undefined) {
+      config.addNumber(FwCfgItem.KERNEL_SIZE, image.bytes.length, 4);
+      config.add(FwCfgItem.KERNEL_DATA, image.bytes);
+    }
+    config.addFile('etc/e820', e820File([{ start: guestMap.ram, size: memory, type: 1 }]));
+    return config;
   }
 }
 
@@ -198,6 +261,37 @@ export function run(options: RunOptions, slice = SLICE): RunResult {
     return vm.result();
   } finally {
     vm.dispose();
+  }
+}
+
+function findImage(options: RunOptions): Image {
+  const { image, bios, initrd, append, memory } = options;
+  if (bios !== undefined) {
+    const unused = append !== '' ? '--append' : initrd !== undefined ? '--initrd' : null;
+    if (unused !== null && image === undefined)
+      throw new UserError(`${unused} goes with an image, which firmware fetches by fw_cfg: name an image besides --bios`);
+    return readRom(bios.name, bios.bytes, options);
+  }
+  if (image === undefined) throw new UserError('there is nothing to run: give an image, or a ROM with --bios');
+  const { name, bytes } = image;
+  const found = readImage(name, bytes, memory, options);
+  if (initrd !== undefined && found.protocol === 'cbit')
+    throw new UserError('--initrd: the image knows no boot protocol that could take it (Multiboot, PVH): leave it out');
+  return found;
+}
+
+/** `signature`: family, model and stepping of the processor. */
+function planFor(image: Image, options: RunOptions, cBit: number, signature: number): BootPlan {
+  const file = options.image ?? { name: '', bytes: new Uint8Array(0) };
+  switch (image.protocol) {
+    case 'reset':
+      return planRom(options.bios?.bytes ?? file.bytes, signature);
+    case 'multiboot':
+      return planMultiboot(file.name, image, file.bytes, { ...options, cBit });
+    case 'pvh':
+      return planPvh(file.name, image, { ...options, cBit });
+    case 'cbit':
+      return planBoot(file.name, image, { ...options, cBit });
   }
 }
 

@@ -43,7 +43,7 @@ function repeat(name: string, unit: string, once: () => number, bounds: Pick<Fig
 
 const readable = (value: number): string => (value >= 1e4 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3));
 
-const guestImage = (name: string): GuestOptions['image'] => ({ name, bytes: readFileSync(join(root, 'guests', name, `${name}.elf`)) });
+const guestImage = (name: string): NonNullable<GuestOptions['image']> => ({ name, bytes: readFileSync(join(root, 'guests', name, `${name}.elf`)) });
 
 /** Runs a guest and gives what it took, launch left out. */
 function timeGuest(name: string, technology: 'none' | 'sev' | 'sev-es') {

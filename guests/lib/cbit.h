@@ -113,6 +113,7 @@
 #define MSR_MTRR_FIX4K_C0000  0x268
 #define MSR_PAT               0x277
 #define MSR_MTRR_DEF_TYPE     0x2ff
+#define MSR_TSC_DEADLINE      0x6e0
 #define MSR_XSS               0xda0
 #define MSR_EFER              0xc0000080u
 #define MSR_STAR              0xc0000081u
@@ -123,6 +124,8 @@
 #define MSR_GS_BASE           0xc0000101u
 #define MSR_KERNEL_GS_BASE    0xc0000102u
 #define MSR_TSC_AUX           0xc0000103u
+#define MSR_PERF_EVT_SEL0     0xc0010000u
+#define MSR_PERF_CTR0         0xc0010004u
 #define MSR_SYSCFG            0xc0010010u
 #define MSR_HWCR              0xc0010015u
 #define MSR_VM_CR             0xc0010114u
@@ -328,6 +331,11 @@
 
 /* Ports of the machine */
 #define PORT_REAL_TIME_CLOCK 0x70
+#define PORT_ECHO_PORTS      0xe0
 #define PORT_DEBUG_CONSOLE   0xe9
+#define PORT_TEST_TEXT       0xf1
 #define PORT_TEST_DEVICE     0xf4
 #define PORT_COM1            0x3f8
+#define PORT_FW_CFG          0x510
+#define PORT_PM_TIMER        0x608
+#define PORT_INTERRUPT_LINES 0x2000

@@ -15,7 +15,7 @@
 #include "vc.h"
 
 #define SCRATCH    (COM1 + 7)
-#define NO_DEVICE  0xe0 /* below 100h, for the forms with the port in the instruction */
+#define NO_DEVICE  0xd8 /* below 100h, for the forms with the port in the instruction */
 #define BLOCK      5000 /* more than the GHCB's shared buffer holds */
 
 static uint8_t shared_buffer[2 * PAGE_SIZE] PAGE_ALIGNED;

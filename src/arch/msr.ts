@@ -20,6 +20,7 @@ export const Msr = {
   MTRR_FIX4K_C0000: 0x268, // to 26Fh
   PAT: 0x277,
   MTRR_DEF_TYPE: 0x2ff,
+  TSC_DEADLINE: 0x6e0,
   XSS: 0xda0,
   EFER: 0xc000_0080,
   STAR: 0xc000_0081,
@@ -30,6 +31,8 @@ export const Msr = {
   GS_BASE: 0xc000_0101,
   KERNEL_GS_BASE: 0xc000_0102,
   TSC_AUX: 0xc000_0103,
+  PERF_EVT_SEL0: 0xc001_0000, // to C001_0003h
+  PERF_CTR0: 0xc001_0004, // to C001_0007h
   SYSCFG: 0xc001_0010,
   HWCR: 0xc001_0015,
   VM_CR: 0xc001_0114,

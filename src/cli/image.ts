@@ -22,6 +22,20 @@ export function readImage(named: string): ImageFile {
   }
 }
 
+/** A file behind an option: taken as it is. */
+export function readExtra(option: string, path: string): ImageFile {
+  const kind = path === '' ? null : kindOf(path);
+  if (kind === null) throw new UserError(`${option} ${path}: no such file: check its name`);
+  if (kind !== 'file') throw new UserError(`${option} ${path}: is not a file: name one`);
+  if (statSync(path).size > LARGEST)
+    throw new UserError(`${option} ${path}: the file is larger than 3 GiB, the most memory a guest can have: give another`);
+  try {
+    return { path, bytes: readFileSync(path) };
+  } catch (error) {
+    throw new UserError(`${option} ${path}: cannot be read (${code(error)}): check its permissions`);
+  }
+}
+
 function locate(named: string): string {
   if (named === '') throw new UserError('the name of the image is empty: give a file, or a folder such as guests/hello');
   const root = packageRoot();

@@ -28,25 +28,32 @@ function program(done: (status: number) => void): Command {
   cbit
     .command('run')
     .description('run a guest: an ELF64 executable, a folder guests/NAME, or a flat binary')
-    .argument('<image>', 'the image; guests/NAME stands for guests/NAME/NAME.elf, here or in the package')
+    .argument('[image]', 'the image; guests/NAME stands for guests/NAME/NAME.elf, here or in the package')
     .helpOption('-h, --help', 'print this help')
     .option('--sev <technology>', technologies.join(', '), 'sev-es')
     .option('--memory <size>', 'guest memory, such as 64M', '64M')
-    .option('--cpu <model>', 'processor model: naples, rome, milan, genoa, turin', 'milan')
+    .option(
+      '--cpu <model>',
+      "processor model: naples, rome, milan, genoa, turin; MODEL,-FEATURE takes a feature away; 'help' lists the names",
+      'milan',
+    )
     .option('--seed <n>', "what all chance comes from: a number, or 'random' to draw one and print it", '0')
     .option('--max-instructions <n>', 'stop after so many instructions')
     .option('--intercept <names>', "further intercepts, separated by commas: rdtsc, rdtscp, ..., or 'cr'", gather)
-    .option('--mode <bits>', 'mode to start in: 16, 32 or 64 (default: 64)')
+    .option('--mode <bits>', 'mode to start in: 16, 32 or 64, or multiboot or pvh (default: what the image says)')
     .option('--load <address>', 'where a flat binary goes (default: 0x100000, 0x7c00 with --mode 16)')
     .option('--entry <address>', 'where execution begins (default: what the ELF says, or where a flat binary is loaded)')
-    .option('--append <text>', 'text handed to the guest in the boot page')
+    .option('--bios <file>', 'a ROM image, started at its reset vector')
+    .option('--append <text>', 'text handed to the guest: its command line, or in the boot page')
+    .option('--initrd <file>', 'a file handed to a Multiboot or PVH image')
     .option('--trace [file]', `write everything that happens as NDJSON, to --trace=FILE (default: ${DEFAULT_TRACE})`)
     .option('--json', 'print one JSON object on stdout instead of serial output and account')
+    .option('--registers <format>', "print the guest's registers at the end on stdout: json")
     .option('--halt-ok', 'a guest that halts for good has succeeded')
     .option('--rtc <date>', "the guest's date in UTC, such as 2026-01-31T12:00:00")
     .option('--tier <name>', 'compiler: what runs often is compiled; interpreter: nothing is', 'compiler')
     .addHelpText('after', EPILOGUE)
-    .action(async (image: string, flags: RunFlags) => done(await run(image, flags)));
+    .action(async (image: string | undefined, flags: RunFlags) => done(await run(image, flags)));
   return cbit;
 }
 

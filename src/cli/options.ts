@@ -2,9 +2,9 @@
 // a UserError that says what would do.
 
 import { technologies, type Technology } from '../arch/boot-page.ts';
-import { processorModels } from '../cpu/cpuid.ts';
+import { chooseModel } from '../cpu/model-choice.ts';
+import type { StartChoice, StartMode } from '../hypervisor/images/image.ts';
 import { type Tier, tiers } from '../machine/engine.ts';
-import type { StartMode } from '../hypervisor/images/image.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { UserError } from '../util/errors.ts';
 
@@ -64,15 +64,23 @@ export function parseTier(text: string): Tier {
   return known;
 }
 
-export function parseMode(text: string): StartMode {
+export function parseMode(text: string): StartChoice {
+  const protocol = text.toLowerCase();
+  if (protocol === 'multiboot' || protocol === 'pvh') return protocol;
   if (text === '16' || text === '32' || text === '64') return Number(text) as StartMode;
-  throw new UserError(`--mode ${text}: give 16, 32 or 64`);
+  throw new UserError(`--mode ${text}: give 16, 32 or 64, multiboot or pvh`);
 }
 
+/** `--registers json`: the one format there is. */
+export function parseRegisters(text: string): 'json' {
+  if (text.toLowerCase() === 'json') return 'json';
+  throw new UserError(`--registers ${text}: give json`);
+}
+
+/** `--cpu milan,-pcid`. */
 export function parseModel(text: string): string {
-  const names = processorModels.map(({ name }) => name);
-  const known = names.find((name) => name === text.toLowerCase());
-  if (known === undefined) throw new UserError(`--cpu ${text}: give one of ${names.join(', ')}`);
+  const known = text.toLowerCase();
+  chooseModel(known);
   return known;
 }
 

@@ -5,14 +5,17 @@ import { basename } from 'node:path';
 import { Account } from '../debug/account.ts';
 import { readCode } from '../debug/code.ts';
 import { report } from '../debug/json.ts';
+import { registersOf } from '../debug/registers.ts';
 import { readSymbols } from '../debug/symbols.ts';
 import { TraceHash } from '../debug/trace-hash.ts';
 import { Tracer } from '../debug/tracer.ts';
-import { describeOutcome } from '../hypervisor/outcome.ts';
+import { modelChoiceHelp } from '../cpu/model-choice.ts';
+import { describeOutcome, ExitStatus } from '../hypervisor/outcome.ts';
 import { type RunOptions, SLICE, VirtualMachine } from '../virtual-machine.ts';
+import { UserError } from '../util/errors.ts';
 import { nodeAes } from './aes-node.ts';
 import { paintFor } from './colours.ts';
-import { readImage } from './image.ts';
+import { type ImageFile, readExtra, readImage } from './image.ts';
 import {
   parseAddress,
   parseCount,
@@ -21,6 +24,7 @@ import {
   parseMemory,
   parseMode,
   parseModel,
+  parseRegisters,
   parseTechnology,
   parseTier,
 } from './options.ts';
@@ -43,9 +47,12 @@ export type RunFlags = {
   readonly mode?: string;
   readonly load?: string;
   readonly entry?: string;
+  readonly bios?: string;
+  readonly initrd?: string;
   readonly append?: string;
   readonly trace?: string;
   readonly json?: boolean;
+  readonly registers?: string;
   readonly haltOk?: boolean;
   readonly rtc?: string;
   readonly tier?: string;
@@ -83,16 +90,29 @@ function settings(flags: RunFlags): Settings {
   };
 }
 
+const NOTHING = new Uint8Array(0);
+
+const fileOf = (file: ImageFile | undefined) => (file === undefined ? undefined : { name: basename(file.path), bytes: file.bytes });
+
 /** Runs a guest to its end and shows what happened; gives the exit status. Throws UserError. */
-export async function run(named: string, flags: RunFlags): Promise<number> {
+export async function run(named: string | undefined, flags: RunFlags): Promise<number> {
+  if (flags.cpu.trim().toLowerCase() === 'help') {
+    process.stdout.write(`${modelChoiceHelp()}\n`);
+    return ExitStatus.OK;
+  }
   const stopwatch = new Stopwatch();
   const { seed, options } = settings(flags);
-  const image = readImage(named);
+  if (named === undefined && flags.bios === undefined) throw new UserError('there is nothing to run: give an image, or a ROM with --bios');
+  const image = named === undefined ? undefined : readImage(named);
+  const bios = flags.bios === undefined ? undefined : readExtra('--bios', flags.bios);
+  const initrd = flags.initrd === undefined ? undefined : readExtra('--initrd', flags.initrd);
+  const shown = image ?? bios;
   const json = flags.json ?? false;
+  const withRegisters = flags.registers !== undefined && parseRegisters(flags.registers) === 'json';
   const account = new Account();
   const hash = json ? new TraceHash() : null;
   const { technology, cpu, memory } = options;
-  const origin = { image: named, technology, cpu, memory, seed: seed.value };
+  const origin = { image: named ?? flags.bios ?? '', technology, cpu, memory, seed: seed.value };
   const file = flags.trace === undefined ? null : new TraceFile(flags.trace, origin);
   const tracer = new Tracer([account, ...(hash ? [hash] : []), ...(file ? [file] : [])]);
   const serial = new SerialLog();
@@ -108,7 +128,9 @@ export async function run(named: string, flags: RunFlags): Promise<number> {
   try {
     vm = new VirtualMachine({
       ...options,
-      image: { name: basename(image.path), bytes: image.bytes },
+      image: fileOf(image),
+      bios: fileOf(bios),
+      initrd: fileOf(initrd),
       serial: terminal,
       aes: nodeAes,
       trace: tracer,
@@ -121,6 +143,7 @@ export async function run(named: string, flags: RunFlags): Promise<number> {
     const result = vm.result();
     const { status, instructions, elements } = result;
     const ending = describeOutcome(result.outcome);
+    const registers = withRegisters ? registersOf(vm) : undefined;
     if (json) {
       const traceHash = hash?.finish(dramOf(vm)) ?? '';
       const { text, dropped } = serial;
@@ -137,9 +160,11 @@ export async function run(named: string, flags: RunFlags): Promise<number> {
         traceHash,
         seed: seed.value,
         seconds: Math.round(seconds * 1000) / 1000,
+        registers,
       };
       process.stdout.write(`${JSON.stringify(report(given, account.tally))}\n`);
     } else {
+      if (registers !== undefined) process.stdout.write(`${terminal.atLineStart ? '' : '\n'}${JSON.stringify(registers)}\n`);
       const width = process.stderr.isTTY ? process.stderr.columns : DEFAULT_WIDTH;
       const input = {
         ...origin,
@@ -149,8 +174,8 @@ export async function run(named: string, flags: RunFlags): Promise<number> {
         status,
         ending,
         views: viewsOf(vm),
-        symbols: readSymbols(image.bytes),
-        codeAt: readCode(image.bytes, vm.image.segments[0]?.start ?? 0, vm.image.mode),
+        symbols: readSymbols(shown?.bytes ?? NOTHING),
+        codeAt: readCode(shown?.bytes ?? NOTHING, vm.image.segments[0]?.start ?? 0, vm.image.mode),
         warnings: result.warnings,
       };
       process.stderr.write(`\n${account.render(input, width, paintFor(process.stderr, process.env))}`);

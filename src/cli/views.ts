@@ -5,7 +5,7 @@ import type { MemoryViews } from '../debug/account.ts';
 import { mostReadable } from '../debug/hexdump.ts';
 import type { DramImage } from '../debug/trace-hash.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
-import { PAGE_SIZE, pageOf, spa } from '../util/address.ts';
+import { gpa as gpaOf, PAGE_SIZE, pageOf, spa } from '../util/address.ts';
 
 /** How much of a page is shown, and in how many pages something worth showing is looked for. */
 const SHOWN = 64;
@@ -20,20 +20,23 @@ export const dramOf = ({ machine }: VirtualMachine): DramImage => ({
 /** The most readable piece of the image as both sides see it; null if nothing in it reads as text. */
 export function viewsOf(vm: VirtualMachine): MemoryViews | null {
   const { frames } = vm.machine.engine;
-  const { technology, asid, ram } = vm.vcpu.vm.config;
+  const { vm: guestVm } = vm.vcpu;
+  const { technology, asid } = guestVm.config;
+  const placeOf = (page: number): number => guestVm.locate(gpaOf(page * PAGE_SIZE)) ?? 0;
   const key = technology === 'none' ? 0 : asid;
   const pages = vm.image.segments.flatMap(({ start, bytes }) =>
     Array.from({ length: Math.ceil(bytes.length / PAGE_SIZE) }, (_, i) => pageOf(start) + i),
   );
   const guest = (page: number): Uint8Array => {
     const bytes = new Uint8Array(PAGE_SIZE);
-    frames.read(ram.at + page * PAGE_SIZE, key, bytes);
+    frames.read(placeOf(page), key, bytes);
     return bytes;
   };
   const found = mostReadable(pages.slice(0, PAGES), guest, SHOWN);
   if (found === null) return null;
   const gpa = found.page * PAGE_SIZE + found.offset;
   const hypervisor = new Uint8Array(SHOWN);
-  vm.machine.host.memory.read(spa(ram.at + gpa), hypervisor);
-  return { gpa, spa: ram.at + gpa, guest: guest(found.page).subarray(found.offset, found.offset + SHOWN), hypervisor };
+  const at = placeOf(found.page) + found.offset;
+  vm.machine.host.memory.read(spa(at), hypervisor);
+  return { gpa, spa: at, guest: guest(found.page).subarray(found.offset, found.offset + SHOWN), hypervisor };
 }

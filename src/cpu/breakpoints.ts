@@ -8,7 +8,9 @@ import type { Mmu } from '../mmu/mmu.ts';
 import type { Watchpoint } from '../mmu/watchpoints.ts';
 
 /** Bits of DR6. */
-export const Dr6 = { B0: 1 << 0, BD: 1 << 13, BS: 1 << 14 } as const;
+export const Dr6 = { B0: 1 << 0, BD: 1 << 13, BS: 1 << 14, BT: 1 << 15 } as const;
+/** B3 to B0. */
+export const DR6_BREAKPOINTS = 0xf;
 /** DR7.GD: any access to a debug register is #DB. */
 export const DR7_GD = 1 << 13;
 const ENABLED = 0xff;

@@ -37,6 +37,8 @@ type Straddler = { readonly first: number; readonly second: number; readonly key
 export interface RegionOwner {
   /** Records are about to be stopped. */
   onStop(frame: number, first: number, count: number): void;
+  /** Behind the instruction under way RIP is to be looked up: code that is compiled must not go on past it. */
+  onHalt(): void;
   /** Everything is forgotten. */
   onReset(): void;
   /** The record beside one at which a region was entered, which holds its instruction; 0: there is none. Asked once, when the record goes. */
@@ -59,6 +61,8 @@ export class CodeCache {
   #owner = new Int32Array(1 << 14);
   /** Form that each stopped record had: the instruction that overwrote itself is still under way. */
   #stopped = new Uint16Array(1 << 14);
+  /** Records that stand stopped until `resume`. */
+  readonly #held: number[] = [];
   /** Record addresses given out since the last reset are valid while this number stays. */
   generation = 0;
   decoded = 0;
@@ -113,13 +117,13 @@ export class CodeCache {
 
   /**
    * A record for one instruction, of which no other record knows and which the next call overwrites: for the page that the limit of
-   * the code segment cuts, where every instruction must be looked at.
+   * the code segment cuts, where every instruction must be looked at. The segment ends at offset `end`.
    */
-  findSingle(frame: number, offset: number, mode: Mode): number | DecodeProblem {
+  findSingle(frame: number, offset: number, mode: Mode, end: number): number | DecodeProblem {
     if (this.#single === 0) this.#single = this.#allocate(2, frame);
     const record = this.#single;
     const from = this.#frames.address(frame);
-    const problem = this.#decoder.decode(this.#memory.u8.subarray(from + offset, from + PAGE), offset, mode, (d) => {
+    const problem = this.#decoder.decode(this.#memory.u8.subarray(from + offset, from + end), offset, mode, (d) => {
       writeInstruction(this.#memory.view, this.#interpreter, record, offset, d);
       writeSteering(this.#memory.view, record + RECORD_SIZE, 0, Steering.CROSS, BigInt(offset + d.length));
       return false;
@@ -197,17 +201,64 @@ export class CodeCache {
     const twin = this.regions?.takeTwin(record) ?? 0;
     if (twin !== 0) this.#overwrite(twin);
     const form = view.getUint16(record + Record.FORM, true);
-    if (form === Steering.STOP) return;
-    this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = form;
-    view.setUint16(record + Record.FORM, Steering.STOP, true);
+    if (form === Steering.STOP) {
+      // One that waited for `resume` is stopped for good.
+      const at = this.#held.indexOf(record);
+      if (at >= 0) this.#held.splice(at, 1);
+      return;
+    }
+    this.#putStop(record, form);
   }
 
-  /** Drops the page that a record belongs to; 0 is none. */
-  dropPageOf(record: number): void {
+  #putStop(record: number, form: number): void {
+    this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = form;
+    this.#memory.view.setUint16(record + Record.FORM, Steering.STOP, true);
+  }
+
+  /**
+   * Generated code leaves behind the instruction of this record (0: none), or between elements of a string instruction, to have RIP
+   * looked up: where it would go on by itself stands STOP until `resume`. Whoever calls has cleared the jump caches.
+   */
+  haltBehind(record: number): void {
+    this.regions?.onHalt();
     if (record === 0) return;
-    const frame = this.#owner[(record - this.#memory.records) / RECORD_SIZE]!;
-    this.#dropFrame(frame);
-    this.#frames.unwatchCode(frame);
+    const form = this.#interpreter.form(this.#formOf(record));
+    if (form === undefined) return;
+    if (form.repeat !== 'none') this.#hold(record);
+    if (form.branch === 'page') this.#hold(this.#memory.view.getUint32(record + Record.LINK, true));
+    const next = record + RECORD_SIZE;
+    const steering = this.#memory.view.getUint16(next + Record.FORM, true);
+    if (steering === Steering.LINK) this.#hold(this.#memory.view.getUint32(next + Record.LINK, true));
+    else if (steering !== Steering.CROSS) this.#hold(next);
+  }
+
+  /** Nothing is in execution: records that `haltBehind` stopped are as they were. */
+  resume(): void {
+    const { view } = this.#memory;
+    for (const record of this.#held) view.setUint16(record + Record.FORM, this.stoppedForm(record), true);
+    this.#held.length = 0;
+  }
+
+  /** The form that a record has, or had before it was stopped. */
+  #formOf(record: number): number {
+    const form = this.#memory.view.getUint16(record + Record.FORM, true);
+    return form === Steering.STOP ? this.stoppedForm(record) : form;
+  }
+
+  #hold(record: number): void {
+    if (record === 0) return;
+    const form = this.#memory.view.getUint16(record + Record.FORM, true);
+    if (form === Steering.STOP) return;
+    this.#putStop(record, form);
+    this.#held.push(record);
+  }
+
+  /** A record that has one form gets another, or gets it when `resume` comes. */
+  replaceForm(record: number, from: number, to: number): void {
+    const { view } = this.#memory;
+    const form = view.getUint16(record + Record.FORM, true);
+    if (form === from) view.setUint16(record + Record.FORM, to, true);
+    else if (form === Steering.STOP && this.stoppedForm(record) === from) this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = to;
   }
 
   /** Forgets everything. */
@@ -220,6 +271,7 @@ export class CodeCache {
     this.#pages.clear();
     this.#straddlers.clear();
     this.#single = 0;
+    this.#held.length = 0;
     const { misses, records, u8 } = this.#memory;
     u8.fill(0, misses, misses + (this.#top - records) / 8);
     this.#top = records;

@@ -4,50 +4,24 @@
 import { ExitCode } from '../arch/exit-code.ts';
 import { pushesErrorCode, Vector } from '../arch/exception.ts';
 import { Rflags } from '../arch/registers.ts';
+import { EventType } from '../arch/vmcb.ts';
 import type { EngineMemory } from '../memory/map.ts';
-import { Context } from '../memory/map.ts';
+import { Context, jumpEntry } from '../memory/map.ts';
 import type { Frames } from '../memory/frames.ts';
 import type { Mmu } from '../mmu/mmu.ts';
-import { systemRoutines } from '../x86/emitter.ts';
 import { DecodeProblem } from '../x86/decode.ts';
 import { SEGMENT_WRITE } from '../x86/open.ts';
-import { Record } from '../x86/record.ts';
+import { Record, Steering } from '../x86/record.ts';
 import { Leave, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
-import { Dr6 } from './breakpoints.ts';
+import { Dr6, DR6_BREAKPOINTS } from './breakpoints.ts';
 import { CodeCache } from './code-cache.ts';
 import { Compiler } from './compiler/compiler.ts';
-import { Delivery, deliver } from './exceptions.ts';
-import { type Callbacks, Interpreter } from './interpreter.ts';
+import { Delivery, deliver, raise } from './delivery/deliver.ts';
+import { injectedSource, Source } from './delivery/event.ts';
+import { type Callbacks, FormSet, Interpreter } from './interpreter.ts';
 import { Processor, type ProcessorOptions, SHADOW_OF_SS } from './processor.ts';
 import { admits } from './segment-access.ts';
-import type { Routine } from './system/routine.ts';
-import { controlRoutines } from './system/control.ts';
-import { flagRoutines } from './system/flags.ts';
-import { ioRoutines } from './system/io.ts';
-import { miscRoutines } from './system/misc.ts';
-import { msrRoutines } from './system/msr.ts';
-import { sseFloatRoutines } from './system/sse-float.ts';
-import { stackRoutines } from './system/stack.ts';
-import { tableRoutines } from './system/tables.ts';
-import { textRoutines } from './system/text.ts';
-import { transferRoutines } from './system/transfer.ts';
-import { verifyRoutines } from './system/verify.ts';
-import { fxsaveRoutines } from './system/fxsave.ts';
-import { xsaveRoutines } from './system/xsave.ts';
-import { x87ArithmeticRoutines } from './system/x87-arithmetic.ts';
-import { x87EnvironmentRoutines } from './system/x87-environment.ts';
-import { x87MoveRoutines } from './system/x87-move.ts';
-import { x87TranscendentalRoutines } from './system/x87-transcendental.ts';
-
-/** Routines of the x87, and those that save extended state. */
-const x87Routines = {
-  ...x87MoveRoutines,
-  ...x87ArithmeticRoutines,
-  ...x87TranscendentalRoutines,
-  ...x87EnvironmentRoutines,
-  ...fxsaveRoutines,
-  ...xsaveRoutines,
-};
+import { routines } from './system/routines.ts';
 
 /** Why `run` returned. */
 export const Stopped = {
@@ -56,26 +30,11 @@ export const Stopped = {
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
 
-const all = {
-  ...miscRoutines,
-  ...controlRoutines,
-  ...msrRoutines,
-  ...tableRoutines,
-  ...flagRoutines,
-  ...ioRoutines,
-  ...stackRoutines,
-  ...transferRoutines,
-  ...textRoutines,
-  ...verifyRoutines,
-  ...sseFloatRoutines,
-  ...x87Routines,
-};
-const routines: readonly Routine[] = systemRoutines.map(
-  (name) => (all as Partial<Record<string, Routine>>)[name] ?? (miscRoutines.notImplemented as Routine),
-);
-
 /** Flags under which instructions are executed one by one. */
 const ONE_BY_ONE = Rflags.TF | Rflags.RF;
+
+/** Does the record's instruction begin on one page and end on another? */
+const straddles = (p: Processor, record: number): boolean => p.offsetOf(record) + p.instructionLength(record) > 4096;
 
 /** Longest entry of generated code: a loop that is entered once would stay in V8's baseline code for ever. */
 const FIRST_SLICES = 20;
@@ -94,8 +53,14 @@ export class Cpu {
   #shutdown = false;
   /** Elements of string instructions beyond the first of each, in all. */
   elements = 0;
+  /** Most instructions of one entry of generated code. Where a run is cut makes no difference that a guest can see. */
+  longestEntry = LONGEST_SLICE;
   /** Vector of a virtual interrupt that waits for the guest's interrupt window; -1: none. Delivery clears it. */
   virtualInterrupt = -1;
+  /** Its priority: only one above CR8 is delivered. */
+  virtualPriority = 0;
+  /** A virtual NMI waits until NMIs are not blocked. Delivery clears it. */
+  virtualNmi = false;
 
   constructor(memory: EngineMemory, frames: Frames, mmu: Mmu, options: ProcessorOptions) {
     const p = new Processor(memory, frames, mmu, options);
@@ -117,22 +82,19 @@ export class Cpu {
         return routines[routine]!(p, record, low, high);
       },
     };
-    this.#interpreter = new Interpreter(memory, callbacks, compiler?.threshold ?? 0);
+    this.#interpreter = new Interpreter(memory, callbacks, options.forms ?? FormSet.shared(compiler?.threshold ?? 0));
     p.formAt = (index) => this.#interpreter.form(index);
     this.#code = new CodeCache(memory, frames, this.#interpreter, () => p.retired);
     this.#compiler = compiler ? new Compiler(memory, this.#interpreter, this.#code, compiler) : null;
     p.stoppedForm = (record) => this.#code.stoppedForm(record);
-    // The page in execution may now be another: the next record stops, and RIP is looked up anew.
+    // A trap behind this instruction: whatever it goes on to stops.
     mmu.onTouch = (number) => {
       p.breakpoints.pending |= Dr6.B0 << number;
-      // A trap behind this instruction: whatever it goes on to stops and is looked up. It may itself still need its record.
-      const record = p.u32(State.RECORD);
-      const form = record === 0 ? 0 : memory.view.getUint16(record + Record.FORM, true);
-      this.#code.dropPageOf(record);
-      if (record !== 0 && this.#interpreter.form(form)?.repeat === 'none') memory.view.setUint16(record + Record.FORM, form, true);
+      this.#code.haltBehind(p.u32(State.RECORD));
       mmu.clearJumps();
     };
-    mmu.onFetchChange = () => this.#code.dropPageOf(p.u32(State.RECORD));
+    // The page in execution may now be another: RIP is looked up anew behind this instruction.
+    mmu.onFetchChange = () => this.#code.haltBehind(p.u32(State.RECORD));
   }
 
   /** Address of the state block in force. A world switch sets it. */
@@ -147,6 +109,15 @@ export class Cpu {
   /** Instructions retired in all, exact also while one executes. */
   get retired(): number {
     return this.#p.retired;
+  }
+
+  /** Time that passed without an instruction retired, in instructions: the time-stamp counter counts it. */
+  get idle(): number {
+    return this.#p.idle;
+  }
+
+  set idle(instructions: number) {
+    this.#p.idle = instructions;
   }
 
   get processor(): Processor {
@@ -166,10 +137,13 @@ export class Cpu {
   /** Forgets decoded code and pending events: another machine begins. */
   reset(): void {
     this.#code.reset();
+    this.#p.identify();
     this.#shutdown = false;
     this.virtualInterrupt = -1;
+    this.virtualNmi = false;
     this.elements = 0;
     this.#p.retiredBefore = 0;
+    this.#p.idle = 0;
     this.#p.fuelGiven = 0;
   }
 
@@ -185,6 +159,7 @@ export class Cpu {
     i32[s + (State.LINK >> 2)] = 0;
     let left = budget;
     p.breakpoints.pending = 0;
+    p.set64(State.EXIT_INT_INFO, 0, 0);
     let stalled = 0;
     let hot = false;
     for (;;) {
@@ -203,13 +178,18 @@ export class Cpu {
       let flags = i32[s + (State.RFLAGS >> 2)]!;
       if (
         this.virtualInterrupt >= 0 ||
+        this.virtualNmi ||
         i32[s + (State.SHADOW >> 2)] !== 0 ||
         (flags & ONE_BY_ONE) !== 0 ||
         i32[s + (State.HALTED >> 2)] !== 0 ||
         p.breakpoints.ofCode
       ) {
+        // What a MOV SS holds back is pending already.
+        const { pending } = p.breakpoints;
         const stop = this.#events(flags);
         if (stop) return Stopped.EXIT;
+        // An interrupt that switched to a task with its T bit set.
+        if (p.breakpoints.pending !== pending) continue;
         flags = i32[s + (State.RFLAGS >> 2)]!;
         if (i32[s + (State.HALTED >> 2)] !== 0) {
           // Virtual time passes; nothing wakes the processor within this budget.
@@ -217,10 +197,16 @@ export class Cpu {
           return Stopped.LIMIT;
         }
         const watched = p.breakpoints.ofCode && p.breakpoints.onPage(p.linearRip);
-        if (watched && (flags & Rflags.RF) === 0 && p.breakpoints.at(p.linearRip) !== 0) {
+        // Behind a load of SS no debug exception comes (8.5.3).
+        if (
+          watched &&
+          (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0 &&
+          (flags & Rflags.RF) === 0 &&
+          p.breakpoints.at(p.linearRip) !== 0
+        ) {
           // A fault before the instruction.
           p.breakpoints.pending = p.breakpoints.at(p.linearRip);
-          if (this.#trap(true)) return Stopped.EXIT;
+          if (this.#trap()) return Stopped.EXIT;
           left -= this.#chargeStall(++stalled);
           continue;
         }
@@ -228,6 +214,7 @@ export class Cpu {
       }
       const longest = this.#entries < FIRST_SLICES ? FIRST_SLICE : LONGEST_SLICE;
       if (fuel > longest) fuel = longest;
+      if (fuel > this.longestEntry) fuel = this.longestEntry;
       const record = this.#lookUp();
       if (record === 0) {
         if (this.#deliverFault()) return Stopped.EXIT;
@@ -244,6 +231,8 @@ export class Cpu {
       p.enteredHandler = false;
       p.fuelGiven = fuel;
       const leave = this.#interpreter.run(p.state, record, fuel);
+      // EIP has 32 bits: code that runs on at 4 GiB goes on at 0.
+      if (p.mode !== 64) i32[s + (State.RIP >> 2) + 1] = 0;
       const used = fuel - i32[s + (State.FUEL >> 2)]!;
       p.fuelGiven = 0;
       i32[s + (State.RECORD >> 2)] = 0;
@@ -260,7 +249,8 @@ export class Cpu {
         case Leave.FAULT:
           p.breakpoints.pending = 0;
           if (this.#deliverFault()) return Stopped.EXIT;
-          if (used === 0) left -= this.#chargeStall(++stalled);
+          // Also behind instructions of the same entry: how a run is cut into entries decides nothing.
+          left -= this.#chargeStall(++stalled);
           continue;
         case Leave.LOOKUP:
         case Leave.EVENTS:
@@ -303,34 +293,27 @@ export class Cpu {
     return 1;
   }
 
-  /** #DB for what breakpoints and TF ask for; a fault's frame has RF set. True: it ended in an exit, which is recorded. */
-  #trap(fault = false): boolean {
+  /** #DB for what breakpoints and TF ask for; B3 to B0 are those of this one (13.1.1.3). True: it ended in an exit, which is recorded. */
+  #trap(): boolean {
     const p = this.#p;
-    p.setU32(State.DR6, p.u32(State.DR6) | p.breakpoints.pending);
+    p.setU32(State.DR6, (p.u32(State.DR6) & ~DR6_BREAKPOINTS) | p.breakpoints.pending);
     p.breakpoints.pending = 0;
     p.clearPending();
-    return this.#conclude(
-      deliver(p, { vector: Vector.DB, errorCode: -1, software: false, external: false, resume: fault, rip: p.u64(State.RIP) }),
-    );
+    return this.#conclude(deliver(p, Source.EXCEPTION, Vector.DB, -1));
   }
 
-  /** Delivers an exception at the present RIP: svm's #VC. True: it ended in an exit, which is recorded. */
+  /** Delivers an exception in the place of the exit that is recorded: svm's #VC. True: it ended in an exit, which is recorded. */
   raise(vector: number, errorCode: number): boolean {
     this.#p.clearPending();
-    return this.#raise(vector, errorCode);
+    return this.#conclude(raise(this.#p, vector, errorCode));
   }
 
   /** Injects an event by EVENTINJ (15.20): type 4 is a software interrupt; an error code below 0 is none. True: delivery ended in an exit. */
   inject(vector: number, type: number, errorCode: number): boolean {
     const p = this.#p;
     p.clearPending();
-    const outcome = deliver(p, { vector, errorCode, software: type === 4, external: true, rip: p.u64(State.RIP) });
-    return this.#conclude(outcome);
-  }
-
-  #raise(vector: number, errorCode: number): boolean {
-    const p = this.#p;
-    return this.#conclude(deliver(p, { vector, errorCode, software: false, external: false, rip: p.u64(State.RIP) }));
+    p.set64(State.EXIT_INT_INFO, 0, 0);
+    return this.#conclude(deliver(p, injectedSource(type, vector), vector, errorCode));
   }
 
   /** True: an exit is recorded. */
@@ -346,32 +329,56 @@ export class Cpu {
     const p = this.#p;
     if ((p.u32(State.STOP) | 0) !== STOP_NONE) return true;
     const vector = p.u32(State.FAULT_VECTOR) | 0;
-    return this.#raise(vector, pushesErrorCode(vector) ? p.u32(State.FAULT_CODE) : -1);
+    return this.#conclude(deliver(p, Source.EXCEPTION, vector, pushesErrorCode(vector) ? p.u32(State.FAULT_CODE) : -1));
   }
 
   /** What waits for an instruction boundary. True: an exit is recorded. */
   #events(flags: number): boolean {
     const p = this.#p;
-    if (this.virtualInterrupt < 0 || (flags & Rflags.IF) === 0 || p.u32(State.SHADOW) !== 0) return false;
+    if (p.u32(State.SHADOW) !== 0) return false;
+    if (this.virtualNmi && p.u32(State.NMI_BLOCKED) === 0) {
+      this.virtualNmi = false;
+      return this.#interrupt(EventType.NMI, Vector.NMI);
+    }
+    if (this.virtualInterrupt < 0 || (flags & Rflags.IF) === 0 || this.virtualPriority <= p.u32(State.CR8)) return false;
     if (p.intercepted(ExitCode.VINTR)) {
       p.exit(ExitCode.VINTR);
       return true;
     }
     const vector = this.virtualInterrupt;
     this.virtualInterrupt = -1;
+    return this.#interrupt(EventType.INTR, vector);
+  }
+
+  /** Delivers an interrupt at an instruction boundary. True: it ended in an exit, which is recorded. */
+  #interrupt(type: number, vector: number): boolean {
+    const p = this.#p;
     p.setU32(State.HALTED, 0);
-    return this.#conclude(deliver(p, { vector, errorCode: -1, software: false, external: true, rip: p.u64(State.RIP) }));
+    return this.#conclude(deliver(p, injectedSource(type, vector), vector, -1));
   }
 
   /** The record at RIP, decoded if need be; 0: fetching or decoding it faulted. Fills the jump cache and the link that asked. */
   #lookUp(): number {
     const p = this.#p;
     const i32 = this.#i32;
+    this.#code.resume();
     if (this.#code.full) this.#startOver();
     const { mode } = p;
     const s = p.state >>> 2;
     const ripLow = i32[s + (State.RIP >> 2)]!;
     const ripHigh = i32[s + (State.RIP >> 2) + 1]!;
+    const jump = (i32[s + (State.CONTEXT >> 2)]! + Context.JUMP + jumpEntry(ripLow)) >>> 2;
+    // What an indirect branch would find, too, unless it is to be decoded anew. A branch that waits for its link needs the frame besides,
+    // but an instruction across two pages is never linked: the second page may come to be another.
+    if (i32[jump] === ripLow && i32[jump + 1] === ripHigh) {
+      const known = i32[jump + 2]!;
+      // A record that was stopped stays in the cache: who arrives there comes here to have it decoded anew.
+      if (p.view.getUint16(known + Record.FORM, true) !== Steering.STOP && (i32[s + (State.LINK >> 2)] === 0 || straddles(p, known))) {
+        i32[s + (State.LINK >> 2)] = 0;
+        this.#enterPage(s, ripLow, ripHigh, p.offsetOf(known));
+        return known;
+      }
+    }
     let low = ripLow;
     let high = ripHigh;
     /** Last offset that the code segment admits; 64-bit mode has no limit. */
@@ -390,14 +397,18 @@ export class Cpu {
     if (frame < 0) return 0;
     const offset = low & 0xfff;
     const generation = this.#code.generation;
+    /** Offset on the page of the last byte that the code segment admits. */
+    const last = limit - ((ripLow >>> 0) - offset);
     // Where the code segment ends within the page, every instruction is held against its limit.
-    const cut = (ripLow >>> 0) - offset + 4095 > limit;
-    let found = cut ? this.#code.findSingle(frame, offset, mode) : this.#code.find(frame, offset, mode);
+    const cut = last < 4095;
+    let found = cut ? this.#code.findSingle(frame, offset, mode, last + 1) : this.#code.find(frame, offset, mode);
     if (found === DecodeProblem.MORE_BYTES) {
+      if (last < 4096) return this.#refuseFetch();
       const carry = mode === 64 && low >>> 12 === 0xf_ffff ? 1 : 0;
       const second = p.mmu.fetch(p.state, ((low & ~0xfff) + 4096) | 0, (high + carry) | 0);
       if (second < 0) return 0;
       found = this.#code.findStraddler(frame, second, offset, mode);
+      if (typeof found === 'number' && offset + p.instructionLength(found) - 1 > last) return this.#refuseFetch();
     }
     if (typeof found !== 'number') {
       // More than 15 bytes is #GP, what has no meaning #UD.
@@ -405,20 +416,23 @@ export class Cpu {
       else p.fault(Vector.UD);
       return 0;
     }
-    if (cut && (ripLow >>> 0) + p.instructionLength(found) - 1 > limit) return this.#refuseFetch();
     const link = i32[s + (State.LINK >> 2)]! >>> 0;
     i32[s + (State.LINK >> 2)] = 0;
-    if (link !== 0 && !cut && generation === this.#code.generation) this.#code.link(link, frame, found);
-    // PAGE = RIP - page offset; it borrows only where a segment base is not page-aligned.
+    if (link !== 0 && !cut && generation === this.#code.generation && !straddles(p, found)) this.#code.link(link, frame, found);
+    this.#enterPage(s, ripLow, ripHigh, offset);
+    if (cut || (p.breakpoints.ofCode && p.breakpoints.onPage(p.linearRip)) || !p.mmu.keepsJump(p.state)) return found;
+    i32[jump] = ripLow;
+    i32[jump + 1] = ripHigh;
+    i32[jump + 2] = found;
+    i32[jump + 3] = 0;
+    return found;
+  }
+
+  /** PAGE = RIP - page offset; it borrows only where a segment base is not page-aligned. */
+  #enterPage(s: number, ripLow: number, ripHigh: number, offset: number): void {
+    const i32 = this.#i32;
     i32[s + (State.PAGE >> 2)] = (ripLow - offset) | 0;
     i32[s + (State.PAGE >> 2) + 1] = (ripHigh - (ripLow >>> 0 < offset ? 1 : 0)) | 0;
-    if (cut || !p.mmu.keepsJumps(p.state) || (p.breakpoints.ofCode && p.breakpoints.onPage(p.linearRip))) return found;
-    const entry = (i32[s + (State.CONTEXT >> 2)]! + Context.JUMP + ((ripLow << 4) & 0x3ff0)) >>> 2;
-    i32[entry] = ripLow;
-    i32[entry + 1] = ripHigh;
-    i32[entry + 2] = found;
-    i32[entry + 3] = 0;
-    return found;
   }
 
   #refuseFetch(): number {

@@ -3,6 +3,7 @@
 
 import { type CpuidFeature, cpuidSlot, Feature, REPEATED_IN_EXTENDED } from '../arch/cpuid.ts';
 import type { Tweak } from '../memory/encryption.ts';
+import { PKRU_BYTES, PKRU_COMPONENT, PKRU_OFFSET, xcr0Implemented, xsaveSizes } from './extended-state.ts';
 
 export type CpuidResult = readonly [eax: number, ebx: number, ecx: number, edx: number];
 
@@ -22,6 +23,8 @@ export type ProcessorModel = {
   readonly tweak: Tweak;
   /** Does the hardware keep views of a page under different keys coherent (Fn8000_001F EAX[10])? */
   readonly coherent: boolean;
+  /** Features that somebody took away from it. */
+  readonly without?: readonly CpuidFeature[];
 };
 
 const drawn = { mode: 'xex', constants: 'drawn' } as const;
@@ -44,28 +47,30 @@ export const processorModel = (name: string): ProcessorModel | undefined => proc
 // biome-ignore format: a table
 const implemented: readonly CpuidFeature[] = [
   Feature.FPU, Feature.CMPXCHG8B, Feature.MMX, Feature.FXSR, Feature.FFXSR, Feature.RSTR_FP_ERR_PTRS, Feature.XSAVE, Feature.SSE, Feature.SSE2,
-  Feature.DE, Feature.PSE, Feature.TSC, Feature.MSR, Feature.PAE, Feature.MCE, Feature.APIC, Feature.MTRR, Feature.PGE, Feature.MCA, Feature.CMOV,
-  Feature.PAT, Feature.PSE36,
+  Feature.VME, Feature.DE, Feature.PSE, Feature.TSC, Feature.MSR, Feature.PAE, Feature.MCE, Feature.APIC, Feature.SYSENTER, Feature.MTRR, Feature.PGE, Feature.MCA, Feature.CMOV,
+  Feature.PAT, Feature.PSE36, Feature.MONITOR, Feature.MONITORX,
   Feature.SSE3, Feature.PCLMULQDQ, Feature.SSSE3, Feature.SSE41, Feature.SSE42, Feature.AES, Feature.SHA, Feature.SSE4A, Feature.MISALIGNSSE,
   Feature.CLFSH, Feature.CMPXCHG16B, Feature.MOVBE, Feature.POPCNT, Feature.RDRAND,
   Feature.FSGSBASE, Feature.BMI1, Feature.SMEP, Feature.BMI2, Feature.RDSEED, Feature.ADX, Feature.SMAP, Feature.CLFLUSHOPT,
-  Feature.LAHF_SAHF, Feature.SVM, Feature.ABM, Feature.PREFETCHW,
-  Feature.SYSCALL, Feature.NX, Feature.PAGE1GB, Feature.RDTSCP, Feature.LM,
+  Feature.LAHF_SAHF, Feature.SVM, Feature.ALT_MOV_CR8, Feature.ABM, Feature.PREFETCHW,
+  Feature.SYSCALL, Feature.NX, Feature.PAGE1GB, Feature.RDTSCP, Feature.LM, Feature.TCE, Feature.EFER_LMSLE_UNSUPPORTED,
   Feature.INVARIANT_TSC, Feature.CLZERO,
   Feature.NESTED_PAGING, Feature.LBR_VIRT, Feature.NRIPS, Feature.VMCB_CLEAN, Feature.FLUSH_BY_ASID, Feature.DECODE_ASSISTS,
   Feature.SEV, Feature.SEV_ES,
 ];
 
 /** What came with a later generation: on the models before it the instructions are #UD and the bits of CR4 reserved. */
-const since = [{ first: 'rome', features: [Feature.CLWB, Feature.WBNOINVD, Feature.RDPID, Feature.UMIP] }] as const;
+const since = [
+  { first: 'rome', features: [Feature.CLWB, Feature.WBNOINVD, Feature.RDPID, Feature.UMIP] },
+  { first: 'milan', features: [Feature.PCID, Feature.INVPCID, Feature.PKU] },
+  { first: 'genoa', features: [Feature.VNMI] },
+] as const;
 
 /** Does every model have the feature? */
 export const reports = (feature: CpuidFeature): boolean => implemented.includes(feature);
 
-/** Extended state (Fn0000_000D): x87 and SSE, which lie in the legacy region before the header of 64 bytes. */
+/** Extended state (Fn0000_000D): x87 and SSE lie in the legacy region before the header of 64 bytes, PKRU behind what AVX would take. */
 const XSAVE_LEAF = 0xd;
-const XSAVE_COMPONENTS = 3;
-const XSAVE_BYTES = 576;
 /** XSAVEOPT, XSAVEC and the compacted form, XGETBV with ECX = 1, XSAVES and XSS. */
 const XSAVE_FEATURES = 0xf;
 
@@ -78,6 +83,9 @@ const LEAF1_EBX = (8 << 8) | (1 << 16);
 const L1 = 0x2008_0140;
 /** L2: 512 KiB, 8 ways, 64 bytes a line (Fn8000_0006 ECX). */
 const L2 = 0x0200_6140;
+/** Bytes that MONITOR watches; ECX: extensions are enumerated, an interrupt can break a wait though masked (Fn0000_0005). */
+const MONITOR_LINE = 64;
+const MONITOR_EXTENSIONS = 3;
 const SVM_REVISION = 1;
 /** ASIDs of SVM, encrypted or not (Fn8000_000A EBX). */
 const SVM_ASIDS = 0x8000;
@@ -97,7 +105,7 @@ function leaves(model: ProcessorModel): Map<number, CpuidResult> {
   set(0, LAST_STANDARD, ...vendor);
   set(1, model.signature, LEAF1_EBX, 0, 0);
   set(7, 0, 0, 0, 0);
-  set(XSAVE_LEAF, XSAVE_COMPONENTS, XSAVE_BYTES, XSAVE_BYTES, 0);
+  set(5, MONITOR_LINE, MONITOR_LINE, MONITOR_EXTENSIONS, 0);
   set(0x8000_0000, LAST_EXTENDED, ...vendor);
   set(0x8000_0001, model.signature, 0, 0, 0);
   const brand = `AMD EPYC (${model.name}) emulated by cbit`.padEnd(48, '\0');
@@ -116,11 +124,13 @@ function leaves(model: ProcessorModel): Map<number, CpuidResult> {
   set(0x8000_0008, model.physicalBits | (LINEAR_BITS << 8), 0, 0, 0);
   set(0x8000_000a, SVM_REVISION, SVM_ASIDS, 0, 0);
   set(0x8000_001f, 0, model.cBit | (model.reducedBits << 6) | (model.vmpls << 12), model.lastAsid, model.firstAsidWithoutEs);
-  const generation = processorModels.indexOf(model);
+  const generation = processorModels.findIndex(({ name }) => name === model.name);
   const newer = since
     .filter(({ first }) => generation >= models.findIndex(({ name }) => name === first))
     .flatMap(({ features }) => features);
-  const features = [...implemented, ...newer, ...(model.coherent ? [Feature.HW_CACHE_COHERENCY] : [])];
+  const features = [...implemented, ...newer, ...(model.coherent ? [Feature.HW_CACHE_COHERENCY] : [])].filter(
+    (feature) => model.without?.includes(feature) !== true,
+  );
   for (const { leaf, register, bit } of features) {
     const row = table.get(leaf);
     if (row) row[cpuidSlot[register]] = ((row[cpuidSlot[register]] ?? 0) | (1 << bit)) >>> 0;
@@ -132,13 +142,24 @@ function leaves(model: ProcessorModel): Map<number, CpuidResult> {
 }
 
 const absent: CpuidResult = [0, 0, 0, 0];
-const xsaveFeatures: CpuidResult = [XSAVE_FEATURES, XSAVE_BYTES, 0, 0];
 
-/** CPUID of a processor of this model. Leaves and sub-leaves that do not exist read as zeros. */
+/** Fn0000_000D: the components that there are, and the size of an area by those that XCR0 enables. */
+export function extendedState(subleaf: number, xcr0: bigint, keys: boolean): CpuidResult {
+  const { standard, compacted } = xsaveSizes(xcr0);
+  if (subleaf === 0) return [Number(xcr0Implemented(keys)), standard, xsaveSizes(xcr0Implemented(keys)).standard, 0];
+  if (subleaf === 1) return [XSAVE_FEATURES, compacted, 0, 0];
+  return subleaf === PKRU_COMPONENT && keys ? [PKRU_BYTES, PKRU_OFFSET, 0, 0] : absent;
+}
+
+/**
+ * CPUID of a processor of this model, where no register of it counts: of leaf 1 OSXSAVE, of leaf 7 OSPKE and the sizes of leaf 0Dh are
+ * as after reset. Leaves and sub-leaves that do not exist read as zeros.
+ */
 export function processorCpuid(model: ProcessorModel): (leaf: number, subleaf: number) => CpuidResult {
   const table = leaves(model);
+  const keys = ((table.get(7)?.[cpuidSlot.ecx] ?? 0) & (1 << Feature.PKU.bit)) !== 0;
   return (leaf, subleaf) => {
-    if (leaf === XSAVE_LEAF && subleaf === 1) return xsaveFeatures;
-    return (leaf === 7 || leaf === XSAVE_LEAF) && subleaf !== 0 ? absent : (table.get(leaf >>> 0) ?? absent);
+    if (leaf === XSAVE_LEAF) return extendedState(subleaf, 1n, keys);
+    return leaf === 7 && subleaf !== 0 ? absent : (table.get(leaf >>> 0) ?? absent);
   };
 }

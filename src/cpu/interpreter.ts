@@ -35,8 +35,10 @@ const SMALL_MODULES = 32;
 /** Runs from a record until something must leave; returns a Leave. State.FUEL says what is left of the fuel. */
 type Run = (state: number, record: number, fuel: number) => number;
 
-/** Forms, and the modules made for them: the same for every engine of the process. */
-class FormSet {
+const shared = new Map<number, FormSet>();
+
+/** Forms, and the modules made for them: the same for every engine of the process, unless one is handed in. */
+export class FormSet {
   readonly forms: (Form | undefined)[] = [undefined, undefined, undefined];
   readonly #index = new Map<string, number>();
   readonly core: WebAssembly.Module;
@@ -49,16 +51,24 @@ class FormSet {
   #small = 0;
   #compiled: number;
 
-  constructor(threshold: number) {
+  /** `hot`: the forms that stand in the one function. None: all are reached by call_indirect, which must make no difference. */
+  constructor(threshold: number, hot: readonly Form[] = hotForms()) {
     this.#threshold = threshold;
-    for (const form of hotForms()) this.#add(form);
+    for (const form of hot) this.#add(form);
     this.hot = this.forms.length;
     this.#compiled = this.hot;
     this.core = new WebAssembly.Module(emitCore(this.forms, threshold));
   }
 
+  /** That of all processors which report branches at the same threshold. */
+  static shared(threshold: number): FormSet {
+    let set = shared.get(threshold);
+    if (!set) shared.set(threshold, (set = new FormSet(threshold)));
+    return set;
+  }
+
   indexOf(form: Form): number {
-    return this.#index.get(formKey(form)) ?? this.#add(form);
+    return this.#index.get(keyOf(form)) ?? this.#add(form);
   }
 
   /** Compiles the forms that came since the last call into one module. */
@@ -80,12 +90,16 @@ class FormSet {
     const index = this.forms.length;
     if (index >= TABLE_SIZE) throw new RangeError('more instruction forms than the table holds');
     this.forms.push(form);
-    this.#index.set(formKey(form), index);
+    this.#index.set(keyOf(form), index);
     return index;
   }
 }
 
-const shared = new Map<number, FormSet>();
+/**
+ * Whatever operands an instruction without semantics has, it is #UD: one form for each mnemonic, or a guest that tries out all
+ * of AVX-512 would fill the table. Those with semantics are some 10,000 in all.
+ */
+const keyOf = (form: Form): string => (semanticsOf(form) === undefined ? `${form.mnemonic}/${form.mode}` : formKey(form));
 
 export class Interpreter {
   readonly #set: FormSet;
@@ -94,10 +108,8 @@ export class Interpreter {
   #serial = 0;
   readonly run: Run;
 
-  /** `threshold`: executions of a branch after which its target is reported by Leave.HOT; 0: never. */
-  constructor(memory: EngineMemory, callbacks: Callbacks, threshold = 0) {
-    this.#set = shared.get(threshold) ?? new FormSet(threshold);
-    shared.set(threshold, this.#set);
+  constructor(memory: EngineMemory, callbacks: Callbacks, forms = FormSet.shared(0)) {
+    this.#set = forms;
     this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     this.#imports = { [NAMESPACE]: { memory: memory.memory, table: this.#table, ...callbacks } };
     this.run = new WebAssembly.Instance(this.#set.core, this.#imports).exports['run'] as Run;
@@ -173,6 +185,10 @@ function emitCold(forms: readonly (Form | undefined)[], from: number, threshold:
       fault: () => f.return(f.const32(COLD_FAULT)),
       leave: () => f.return(f.const32(COLD_LEAVE)),
       threshold,
+      fuel: {
+        left: f.load32(f.parameter(0), State.FUEL),
+        spend: (units) => f.store32(f.parameter(0), f.i32.sub(f.load32(f.parameter(0), State.FUEL), units), State.FUEL),
+      },
     });
     emitMeaning(b, forms[k] as Form);
     f.unreachable();
@@ -214,6 +230,7 @@ function emitCore(forms: readonly (Form | undefined)[], threshold: number): Uint
             },
             fault: () => f.br(fault),
             leave: () => f.br(leave),
+            fuel: { left: fuel, spend: (units: I32): void => f.setParameter(2, f.i32.sub(fuel, units)) },
             threshold,
           };
           f.block((isCold) => {

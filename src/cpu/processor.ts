@@ -3,7 +3,7 @@
 
 import { type CpuidFeature, cpuidSlot } from '../arch/cpuid.ts';
 import { Vector } from '../arch/exception.ts';
-import { ARITHMETIC_FLAGS, Cr0, Efer, Rflags, SegmentAttribute } from '../arch/registers.ts';
+import { Cr0, Efer, Rflags, SegmentAttribute } from '../arch/registers.ts';
 import type { EngineMemory } from '../memory/map.ts';
 import type { Frames } from '../memory/frames.ts';
 import type { Mmu } from '../mmu/mmu.ts';
@@ -15,10 +15,16 @@ import type { Form, Mode } from '../x86/form.ts';
 import { Record, Steering } from '../x86/record.ts';
 import { Breakpoints } from './breakpoints.ts';
 import type { CompilerSettings } from './compiler/compiler.ts';
+import type { FormSet } from './interpreter.ts';
+import { cr4Implemented } from './control-registers.ts';
 import { gprAt, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
 
 /** Bit of State.SHADOW: SS was loaded by MOV or POP, so that debug traps wait, too (8.5.1). */
 export const SHADOW_OF_SS = 2;
+
+/** Flags that exist besides the arithmetic ones; the other bits are reserved and stay 0 (3.1.6). */
+const SYSTEM_FLAGS =
+  Rflags.TF | Rflags.IF | Rflags.DF | Rflags.IOPL | Rflags.NT | Rflags.RF | Rflags.VM | Rflags.AC | Rflags.VIF | Rflags.VIP | Rflags.ID;
 
 /** No exception is pending. */
 export const NO_FAULT = -1;
@@ -37,6 +43,8 @@ export type ProcessorOptions = {
   readonly tscPerInstruction: number;
   /** How hot code is compiled; null: it is not. */
   readonly compiler?: CompilerSettings | null;
+  /** Other forms than those that all processors of the process share. */
+  readonly forms?: FormSet;
 };
 
 export class Processor {
@@ -47,17 +55,23 @@ export class Processor {
   readonly i32: Int32Array;
   readonly view: DataView;
   readonly breakpoints: Breakpoints;
+  /** Bits of CR4 that this processor has: follows CPUID, which is another one with another machine. */
+  cr4Implemented = 0;
   /** Code segment that the jump caches hold records for: mode, base and limit; 64-bit mode has only one. */
-  #codeBase = 0n;
+  #codeBase = 0;
   #codeLimit = 0;
   #codeMode = 0;
   /** Went the instruction under way to a handler, where TF does not follow it? */
   enteredHandler = false;
+  /** Has the instruction or delivery under way switched tasks, so that what faults from now on belongs to the new one? */
+  inNewTask = false;
   /** Address of the state block in force. */
   state = 0;
   /** Instructions retired before the present entry of generated code, and the fuel it was given. */
   retiredBefore = 0;
   fuelGiven = 0;
+  /** Time that passed without an instruction retired, in instructions. */
+  idle = 0;
 
   constructor(memory: EngineMemory, frames: Frames, mmu: Mmu, options: ProcessorOptions) {
     this.memory = memory;
@@ -67,6 +81,12 @@ export class Processor {
     this.i32 = memory.i32;
     this.view = memory.view;
     this.breakpoints = new Breakpoints(mmu, memory.view);
+    this.identify();
+  }
+
+  /** What follows from CPUID. */
+  identify(): void {
+    this.cr4Implemented = cr4Implemented(this.options.cpuid);
   }
 
   // --- registers ---
@@ -119,6 +139,16 @@ export class Processor {
     return (this.u32(State.CR0) & Cr0.PE) !== 0;
   }
 
+  /** Virtual-8086 mode: CPL is 3. */
+  get virtual8086(): boolean {
+    return (this.u32(State.RFLAGS) & Rflags.VM) !== 0;
+  }
+
+  /** Selectors are addresses, not indices of descriptors: real and virtual-8086 mode. */
+  get realAddressing(): boolean {
+    return !this.protectedMode || this.virtual8086;
+  }
+
   get longMode(): boolean {
     return (this.u32(State.EFER) & Efer.LMA) !== 0;
   }
@@ -129,7 +159,7 @@ export class Processor {
 
   set rflags(value: number) {
     setStatusFlagsOf(this.i32, this.state >>> 2, value);
-    this.setU32(State.RFLAGS, (value & ~ARITHMETIC_FLAGS) | Rflags.ALWAYS_1);
+    this.setU32(State.RFLAGS, (value & SYSTEM_FLAGS) | Rflags.ALWAYS_1);
   }
 
   setStatusFlags(value: number): void {
@@ -172,7 +202,7 @@ export class Processor {
 
   /** A jump cache is asked by RIP alone, so it must not outlive the code segment that its records were found through. */
   #followCode(mode: Mode): void {
-    const base = mode === 64 ? 0n : this.u64(segmentAt(Segment.CS) + SegmentPart.BASE);
+    const base = mode === 64 ? 0 : this.u32(segmentAt(Segment.CS) + SegmentPart.BASE);
     const limit = mode === 64 ? 0 : this.u32(segmentAt(Segment.CS) + SegmentPart.LIMIT);
     if (mode === this.#codeMode && base === this.#codeBase && limit === this.#codeLimit) return;
     this.#codeMode = mode;
@@ -258,6 +288,11 @@ export class Processor {
     return this.view.getUint8(record + Record.SEGMENT) === Segment.SS ? By.STACK : By.PROGRAM;
   }
 
+  /** Offset of a record's instruction on its page. */
+  offsetOf(record: number): number {
+    return this.view.getUint16(record + Record.PLACE, true) & 0xfff;
+  }
+
   instructionLength(record: number): number {
     return this.view.getUint16(record + Record.PLACE, true) >>> 12;
   }
@@ -275,15 +310,20 @@ export class Processor {
 
   // --- memory, with the rights of the running program or of the processor itself ---
 
+  /** Linear addresses have 32 bits outside long mode: tables and operands wrap. */
+  #linear(address: bigint): bigint {
+    return BigInt.asUintN(this.longMode ? 64 : 32, address);
+  }
+
   /** Host address of readable bytes, 0 if a fault is recorded. */
   load(address: bigint, size: number, by: By = By.PROGRAM): number {
-    const a = BigInt.asUintN(64, address);
+    const a = this.#linear(address);
     return this.mmu.load(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, by) >>> 0;
   }
 
   /** Host address to write bytes to, after which `mmu.commit` must follow; 0 if a fault is recorded. */
   store(address: bigint, size: number, by: By = By.PROGRAM): number {
-    const a = BigInt.asUintN(64, address);
+    const a = this.#linear(address);
     return this.mmu.store(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, by) >>> 0;
   }
 
@@ -304,7 +344,7 @@ export class Processor {
 
   /** False: a fault is recorded and nothing is written. */
   write(address: bigint, size: 1 | 2 | 4 | 8, value: bigint, by: By = By.PROGRAM): boolean {
-    const a = BigInt.asUintN(64, address);
+    const a = this.#linear(address);
     const at = this.mmu.store(this.state, Number(a & 0xffff_ffffn) | 0, Number(a >> 32n) | 0, size, by) >>> 0;
     if (at === 0) return false;
     if (size === 8) this.view.setBigUint64(at, BigInt.asUintN(64, value), true);
@@ -323,3 +363,5 @@ export class Processor {
 }
 
 export const isCanonical = (address: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN(48, address)) === BigInt.asUintN(64, address);
+/** The same by the upper half of an address: bits 63:47 are equal. */
+export const canonicalHigh = (high: number): boolean => (high << 16) >> 16 === high;

@@ -1,6 +1,7 @@
 // The report of `--json`: one object on one line, versioned, the same fields always. docs/json.md states it for users.
 
 import type { OutcomeKind } from '../hypervisor/outcome.ts';
+import type { Registers } from './registers.ts';
 import { byFrequency, type Tally } from './tally.ts';
 
 /** Grows when a field changes its meaning or goes; new fields do not change it. */
@@ -30,12 +31,14 @@ export type Report = {
   readonly traceHash: string;
   readonly seed: string;
   readonly seconds: number;
+  /** Only if asked for. */
+  readonly registers?: Registers | undefined;
 };
 
 export type ReportInput = Omit<Report, 'version' | 'exits' | 'vc' | 'unimplemented' | 'measurement' | 'measurementNonce'>;
 
 export function report(input: ReportInput, tally: Tally): Report {
-  const { outcome, reason, status, value, serial, serialDropped, instructions, elements, traceHash, seed, seconds } = input;
+  const { outcome, reason, status, value, serial, serialDropped, instructions, elements, traceHash, seed, seconds, registers } = input;
   return {
     version: JSON_VERSION,
     outcome,
@@ -54,5 +57,6 @@ export function report(input: ReportInput, tally: Tally): Report {
     traceHash,
     seed,
     seconds,
+    ...(registers === undefined ? {} : { registers }),
   };
 }

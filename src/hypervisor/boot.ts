@@ -2,51 +2,27 @@
 // docs/entry.md states all of it for the people who write guests.
 
 import { BOOT_APPEND, BOOT_MAGIC, BOOT_RANGES, BOOT_STACK, BOOT_VERSION, BootPage, BootSelector, Technology } from '../arch/boot-page.ts';
-import { Cr0, Cr4, Efer, Rflags } from '../arch/registers.ts';
+import { Cr0, Cr4, Efer } from '../arch/registers.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { UserError } from '../util/errors.ts';
 import { BytesPort } from '../util/struct.ts';
+import {
+  Attributes,
+  type BootOptions,
+  type BootPlan,
+  common,
+  findGap,
+  FLAT,
+  type InitialState,
+  pageRanges,
+  quadwords,
+  REAL,
+  REQUIRED_EFER,
+} from './boot-plan.ts';
+import { MIB } from './guest-memory.ts';
 import { hex, type Image } from './images/image.ts';
 
-/** A segment register as the save area keeps it. */
-export type SegmentState = { readonly selector: number; readonly attributes: number; readonly limit: number; readonly base: bigint };
-
-/** The registers with which a guest starts. What is not here is zero, or as after reset. */
-export type InitialState = {
-  readonly cs: SegmentState;
-  readonly ss: SegmentState;
-  readonly data: SegmentState; // DS, ES, FS, GS
-  readonly gdtr: SegmentState;
-  readonly idtr: SegmentState;
-  readonly ldtr: SegmentState;
-  readonly tr: SegmentState;
-  readonly cr0: bigint;
-  readonly cr3: bigint;
-  readonly cr4: bigint;
-  readonly efer: bigint;
-  readonly rflags: bigint;
-  readonly rip: bigint;
-  readonly rsp: bigint;
-  readonly rdi: bigint;
-};
-
-export type Range = { readonly start: number; readonly end: number };
-
-/** Everything that a launch puts into guest memory, and where it starts. */
-export type BootPlan = {
-  /** Whole pages, ascending, not overlapping: what is loaded, and under SEV encrypted and measured. */
-  readonly ranges: readonly Range[];
-  /** Bytes to copy into the ranges; the rest of them is zeros. */
-  readonly contents: readonly { readonly start: number; readonly bytes: Uint8Array }[];
-  readonly state: InitialState;
-  /** Guest physical address of the boot page. */
-  readonly bootPage: number;
-};
-
-export type BootOptions = { readonly technology: Technology; readonly memory: number; readonly cBit: number; readonly append: string };
-
 const FIRST_PLACE = PAGE_SIZE; // page 0 stays free, so that a null pointer points at nothing of ours
-const MIB = 0x10_0000;
 const LARGE = 0x20_0000;
 const GIB = 0x4000_0000;
 const MAPPED = 4; // GiB mapped one to one
@@ -56,10 +32,10 @@ const Entry = { P: 1n, RW: 2n, A: 0x20n, D: 0x40n, PS: 0x80n } as const;
 /** The descriptor table: null, 64-bit code, data, 32-bit code. */
 const descriptors = [0n, 0x00af_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn, 0x00cf_9b00_0000_ffffn] as const;
 
-export function planBoot(name: string, image: Image, options: BootOptions): BootPlan {
+export function planBoot(name: string, image: Image, options: BootOptions): BootPlan & { readonly bootPage: number } {
   const { technology, memory, cBit, append } = options;
   const cBitMask = technology === 'none' ? 0n : 1n << BigInt(cBit);
-  const imageRanges = pageRanges(image);
+  const imageRanges = pageRanges(image.segments);
   if (imageRanges.length > BOOT_RANGES.most) {
     throw new UserError(
       `${name}: the image has ${imageRanges.length} separate ranges, more than ${BOOT_RANGES.most}: link it with fewer segments`,
@@ -72,7 +48,7 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
 
   const paged = image.mode === 64;
   const pages = 2 + (paged ? TABLES : 0) + BOOT_STACK / PAGE_SIZE; // boot page, descriptor table, page tables, stack
-  const bootStart = findGap(imageRanges, pages * PAGE_SIZE, image.mode === 16 ? Math.min(memory, MIB) : memory);
+  const bootStart = findGap(imageRanges, pages * PAGE_SIZE, FIRST_PLACE, image.mode === 16 ? Math.min(memory, MIB) : memory);
   if (bootStart === null) {
     throw new UserError(
       `${name}: the image leaves no ${hex(pages * PAGE_SIZE)} bytes free for the boot page, page tables and stack: give the guest more with --memory`,
@@ -112,30 +88,7 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
   ];
   const ranges = [...imageRanges, { start: bootStart, end: bootEnd }].sort((a, b) => a.start - b.start);
   const state = initialState(image, { bootPage: bootStart, gdt, tables, stack }, cBitMask);
-  return { ranges, contents, state, bootPage: bootStart };
-}
-
-/** The whole pages that an image touches, as ascending ranges with a gap between each two. */
-function pageRanges(image: Image): Range[] {
-  const ranges: { start: number; end: number }[] = [];
-  for (const { start, size } of image.segments) {
-    const first = Math.floor(start / PAGE_SIZE) * PAGE_SIZE;
-    const end = Math.ceil((start + size) / PAGE_SIZE) * PAGE_SIZE;
-    const last = ranges.at(-1);
-    if (last !== undefined && first <= last.end) last.end = Math.max(last.end, end);
-    else ranges.push({ start: first, end });
-  }
-  return ranges;
-}
-
-/** The lowest free place of `size` bytes between ascending ranges. */
-function findGap(ranges: readonly Range[], size: number, memory: number): number | null {
-  let at = FIRST_PLACE;
-  for (const { start, end } of ranges) {
-    if (at + size <= start) break;
-    at = Math.max(at, end);
-  }
-  return at + size <= memory ? at : null;
+  return { ranges, contents, state, warnings: [], bootPage: bootStart };
 }
 
 /** The first 4 GiB one to one in 2 MiB pages: PML4, PDPT and four PDs, consecutive from `at`. */
@@ -151,25 +104,8 @@ function pageTables(at: number, cBitMask: bigint): Uint8Array {
   return quadwords(entries);
 }
 
-function quadwords(values: readonly bigint[]): Uint8Array {
-  const bytes = new Uint8Array(8 * values.length);
-  const port = new BytesPort(bytes);
-  values.forEach((value, i) => port.setU64(8 * i, value));
-  return bytes;
-}
-
-const Attributes = { CODE16: 0x09b, CODE32: 0xc9b, CODE64: 0xa9b, DATA16: 0x093, DATA32: 0xc93, LDT: 0x082, TSS: 0x08b } as const;
-const FLAT = 0xffff_ffff;
-const REAL = 0xffff;
-const REQUIRED = Efer.SVME; // VMRUN wants it set (15.5.1)
-
 function initialState(image: Image, at: { bootPage: number; gdt: number; tables: number; stack: number }, cBitMask: bigint): InitialState {
-  const common = {
-    ldtr: { selector: 0, attributes: Attributes.LDT, limit: REAL, base: 0n },
-    tr: { selector: 0, attributes: Attributes.TSS, limit: REAL, base: 0n },
-    rflags: BigInt(Rflags.ALWAYS_1),
-    rdi: BigInt(at.bootPage),
-  };
+  const rdi = BigInt(at.bootPage);
   const gdtr = { selector: 0, attributes: 0, limit: descriptors.length * 8 - 1, base: BigInt(at.gdt) };
   const noIdt = { selector: 0, attributes: 0, limit: 0, base: 0n };
   const stackTop = BigInt(at.stack + BOOT_STACK);
@@ -178,6 +114,7 @@ function initialState(image: Image, at: { bootPage: number; gdt: number; tables:
       const data = { selector: BootSelector.DATA, attributes: Attributes.DATA32, limit: FLAT, base: 0n };
       return {
         ...common,
+        rdi,
         cs: { selector: BootSelector.CODE64, attributes: Attributes.CODE64, limit: FLAT, base: 0n },
         ss: data,
         data,
@@ -186,7 +123,7 @@ function initialState(image: Image, at: { bootPage: number; gdt: number; tables:
         cr0: BigInt(Cr0.PE + Cr0.MP + Cr0.ET + Cr0.NE + Cr0.WP + Cr0.PG),
         cr3: BigInt(at.tables) | cBitMask,
         cr4: BigInt(Cr4.PAE + Cr4.OSFXSR + Cr4.OSXMMEXCPT),
-        efer: BigInt(Efer.LME + Efer.LMA + Efer.NXE + REQUIRED),
+        efer: BigInt(Efer.LME + Efer.LMA + Efer.NXE + REQUIRED_EFER),
         rip: BigInt(image.entry),
         rsp: stackTop,
       };
@@ -195,15 +132,13 @@ function initialState(image: Image, at: { bootPage: number; gdt: number; tables:
       const data = { selector: BootSelector.DATA, attributes: Attributes.DATA32, limit: FLAT, base: 0n };
       return {
         ...common,
+        rdi,
         cs: { selector: BootSelector.CODE32, attributes: Attributes.CODE32, limit: FLAT, base: 0n },
         ss: data,
         data,
         gdtr,
         idtr: noIdt,
         cr0: BigInt(Cr0.PE + Cr0.MP + Cr0.ET + Cr0.NE),
-        cr3: 0n,
-        cr4: 0n,
-        efer: BigInt(REQUIRED),
         rip: BigInt(image.entry),
         rsp: stackTop,
       };
@@ -214,15 +149,13 @@ function initialState(image: Image, at: { bootPage: number; gdt: number; tables:
       const ss = at.stack >>> 4;
       return {
         ...common,
+        rdi,
         cs: { selector: code, attributes: Attributes.CODE16, limit: REAL, base: BigInt(code * 16) },
         ss: { selector: ss, attributes: Attributes.DATA16, limit: REAL, base: BigInt(ss * 16) },
         data: { selector: 0, attributes: Attributes.DATA16, limit: REAL, base: 0n },
         gdtr: { selector: 0, attributes: 0, limit: REAL, base: 0n },
         idtr: { selector: 0, attributes: 0, limit: 0x3ff, base: 0n },
         cr0: BigInt(Cr0.ET),
-        cr3: 0n,
-        cr4: 0n,
-        efer: BigInt(REQUIRED),
         rip: BigInt(image.entry - code * 16),
         rsp: BigInt(BOOT_STACK),
       };

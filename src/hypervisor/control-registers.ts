@@ -30,6 +30,20 @@ export const cr4Bits = (cpuid: CpuidSource): number =>
     ALWAYS,
   );
 
+/** Bits of EFER that a guest has; SVME is the host's, and not shown. */
+const EFER_GUEST = Efer.SCE | Efer.LME | Efer.LMA | Efer.NXE | Efer.FFXSR | Efer.TCE;
+
+/** EFER as a guest reads it. */
+export const shownEfer = (efer: bigint): bigint => efer & BigInt(EFER_GUEST);
+
+/** EFER of a guest after WRMSR; null: #GP. LMA stays what it is, and SVME set (15.5.1). */
+export function eferAfter(value: bigint, now: Pick<ControlRegisters, 'cr0' | 'efer'>): bigint | null {
+  if ((value & ~BigInt(EFER_GUEST)) !== 0n) return null;
+  if (has(now.cr0, Cr0.PG) && has(value, Efer.LME) !== has(now.efer, Efer.LME)) return null;
+  const kept = BigInt(Efer.LMA | Efer.SVME);
+  return (value & ~kept) | (now.efer & kept);
+}
+
 /** Would MOV to CRn with this value raise #GP? `cr4Known`: the bits of CR4 that the processor has. */
 export function refusesControlRegister(n: number, value: bigint, now: ControlRegisters, cr4Known: number): boolean {
   switch (n) {
@@ -38,7 +52,8 @@ export function refusesControlRegister(n: number, value: bigint, now: ControlReg
         value > 0xffff_ffffn ||
         (has(value, Cr0.NW) && !has(value, Cr0.CD)) ||
         (has(value, Cr0.PG) && !has(value, Cr0.PE)) ||
-        (has(value, Cr0.PG) && has(now.efer, Efer.LME) && !has(now.cr4, Cr4.PAE))
+        (has(value, Cr0.PG) && has(now.efer, Efer.LME) && !has(now.cr4, Cr4.PAE)) ||
+        (!has(value, Cr0.PG) && has(now.cr0, Cr0.PG) && has(now.cr4, Cr4.PCIDE))
       );
     case 4:
       return (

@@ -1,6 +1,7 @@
 // What a guest sees of the processor: the processor's own CPUID, minus what this hypervisor does not virtualise, plus what a
 // guest must be told (GHCB specification 4.2: leaf 1 ECX[31] and Fn8000_001F). APM vol. 3, appendix E.
 
+import { type CpuidFeature, Feature } from '../arch/cpuid.ts';
 import { Cr4 } from '../arch/registers.ts';
 import type { Technology } from '../arch/boot-page.ts';
 import type { CpuidResult } from './ghcb/services.ts';
@@ -13,19 +14,26 @@ export type CpuidGuest = {
   /** CR4 as far as the hypervisor knows it: leaf 1 mirrors OSXSAVE. */
   readonly cr4: bigint;
   readonly xcr0: bigint;
+  /** Is the local APIC enabled (APIC_BASE.AE)? */
+  readonly apic: boolean;
+  /** Bits of leaf 1 ECX: what the local APIC can do. */
+  readonly apicFeatures: number;
 };
 
 const HYPERVISOR_LEAF = 0x4000_0000;
 const SEV_LEAF = 0x8000_001f;
+const XSAVE_LEAF = 0xd;
+/** The legacy region and the header. */
+const XSAVE_HEADER_END = 576;
 /** 'cbit' three times, as EBX, ECX and EDX spell it. */
 const SIGNATURE = 0x7469_6263;
 /** The guest loses one bit of physical address: the C-bit (what QEMU calls reduced-phys-bits). */
 const REDUCED_BITS = 1;
 
-const Leaf1Ecx = { MONITOR: 1 << 3, SMX: 1 << 6, X2APIC: 1 << 21, TSC_DEADLINE: 1 << 24, OSXSAVE: 1 << 27, HYPERVISOR: 1 << 31 } as const;
+const Leaf1Ecx = { MONITOR: 1 << 3, SMX: 1 << 6, OSXSAVE: 1 << 27, HYPERVISOR: 1 << 31 } as const;
 const Leaf1Edx = { MCE: 1 << 7, APIC: 1 << 9, MCA: 1 << 14 } as const;
 const Leaf7Ecx = { OSPKE: 1 << 4 } as const;
-const Extended1Ecx = { SVM: 1 << 2, EXTENDED_APIC: 1 << 3, SKINIT: 1 << 12 } as const;
+const Extended1Ecx = { SVM: 1 << 2, EXTENDED_APIC: 1 << 3, SKINIT: 1 << 12, MONITORX: 1 << 29 } as const;
 const SevEax = { SEV: 1 << 1, SEV_ES: 1 << 3, COHERENT: 1 << 10 } as const;
 
 export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: number, subleaf: number): CpuidResult {
@@ -34,16 +42,18 @@ export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: numb
   const [eax, ebx, ecx, edx] = processor(leaf, subleaf);
   switch (leaf) {
     case 1: {
-      const hidden = Leaf1Ecx.MONITOR | Leaf1Ecx.SMX | Leaf1Ecx.X2APIC | Leaf1Ecx.TSC_DEADLINE | Leaf1Ecx.OSXSAVE;
+      const hidden = Leaf1Ecx.MONITOR | Leaf1Ecx.SMX | Leaf1Ecx.OSXSAVE;
       const mirrored = guest.cr4 & BigInt(Cr4.OSXSAVE) ? Leaf1Ecx.OSXSAVE : 0;
       // EBX: one logical processor with APIC ID 0; CLFLUSH size and brand stay.
       return quad(
         eax,
         (ebx & 0xffff) | (1 << 16),
-        (ecx & ~hidden) | Leaf1Ecx.HYPERVISOR | mirrored,
-        edx & ~(Leaf1Edx.APIC | Leaf1Edx.MCE | Leaf1Edx.MCA),
+        (ecx & ~hidden) | Leaf1Ecx.HYPERVISOR | mirrored | guest.apicFeatures,
+        edx & ~hiddenEdx(guest),
       );
     }
+    case 5: // MONITOR: intercepted, and hidden
+      return none;
     case 7:
       if (subleaf !== 0) return quad(eax, ebx, ecx, edx);
       return quad(eax, ebx, (ecx & ~Leaf7Ecx.OSPKE) | (guest.cr4 & BigInt(Cr4.PKE) ? Leaf7Ecx.OSPKE : 0), edx);
@@ -55,9 +65,11 @@ export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: numb
       return quad(
         eax,
         ebx,
-        ecx & ~(Extended1Ecx.SVM | Extended1Ecx.EXTENDED_APIC | Extended1Ecx.SKINIT),
-        edx & ~(Leaf1Edx.APIC | Leaf1Edx.MCE | Leaf1Edx.MCA),
+        ecx & ~(Extended1Ecx.SVM | Extended1Ecx.EXTENDED_APIC | Extended1Ecx.SKINIT | Extended1Ecx.MONITORX),
+        edx & ~hiddenEdx(guest),
       );
+    case XSAVE_LEAF:
+      return subleaf > 1 ? quad(eax, ebx, ecx, edx) : quad(eax, xsaveSize(processor, guest.xcr0, subleaf === 1), ecx, edx);
     case 0x8000_0008: // ECX: number of threads - 1, APIC ID bits
       return quad(eax, ebx, ecx & ~0xf0ff, edx);
     case 0x8000_000a: // SVM
@@ -71,8 +83,25 @@ export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: numb
   }
 }
 
+/** The local APIC is a device of the hypervisor's, so that these do not depend on the processor. */
+export const apicFeatures = (withheld: readonly CpuidFeature[]): number =>
+  [Feature.X2APIC, Feature.TSC_DEADLINE].filter((feature) => !withheld.includes(feature)).reduce((bits, { bit }) => bits | (1 << bit), 0);
+/** The APIC's flag goes while it is disabled (APM vol. 2, 16.3.1). */
+const hiddenEdx = ({ apic }: CpuidGuest): number => (apic ? 0 : Leaf1Edx.APIC) | Leaf1Edx.MCE | Leaf1Edx.MCA;
+
 const none: CpuidResult = [0, 0, 0, 0];
 const quad = (eax: number, ebx: number, ecx: number, edx: number): CpuidResult => [eax >>> 0, ebx >>> 0, ecx >>> 0, edx >>> 0];
+
+/** Bytes of an XSAVE area for what XCR0 enables: each component from 2 on has a sub-leaf with its size and offset. */
+function xsaveSize(processor: CpuidSource, xcr0: bigint, compacted: boolean): number {
+  let bytes = XSAVE_HEADER_END;
+  for (let n = 2; n < 63; n++) {
+    if (((xcr0 >> BigInt(n)) & 1n) === 0n) continue;
+    const [size, offset] = processor(XSAVE_LEAF, n);
+    bytes = compacted ? bytes + size : Math.max(bytes, offset + size);
+  }
+  return bytes;
+}
 
 /** Fn8000_001F: what protects this guest, and where the C-bit is. A plain guest is told of nothing. */
 function memoryEncryption(guest: CpuidGuest, processor: number): CpuidResult {

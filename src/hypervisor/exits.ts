@@ -4,6 +4,7 @@
 
 import { ExitCode, exitName } from '../arch/exit-code.ts';
 import { EventInj } from '../arch/ghcb.ts';
+import { Rflags } from '../arch/registers.ts';
 import { givesDoubleFault, pushesErrorCode, Vector } from '../arch/exception.ts';
 import { handleVmgexit } from './ghcb/vmgexit.ts';
 import { handleIoio } from './io.ts';
@@ -17,6 +18,7 @@ const LOW = 0xffff_ffffn;
 const RCX = 1;
 const RDX = 2;
 const RBX = 3;
+const RSI = 6;
 
 const event = (vector: number, errorCode: number | null): bigint =>
   (BigInt(errorCode ?? 0) << 32n) |
@@ -32,7 +34,8 @@ const always: readonly (readonly [code: number, handler: Handler])[] = [
   [ExitCode.INIT,     () => null],
   [ExitCode.PAUSE,    () => null],
   [ExitCode.SHUTDOWN, () => ({ kind: 'shutdown' })],
-  [ExitCode.HLT,      (vcpu) => ({ kind: 'halted', interruptsEnabled: vcpu.interruptsEnabled })],
+  [ExitCode.VINTR,    () => null], // the guest can take an interrupt now
+  [ExitCode.HLT,      halt],
   [ExitCode.INVALID,  () => ({ kind: 'refused', reason: 'exit code INVALID: the VMCB or the VMSA failed the consistency checks (APM 15.5.1, 15.35.3)' })],
   [ExitCode.BUSY,     () => ({ kind: 'refused', reason: 'exit code BUSY: the VMSA is in use' })],
 ];
@@ -61,6 +64,7 @@ const readable: readonly (readonly [code: number, handler: Handler])[] = [
   [ExitCode.MONITOR, skip],
   [ExitCode.MWAIT,   skip],
   [ExitCode.NPF,     handleNestedPageFault],
+  [ExitCode.IRET,    stepOver], // the end of an NMI, once it is executed
   ...[ExitCode.VMRUN, ExitCode.VMLOAD, ExitCode.VMSAVE, ExitCode.STGI, ExitCode.CLGI, ExitCode.SKINIT, ExitCode.INVLPGA].map(
     (code): [number, Handler] => [code, undefinedOpcode]),
   ...Array.from({ length: 32 }, (_, vector): [number, Handler] => [ExitCode.EXCEPTION + vector, exception]),
@@ -86,16 +90,21 @@ export function handleExit(vcpu: Vcpu, code: number): Outcome | null {
   return outcome;
 }
 
-/** An exit in the middle of an event's delivery names the event in EXITINTINFO: it is delivered anew, unless another goes first. */
+/**
+ * An exit in the middle of an event's delivery names the event in EXITINTINFO: it is delivered anew, unless another goes first. RIP is
+ * still at an INT n, INT3 or INTO, which the guest executes again.
+ */
 function resumeDelivery(vcpu: Vcpu): void {
   const interrupted = vcpu.vmcb.exitIntInfo;
   if ((interrupted & BigInt(EventInj.VALID)) === 0n || (vcpu.vmcb.eventInj & BigInt(EventInj.VALID)) !== 0n) return;
-  const software = (interrupted & 0x700n) === BigInt(EventInj.TYPE_SOFTWARE);
-  if (!(vcpu.vm.encryptedState && software)) vcpu.inject(interrupted);
+  const type = interrupted & 0x700n;
+  const vector = Number(interrupted & 0xffn);
+  const trap = type === BigInt(EventInj.TYPE_EXCEPTION) && (vector === Vector.BP || vector === Vector.OF);
+  if (type !== BigInt(EventInj.TYPE_SOFTWARE) && !trap) vcpu.inject(interrupted);
 }
 
 function cpuid(vcpu: Vcpu): null {
-  const [eax, ebx, ecx, edx] = vcpu.cpuid(Number(vcpu.save.rax & LOW), Number(vcpu.gpr(RCX) & LOW), 1n);
+  const [eax, ebx, ecx, edx] = vcpu.cpuid(Number(vcpu.save.rax & LOW), Number(vcpu.gpr(RCX) & LOW), vcpu.vm.host.xcr0);
   vcpu.save.rax = BigInt(eax);
   vcpu.setGpr(RBX, BigInt(ebx));
   vcpu.setGpr(RCX, BigInt(ecx));
@@ -123,7 +132,7 @@ function rdtsc(vcpu: Vcpu): null {
 }
 
 function vmmcall(vcpu: Vcpu): null {
-  vcpu.save.rax = vcpu.hypercall(vcpu.save.rax, vcpu.save.cpl);
+  vcpu.save.rax = vcpu.hypercall(vcpu.save.rax, vcpu.save.cpl, [vcpu.gpr(RBX), vcpu.gpr(RCX), vcpu.gpr(RDX), vcpu.gpr(RSI)]);
   return skip(vcpu);
 }
 
@@ -132,19 +141,31 @@ function writeBack(vcpu: Vcpu): null {
   return skip(vcpu);
 }
 
+/** On behind the instruction once something has woken the guest; or there for good. */
+function halt(vcpu: Vcpu): Outcome | null {
+  const woken = vcpu.interrupts.halt();
+  if (!vcpu.vm.encryptedState) vcpu.skip(); // an SEV-ES guest is behind it already
+  return woken ? null : { kind: 'halted', interruptsEnabled: vcpu.interruptsEnabled };
+}
+
 function skip(vcpu: Vcpu): null {
   vcpu.skip();
   return null;
 }
 
-function refuse(vcpu: Vcpu): null {
-  vcpu.inject(generalProtection);
+/** A fault in the place of the instruction: its frame has RF set, as that of the processor would. */
+function fault(vcpu: Vcpu, eventInj: bigint): null {
+  vcpu.save.rflags |= BigInt(Rflags.RF);
+  vcpu.inject(eventInj);
   return null;
 }
 
+function refuse(vcpu: Vcpu): null {
+  return fault(vcpu, generalProtection);
+}
+
 function undefinedOpcode(vcpu: Vcpu): null {
-  vcpu.inject(event(Vector.UD, null));
-  return null;
+  return fault(vcpu, event(Vector.UD, null));
 }
 
 function stepOver(vcpu: Vcpu, code: number): null {
@@ -173,11 +194,7 @@ function exception(vcpu: Vcpu, code: number): Outcome | null {
   return null;
 }
 
-/** Without reserved bits, so no #VC: only on a processor that has none to spare for the trap. */
+/** Without reserved bits, so no #VC: a write to ROM, or a processor that has none to spare for the trap. */
 function unmapped(vcpu: Vcpu): Outcome {
-  const address = vcpu.vmcb.exitInfo2.toString(16);
-  return {
-    kind: 'stopped',
-    reason: `nested page fault at guest physical address 0x${address}, outside the guest's RAM of 0x${vcpu.memorySize.toString(16)} bytes`,
-  };
+  return { kind: 'stopped', reason: `nested page fault at ${vcpu.vm.describe(vcpu.vmcb.exitInfo2)}` };
 }

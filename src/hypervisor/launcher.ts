@@ -11,11 +11,11 @@ import { NestedControl, SAVE_AREA_OFFSET, VirtualizationControl, VmcbControl } f
 import { Vmsa } from '../arch/vmsa.ts';
 import { hostMap } from '../machine/memory-map.ts';
 import type { Host } from '../svm/host.ts';
-import { gpa, PAGE_SIZE, type Spa, spa } from '../util/address.ts';
+import { PAGE_SIZE, type Spa } from '../util/address.ts';
 import { assert, UserError } from '../util/errors.ts';
 import type { View } from '../util/struct.ts';
 import { AspDriver, type AspResult } from './asp-driver.ts';
-import type { BootPlan, InitialState, SegmentState } from './boot.ts';
+import type { BootPlan, InitialState, SegmentState } from './boot-plan.ts';
 import { sevInformation } from './ghcb/msr-protocol.ts';
 import { ioPermissionMap, msrPermissionMap } from './msrs.ts';
 import { buildNestedTables, reservedEntry } from './nested-paging.ts';
@@ -70,15 +70,16 @@ export function launch(host: Host, config: Omit<VmConfig, 'asid' | 'cBit'>, plan
   const vm = new Vm(host, { ...config, asid, cBit: capabilities.cBit });
   prepareHost(host, vm.pages.take());
   load(vm, plan);
+  for (const text of plan.warnings) vm.warn(text);
 
   const vmcbAddress = vm.pages.take();
   const vmcb = VmcbControl(host.memory.page(vmcbAddress));
-  const maps = { io: place(vm, ioPermissionMap()), msr: place(vm, msrPermissionMap()) };
+  const maps = { io: place(vm, ioPermissionMap()), msr: place(vm, msrPermissionMap(vm.encryptedState)) };
   const trap = technology === 'sev-es' ? reservedEntry(addressWidth(host, capabilities), capabilities.cBit) : 0n;
   vmcb.iopmBasePa = BigInt(maps.io);
   vmcb.msrpmBasePa = BigInt(maps.msr);
   vmcb.guestAsid = asid;
-  vmcb.nCr3 = BigInt(buildNestedTables(host.memory, vm.pages, config.ram, trap));
+  vmcb.nCr3 = BigInt(buildNestedTables(host.memory, vm.pages, vm.regions, trap));
   vmcb.nestedControl = BigInt(
     NestedControl.NP_ENABLE | (technology === 'none' ? 0 : NestedControl.SEV) | (technology === 'sev-es' ? NestedControl.SEV_ES : 0),
   );
@@ -95,7 +96,10 @@ export function launch(host: Host, config: Omit<VmConfig, 'asid' | 'cBit'>, plan
   const vcpu = new Vcpu(vm, vmcbAddress, state);
   if (technology !== 'sev-es') {
     setCommon(SaveArea(new ShiftedPort(host.memory.page(vmcbAddress), SAVE_AREA_OFFSET)), state);
+    vcpu.registers[2] = state.rdx;
+    vcpu.registers[3] = state.rbx;
     vcpu.registers[7] = state.rdi;
+    host.vmload(vmcbAddress); // FS, GS, LDTR and TR, which VMRUN leaves alone, stay in the processor from here on
   }
   return { vm, vcpu, measurement: launched?.measurement ?? null, failure: launched?.failure ?? null };
 }
@@ -111,9 +115,9 @@ function place(vm: Vm, bytes: Uint8Array): Spa {
 function load(vm: Vm, { ranges, contents }: BootPlan): void {
   const zeros = new Uint8Array(0x1_0000);
   for (const { start, end } of ranges) {
-    for (let at = start; at < end; at += zeros.length) vm.write(BigInt(at), zeros.subarray(0, Math.min(zeros.length, end - at)));
+    for (let at = start; at < end; at += zeros.length) vm.install(at, zeros.subarray(0, Math.min(zeros.length, end - at)));
   }
-  for (const { start, bytes } of contents) vm.write(BigInt(start), bytes);
+  for (const { start, bytes } of contents) assert(vm.install(start, bytes), 'the plan names memory that the guest has not');
 }
 
 /** The launch commands, up to the first that fails. The measurement: 32 bytes, then 16 of nonce. */
@@ -140,7 +144,8 @@ function launchEncrypted(
   const { handle } = started;
   if (!succeeds('ACTIVATE', asp.activate(handle, asid))) return conclude();
   for (const { start, end } of ranges) {
-    if (!succeeds('LAUNCH_UPDATE_DATA', asp.launchUpdateData(handle, spa(config.ram.at + gpa(start)), end - start))) return conclude();
+    for (const { at, size } of vm.find(start, end - start))
+      if (!succeeds('LAUNCH_UPDATE_DATA', asp.launchUpdateData(handle, at, size))) return conclude();
   }
   if (vmsa !== null && !succeeds('LAUNCH_UPDATE_VMSA', asp.launchUpdateVmsa(handle, vmsa))) return conclude();
   const measured = asp.launchMeasure(handle);
@@ -186,6 +191,7 @@ function setCommon(save: CommonView, state: InitialState): void {
   save.rflags = state.rflags;
   save.rip = state.rip;
   save.rsp = state.rsp;
+  save.rax = state.rax;
   save.dr6 = AFTER_RESET.dr6;
   save.dr7 = AFTER_RESET.dr7;
   save.gPat = AFTER_RESET.pat;
@@ -195,6 +201,8 @@ function setCommon(save: CommonView, state: InitialState): void {
 export function vmsaImage(state: InitialState): Uint8Array {
   const { view, bytes } = Vmsa.create();
   setCommon(view, state);
+  view.rdx = state.rdx;
+  view.rbx = state.rbx;
   view.rdi = state.rdi;
   view.xcr0 = AFTER_RESET.xcr0;
   view.mxcsr = AFTER_RESET.mxcsr;

@@ -4,6 +4,7 @@
 
 import { Cr0, Efer, SegmentAttribute } from '../arch/registers.ts';
 import { INSTRUCTION_BYTES, NestedPageFault } from '../arch/vmcb.ts';
+import { spa } from '../util/address.ts';
 import type { Outcome } from './outcome.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -33,18 +34,23 @@ const OFFSET = 0xfffn;
 const RAX = 0;
 const RSP = 4;
 
+/** Bytes of the instruction at hand. */
+const instruction = new Uint8Array(INSTRUCTION_BYTES.most);
+
 export function handleNestedPageFault(vcpu: Vcpu): Outcome | null {
   const { exitInfo1, exitInfo2: gpa } = vcpu.vmcb;
-  const where = `guest physical address 0x${gpa.toString(16)}, outside the guest's RAM of 0x${vcpu.memorySize.toString(16)} bytes`;
-  const stopped = (what: string): Outcome => ({ kind: 'stopped', reason: `${what} at ${where}` });
+  const stopped = (what: string): Outcome => ({ kind: 'stopped', reason: `${what} at ${vcpu.vm.describe(gpa)}` });
   if ((exitInfo1 & BigInt(NestedPageFault.ID)) !== 0n) return stopped('the guest executes');
   if ((exitInfo1 & (1n << BigInt(NestedPageFault.TABLE_BIT))) !== 0n) return stopped('the guest has a page table');
-  const bytes = Uint8Array.from({ length: vcpu.vmcb.instructionBytesFetched }, (_, i) => vcpu.port.u8(INSTRUCTION_BYTES.offset + i));
+  vcpu.vm.host.memory.read(spa(vcpu.vmcbAddress + INSTRUCTION_BYTES.offset), instruction);
+  const bytes = instruction.subarray(0, vcpu.vmcb.instructionBytesFetched);
   const state = registersOf(vcpu);
   if (!vcpu.vm.config.emulator.execute(bytes, state, operandsOf(vcpu, gpa))) {
     return stopped(`an instruction that cannot be emulated (${hex(bytes)}) accesses memory`);
   }
-  for (let n = 0; n < 16; n++) vcpu.setGpr(n, state.registers[n] ?? 0n);
+  vcpu.registers.set(state.registers);
+  vcpu.save.rax = state.registers[RAX] ?? 0n;
+  vcpu.save.rsp = state.registers[RSP] ?? 0n;
   vcpu.save.rip = state.rip;
   vcpu.save.rflags = (vcpu.save.rflags & ~0xffff_ffffn) | BigInt(state.rflags >>> 0);
   vcpu.executed();
@@ -52,6 +58,7 @@ export function handleNestedPageFault(vcpu: Vcpu): Outcome | null {
 }
 
 function registersOf(vcpu: Vcpu): EmulatedState {
+  vcpu.vm.host.vmsave(vcpu.vmcbAddress); // the bases of FS and GS are in the processor
   const { save } = vcpu;
   const registers = BigUint64Array.from(vcpu.registers);
   registers[RAX] = save.rax;
@@ -62,6 +69,10 @@ function registersOf(vcpu: Vcpu): EmulatedState {
   return { registers, rip: save.rip, rflags: Number(save.rflags & 0xffff_ffffn), mode, segmentBases };
 }
 
+/** Operands have at most 8 bytes: what is wider comes in pieces. */
+const operand = new Uint8Array(8);
+const operandView = new DataView(operand.buffer);
+
 /** The operand whose offset in its page is that of the fault lies there; any other is in RAM, if the guest's tables can be read. */
 function operandsOf(vcpu: Vcpu, gpa: bigint): OperandMemory {
   const locate = (linear: bigint): bigint | null => ((linear & OFFSET) === (gpa & OFFSET) ? gpa : translate(vcpu, linear));
@@ -69,14 +80,16 @@ function operandsOf(vcpu: Vcpu, gpa: bigint): OperandMemory {
     load(linear, size) {
       const at = locate(linear);
       if (at === null) return undefined;
-      const bytes = new Uint8Array(size);
+      const bytes = operand.subarray(0, size);
+      operand.fill(0);
       if (!vcpu.readMemory(at, bytes)) vcpu.mmioRead(at, bytes);
-      return bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
+      return operandView.getBigUint64(0, true);
     },
     store(linear, size, value) {
       const at = locate(linear);
       if (at === null) return false;
-      const bytes = Uint8Array.from({ length: size }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
+      operandView.setBigUint64(0, BigInt.asUintN(64, value), true);
+      const bytes = operand.subarray(0, size);
       if (!vcpu.writeMemory(at, bytes)) vcpu.mmioWrite(at, bytes);
       return true;
     },

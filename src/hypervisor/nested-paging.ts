@@ -1,10 +1,11 @@
-// Nested page tables in host memory: guest physical to system physical (APM vol. 2, 15.25). RAM is mapped in 2 MiB pages, a
-// remainder in 4 KiB ones. Everything else is the devices' place: not present for guests whose instructions the hypervisor can
+// Nested page tables in host memory: guest physical to system physical (APM vol. 2, 15.25). Memory is mapped in 2 MiB pages where it
+// can be, else in 4 KiB ones; ROM is read-only. Everything else is the devices' place: not present for guests whose instructions the hypervisor can
 // read, so that an access leaves as a nested page fault; for SEV-ES guests present with reserved bits, which makes the access a
 // #VC 400h in the guest (15.35.4; GHCB specification 4.1.5).
 
-import { PAGE_SIZE, type Spa, spa } from '../util/address.ts';
+import { PAGE_SIZE, type Spa } from '../util/address.ts';
 import type { HostMemory } from '../svm/host.ts';
+import type { MemoryRegion } from './guest-memory.ts';
 import type { HostPages } from './host-pages.ts';
 
 const Pte = { P: 1n << 0n, RW: 1n << 1n, US: 1n << 2n, A: 1n << 5n, D: 1n << 6n, PS: 1n << 7n } as const;
@@ -13,28 +14,29 @@ const LEAF = TABLE | Pte.D;
 const ENTRIES = 512;
 const LEVEL = [4096, 4096 * 512, 4096 * 512 * 512, 4096 * 512 * 512 * 512] as const;
 
-export type NestedRange = { readonly size: number; readonly at: Spa };
-
-/** Builds the tables for RAM from guest physical 0; gives nCR3. `trap`: what stands in entries outside of RAM. */
-export function buildNestedTables(memory: HostMemory, pages: HostPages, ram: NestedRange, trap: bigint): Spa {
+/** Builds the tables for regions in ascending order; gives nCR3. `trap`: what stands in entries outside of memory. */
+export function buildNestedTables(memory: HostMemory, pages: HostPages, regions: readonly MemoryRegion[], trap: bigint): Spa {
   const table = (level: 1 | 2 | 3 | 4, base: number): Spa => {
     const at = pages.take();
     const port = memory.page(at);
     const span = LEVEL[level - 1] ?? PAGE_SIZE;
     for (let i = 0; i < ENTRIES; i++) {
       const start = base + i * span;
+      const region = regions.find((found) => start < found.start + found.size && found.start < start + span);
       let entry = trap;
-      if (start < ram.size) {
-        const whole = start + span <= ram.size;
-        if (level === 1) entry = BigInt(ram.at + start) | LEAF;
-        else if (level === 2 && whole && (ram.at + start) % span === 0) entry = BigInt(ram.at + start) | LEAF | Pte.PS;
+      if (region !== undefined) {
+        const target = region.at + (start - region.start);
+        const whole = start >= region.start && start + span <= region.start + region.size;
+        const leaf = region.writable ? LEAF : LEAF & ~Pte.RW;
+        if (level === 1) entry = BigInt(target) | leaf;
+        else if (level === 2 && whole && target % span === 0) entry = BigInt(target) | leaf | Pte.PS;
         else entry = BigInt(table((level - 1) as 1 | 2 | 3, start)) | TABLE;
       }
       if (entry !== 0n) port.setU64(8 * i, entry);
     }
     return at;
   };
-  return spa(table(4, 0));
+  return table(4, 0);
 }
 
 /**

@@ -2,8 +2,10 @@
 // save area and in `registers`; for SEV-ES guests they are in the VMSA, which nobody here can read, and what the hypervisor
 // knows of the guest's control registers comes from the initial VMSA and the write traps (APM 15.35.10).
 
+import { Feature } from '../arch/cpuid.ts';
 import { ExitCode } from '../arch/exit-code.ts';
-import { Rflags } from '../arch/registers.ts';
+import { Msr } from '../arch/msr.ts';
+import { Rflags, SegmentAttribute } from '../arch/registers.ts';
 import { SaveArea } from '../arch/save-area.ts';
 import { InterruptState, SAVE_AREA_OFFSET, VmcbControl } from '../arch/vmcb.ts';
 import type { PortSize } from '../devices/device.ts';
@@ -11,13 +13,16 @@ import type { GuestRegisters } from '../svm/host.ts';
 import type { Gpa, Spa } from '../util/address.ts';
 import type { Port, View } from '../util/struct.ts';
 import type { TraceNote } from '../util/trace.ts';
-import { cr4Bits, refusesControlRegister } from './control-registers.ts';
+import { cr4Bits, eferAfter, refusesControlRegister, shownEfer } from './control-registers.ts';
+import { isApicMsr, readApicMsr, writeApicMsr } from './apic-msrs.ts';
 import { vectorName } from '../arch/exception.ts';
-import { guestCpuid } from './cpuid.ts';
+import { apicFeatures, guestCpuid } from './cpuid.ts';
 import { handleExit } from './exits.ts';
 import { GhcbPage } from './ghcb/page.ts';
 import type { CpuidResult } from './ghcb/services.ts';
 import type { GhcbVcpu } from './ghcb/vmgexit.ts';
+import { type HypercallArguments, hypercall } from './hypercalls.ts';
+import { initialise } from './init.ts';
 import {
   clearIntercept,
   INTERCEPT_VECTORS,
@@ -26,6 +31,7 @@ import {
   interceptControlRegisters,
   setIntercept,
 } from './intercepts.ts';
+import { Interrupts } from './interrupts.ts';
 import { readGuestMsr, writeGuestMsr, type MsrVcpu } from './msrs.ts';
 import type { Outcome } from './outcome.ts';
 import { ShiftedPort } from './shifted-port.ts';
@@ -33,9 +39,6 @@ import type { Vm } from './vm.ts';
 
 /** Ticks of the time-stamp counter for one instruction: 2 GHz, 16 ns. */
 const TICKS = 32n;
-/** What KVM returns for a hypercall that does not exist, and for one from outside ring 0. */
-const NO_SUCH_HYPERCALL = -1000n;
-const NOT_PERMITTED = -1n;
 /** Exits in a row at which neither the processor retired anything nor the hypervisor did something for the guest. */
 const MOST_FRUITLESS_EXITS = 10_000;
 /** A slice ends after so many exits, too: they cost far more than instructions, and a surface wants its turn (Ctrl-C, keys). */
@@ -52,6 +55,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   readonly registers: GuestRegisters = new BigUint64Array(16);
   readonly msrValues = new Map<number, bigint>();
   readonly ghcb: GhcbPage;
+  readonly interrupts: Interrupts;
   /** Count of #VMEXITs by exit code. */
   readonly exits = new Map<number, number>();
   /** Instructions and elements that the hypervisor executed in the guest's stead. */
@@ -64,6 +68,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   /** The intercept that is lifted for one instruction. */
   #steppingOver: number | null = null;
   #tscOffset = 0n;
+  readonly #apicFeatures: number;
 
   constructor(vm: Vm, vmcbAddress: Spa, initial: { cr0: bigint; cr4: bigint; efer: bigint }) {
     this.vm = vm;
@@ -75,6 +80,8 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     this.#known = { ...initial, cr8: 0n };
     this.#vectors = initialVectors(vm.config.intercepts, vm.encryptedState);
     for (let i = 0; i < INTERCEPT_VECTORS; i++) this.#store(i);
+    this.#apicFeatures = apicFeatures(vm.config.withheld ?? []);
+    this.interrupts = new Interrupts(this);
   }
 
   /** Everything consumed of a budget so far: what the processor retired, elements included, and what was emulated. */
@@ -90,11 +97,11 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     for (let exits = 0; exits < EXITS_PER_SLICE; exits++) {
       const before = this.consumed;
       if (before >= end) return null;
-      host.setTimer(this.#steppingOver === null ? end - before : 1);
+      host.setTimer(this.#steppingOver === null ? Math.min(end - before, this.interrupts.prepare()) : 1);
       const fault = host.vmrun(this.vmcbAddress, this.registers);
       if (fault !== null) return { kind: 'refused', reason: `VMRUN raised ${vectorName(fault)}` };
-      if (this.#steppingOver !== null) this.#rearm();
       const code = this.port.u32(VmcbControl.layout.exitCode.offset) | 0;
+      if (this.#steppingOver !== null) this.#stepped(code);
       this.exits.set(code, (this.exits.get(code) ?? 0) + 1);
       const outcome = handleExit(this, code) ?? this.vm.ended;
       if (outcome !== null) return outcome;
@@ -142,10 +149,22 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     this.#store(code >>> 5);
   }
 
-  #rearm(): void {
+  /** The one instruction is over, unless an interrupt window came before it. */
+  #stepped(exit: number): void {
     const code = this.#steppingOver;
     this.#steppingOver = null;
-    if (code !== null) this.#arm(code);
+    if (code === null) return;
+    this.#arm(code);
+    if (code === ExitCode.IRET && exit !== ExitCode.VINTR) this.interrupts.nmiComplete();
+  }
+
+  /** Sets an intercept, or takes it back unless the person asked for it. */
+  intercept(code: number, wanted: boolean): void {
+    if (wanted) this.#arm(code);
+    else if (!this.vm.config.intercepts.codes.includes(code)) {
+      clearIntercept(this.#vectors, code);
+      this.#store(code >>> 5);
+    }
   }
 
   #arm(code: number): void {
@@ -198,20 +217,45 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   cpuid(leaf: number, subleaf: number, xcr0: bigint): CpuidResult {
     const { technology, cBit } = this.vm.config;
     const cr4 = this.vm.encryptedState ? this.#known.cr4 : this.save.cr4;
-    return guestCpuid((l, s) => this.vm.host.cpuid(l, s), { technology, cBit, cr4, xcr0 }, leaf >>> 0, subleaf >>> 0);
+    return guestCpuid(
+      (l, s) => this.vm.host.cpuid(l, s),
+      { technology, cBit, cr4, xcr0, apic: this.interrupts.apic.enabled, apicFeatures: this.#apicFeatures },
+      leaf >>> 0,
+      subleaf >>> 0,
+    );
   }
   readMsr(index: number): bigint | null {
-    return readGuestMsr(this, index >>> 0);
+    const n = index >>> 0;
+    return this.#isApicMsr(n) ? readApicMsr(this.interrupts.apic, n) : readGuestMsr(this, n);
   }
   writeMsr(index: number, value: bigint): boolean {
-    return writeGuestMsr(this, index >>> 0, value);
+    const n = index >>> 0;
+    return this.#isApicMsr(n) ? writeApicMsr(this.interrupts.apic, n, value) : writeGuestMsr(this, n, value);
+  }
+  /** TSC_DEADLINE is there if CPUID says so. */
+  #isApicMsr(index: number): boolean {
+    return isApicMsr(index) && (index !== Msr.TSC_DEADLINE || (this.#apicFeatures & (1 << Feature.TSC_DEADLINE.bit)) !== 0);
+  }
+  /** An SEV-ES guest reaches its own. */
+  readEfer(): bigint | null {
+    return this.vm.encryptedState ? null : shownEfer(this.save.efer);
+  }
+  writeEfer(value: bigint): boolean {
+    const next = this.vm.encryptedState ? null : eferAfter(value, { cr0: this.save.cr0, efer: this.save.efer });
+    if (next === null) return false;
+    this.save.efer = next;
+    return true;
+  }
+  get physicalBits(): number {
+    return this.vm.host.cpuid(0x8000_0008, 0)[0] & 0xff;
   }
   tsc(): bigint {
-    return BigInt.asUintN(64, BigInt(this.vm.host.retired) * TICKS + this.#tscOffset);
+    return BigInt.asUintN(64, BigInt(this.vm.host.time) * TICKS + this.#tscOffset);
   }
   setTsc(value: bigint): void {
     this.#tscOffset += value - this.tsc();
     this.vmcb.tscOffset = BigInt.asUintN(64, this.#tscOffset);
+    this.interrupts.apic.retime();
   }
   tscAux(): bigint {
     return 0n;
@@ -222,10 +266,18 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   portOut(port: number, size: PortSize, value: number): void {
     this.vm.config.io.out(port, size, value);
   }
-  mmioRead(_gpa: bigint, into: Uint8Array): void {
-    into.fill(0xff); // no device has addresses yet
+  mmioRead(gpa: bigint, into: Uint8Array): void {
+    this.vm.config.mmio.read(gpa, into);
   }
-  mmioWrite(_gpa: bigint, _from: Uint8Array): void {}
+  mmioWrite(gpa: bigint, from: Uint8Array): void {
+    this.vm.config.mmio.write(gpa, from);
+  }
+  initialise(): void {
+    initialise(this);
+  }
+  nmiComplete(): void {
+    this.interrupts.nmiComplete();
+  }
   readMemory(gpa: bigint, into: Uint8Array): boolean {
     return this.vm.read(gpa, into);
   }
@@ -238,8 +290,9 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   wbinvd(): void {
     this.vm.host.wbinvd();
   }
-  hypercall(_number: bigint, cpl: number): bigint {
-    return BigInt.asUintN(64, cpl === 0 ? NO_SUCH_HYPERCALL : NOT_PERMITTED);
+  hypercall(number: bigint, cpl: number, values: HypercallArguments): bigint {
+    const wide = this.vm.encryptedState || (this.save.csAttributes & SegmentAttribute.L) !== 0;
+    return BigInt.asUintN(64, hypercall(this.interrupts.apic, number, cpl, values, wide));
   }
   readControlRegister(n: number): bigint {
     return n === 0 ? this.#known.cr0 : n === 4 ? this.#known.cr4 : this.#known.cr8;

@@ -2,10 +2,15 @@
 // became of the run. It meets the machine only through Host.
 
 import type { Technology } from '../arch/boot-page.ts';
+import type { CpuidFeature } from '../arch/cpuid.ts';
+import type { IoApic } from '../devices/io-apic.ts';
 import type { IoBus } from '../devices/io-bus.ts';
-import { type Gpa, PAGE_SIZE, type Spa, spa } from '../util/address.ts';
+import type { MmioBus } from '../devices/mmio-bus.ts';
+import type { Gpa, Spa } from '../util/address.ts';
+import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
 import type { Host } from '../svm/host.ts';
+import { type Backing, locatePage, memoryRegions, type MemoryRegion, type Piece, pieces } from './guest-memory.ts';
 import { HostPages } from './host-pages.ts';
 import type { Emulator } from './mmio.ts';
 import type { Intercepts } from './intercepts.ts';
@@ -14,12 +19,19 @@ import type { Outcome } from './outcome.ts';
 export type VmConfig = {
   readonly technology: Technology;
   /** Guest RAM: system physical start and size in bytes. */
-  readonly ram: { readonly at: Spa; readonly size: number };
+  readonly ram: Backing;
+  /** Where the firmware image lies in system physical memory. */
+  readonly rom?: Backing | undefined;
   readonly asid: number;
   readonly cBit: number;
   readonly intercepts: Intercepts;
   readonly io: IoBus;
+  /** Devices by guest physical address. The local APIC is added by its processor. */
+  readonly mmio: MmioBus;
+  readonly ioApic: IoApic;
   readonly emulator: Emulator;
+  /** Features of the local APIC that this guest is not given. */
+  readonly withheld?: readonly CpuidFeature[] | undefined;
   readonly trace: TraceSink | null;
 };
 
@@ -30,6 +42,8 @@ export class Vm {
   readonly host: Host;
   readonly config: VmConfig;
   readonly pages: HostPages;
+  /** The guest's memory, ascending. */
+  readonly regions: readonly MemoryRegion[];
   readonly warnings = new Map<string, number>();
   /** Set once, by whoever ends the run from within an exit: the test device. */
   ended: Outcome | null = null;
@@ -38,27 +52,54 @@ export class Vm {
     this.host = host;
     this.config = config;
     this.pages = new HostPages(host.memory);
+    this.regions = memoryRegions(config.ram, config.rom ?? null);
   }
 
   get encryptedState(): boolean {
     return this.config.technology === 'sev-es';
   }
 
-  /** Where the host finds a page of guest RAM; null if there is none. */
+  /** Where the host finds a page of the guest's memory; null if there is none. */
   locate(page: Gpa): Spa | null {
-    return page + PAGE_SIZE <= this.config.ram.size ? spa(this.config.ram.at + page) : null;
+    return locatePage(this.regions, page);
   }
 
-  /** Guest RAM as the host sees it; false if the range is not all RAM. */
+  /** An address of the guest's, for people: why an access could not simply happen. */
+  describe(gpa: bigint): string {
+    const rom = pieces(this.regions, gpa, 1) !== null;
+    const where = rom ? 'in ROM' : `outside the guest's RAM of 0x${this.config.ram.size.toString(16)} bytes`;
+    return `guest physical address 0x${gpa.toString(16)}, ${where}`;
+  }
+
+  /** Guest memory as the host sees it; false if the range is not all memory. */
   read(gpa: bigint, into: Uint8Array): boolean {
-    if (gpa + BigInt(into.length) > BigInt(this.config.ram.size)) return false;
-    this.host.memory.read(spa(this.config.ram.at + Number(gpa)), into);
+    const found = pieces(this.regions, gpa, into.length);
+    if (found === null) return false;
+    for (const { at, offset, size } of found) this.host.memory.read(at, into.subarray(offset, offset + size));
     return true;
   }
 
+  /** Writes what the guest could write itself; false if the range is not all RAM. */
   write(gpa: bigint, from: Uint8Array): boolean {
-    if (gpa + BigInt(from.length) > BigInt(this.config.ram.size)) return false;
-    this.host.memory.write(spa(this.config.ram.at + Number(gpa)), from);
+    const found = pieces(this.regions, gpa, from.length);
+    return found !== null && found.every(({ writable }) => writable) && this.#store(found, from);
+  }
+
+  /** Puts something into memory before the guest starts, ROM included. */
+  install(gpa: number, from: Uint8Array): boolean {
+    const found = pieces(this.regions, BigInt(gpa), from.length);
+    return found !== null && this.#store(found, from);
+  }
+
+  /** The pieces of host memory that are behind a range of the guest's. */
+  find(gpa: number, length: number): readonly Piece[] {
+    const found = pieces(this.regions, BigInt(gpa), length);
+    assert(found !== null, 'the range is not all memory');
+    return found;
+  }
+
+  #store(found: readonly Piece[], from: Uint8Array): true {
+    for (const { at, offset, size } of found) this.host.memory.write(at, from.subarray(offset, offset + size));
     return true;
   }
 

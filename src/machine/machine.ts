@@ -4,7 +4,8 @@
 import { Asp } from '../../firmware/asp.ts';
 import { AspMailbox } from '../../firmware/mailbox.ts';
 import { Msr } from '../arch/msr.ts';
-import { processorCpuid, processorModel, processorModels, type ProcessorModel } from '../cpu/cpuid.ts';
+import { processorCpuid, type ProcessorModel } from '../cpu/cpuid.ts';
+import { chooseModel } from '../cpu/model-choice.ts';
 import type { AesEngine } from '../memory/block-cipher.ts';
 import { Dram } from '../memory/dram.ts';
 import { EncryptionEngine } from '../memory/encryption.ts';
@@ -14,13 +15,12 @@ import { TrustedMemory } from '../sev/trusted-memory.ts';
 import type { Host } from '../svm/host.ts';
 import { Svm } from '../svm/svm.ts';
 import { PAGE_SIZE } from '../util/address.ts';
-import { UserError } from '../util/errors.ts';
 import { RandomSource } from '../util/random.ts';
 import type { TraceSink } from '../util/trace.ts';
 import { type Engine, returnEngine, takeEngine, type Tier } from './engine.ts';
 
 export type MachineOptions = {
-  /** Name of a processor model. */
+  /** A processor model, as `chooseModel` reads it. */
   readonly model: string;
   /** System physical memory in bytes. */
   readonly memory: number;
@@ -41,9 +41,7 @@ export class Machine {
   #disposed = false;
 
   constructor(options: MachineOptions) {
-    const model = processorModel(options.model);
-    if (model === undefined)
-      throw new UserError(`--cpu ${options.model}: choose one of ${processorModels.map(({ name }) => name).join(', ')}`);
+    const { model } = chooseModel(options.model);
     this.model = model;
     const random = new RandomSource(options.seed);
     const tweaks = random.stream('memory tweak');
@@ -82,6 +80,11 @@ export class Machine {
   /** Instructions retired since power-on, elements of repeated string instructions among them. */
   get retired(): number {
     return this.engine.cpu.retired;
+  }
+
+  /** Time since power-on in instructions: those retired, and idle time. */
+  get time(): number {
+    return this.host.time;
   }
 
   /** State block of the guest that runs or ran last, in the engine's memory. */

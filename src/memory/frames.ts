@@ -34,6 +34,8 @@ export interface CodeOwner {
 export interface TranslationOwner extends TlbArrays {
   /** A store is about to change bytes of a page table; the old bytes are still there. */
   onTableStore(frame: number, offset: number, length: number): void;
+  /** A walk is about to set accessed and dirty bits in a page table. */
+  onWalkStore(frame: number): void;
   onTableDrop(frame: number): void;
 }
 
@@ -141,9 +143,11 @@ export class Frames {
     if ((status & Status.TABLE) !== 0) this.#translationOwner?.onTableStore(frame, offset, length);
   }
 
-  /** As `stored`, for accessed and dirty bits that a walk sets in an entry of 8 bytes: no translation depends on them. */
+  /** As `stored`, for accessed and dirty bits that a walk sets in an entry of 8 bytes: hardly a translation depends on them. */
   storedByWalk(frame: number, offset: number): void {
-    if ((this.table.status[frame]! & Status.CODE) !== 0) this.#storedCode(frame, offset, 8);
+    const status = this.table.status[frame]!;
+    if ((status & Status.CODE) !== 0) this.#storedCode(frame, offset, 8);
+    if ((status & Status.TABLE) !== 0) this.#translationOwner?.onWalkStore(frame);
   }
 
   #storedCode(frame: number, offset: number, length: number): void {

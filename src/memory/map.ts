@@ -24,6 +24,14 @@ export const Context = {
   COUNT: 12,
 } as const;
 
+/**
+ * Where a jump cache has the entry of a linear RIP: offset from Context.JUMP. Functions begin at multiples of 16, so the low bits alone
+ * would leave them a sixteenth of the entries.
+ */
+export const jumpEntry = (low: number): number => ((low ^ (low >>> JUMP_FOLD)) << 4) & ((Context.ENTRIES - 1) << 4);
+/** For code that is generated: how far RIP is shifted before it is combined with itself. */
+export const JUMP_FOLD = 6;
+
 /** A tag that no linear page has: entries that hold it never hit. */
 export const INVALID_TAG_LOW = -1;
 /** A jump target that is not canonical, so never asked for: 4000_0000_0000_0000h. */

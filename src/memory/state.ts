@@ -70,9 +70,12 @@ export const State = {
   OPERAND: 776, // u64, a value that a system routine leaves for the destination operand
   HALTED: 784, // u32, 1 while an un-intercepted HLT waits for an interrupt
   RECORD: 788, // u32, record of the instruction whose slow store or routine is under way
-  MISSED: 792, // u32, record at which compiled code has left very often for want of a TLB entry, or 0
-  DROPPED: 796, // u32, 1: compiled code was dropped since this was last cleared
+  NMI_BLOCKED: 792, // u32, 1 from the delivery of an NMI to the next IRET
+  MONITOR_ARMED: 796, // u32, 1 from MONITOR to MWAIT
   VECTOR_OPERAND: 800, // 16 bytes, the source of a routine on XMM registers
+  EXIT_INT_INFO: 816, // u64, the event whose delivery an exit interrupted, as EXITINTINFO names it; 0: none
+  MISSED: 824, // u32, record at which compiled code has left very often for want of a TLB entry, or 0
+  DROPPED: 828, // u32, 1: compiled code was dropped since this was last cleared
   XMM: 1024, // 16 x 16 bytes
   YMM_HIGH: 1280, // 16 x 16 bytes
   X87: 1536, // physical registers R0..R7, 16 bytes each (10 used)

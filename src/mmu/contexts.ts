@@ -1,5 +1,5 @@
 // Translation contexts: sets of TLB arrays and jump cache, each for one address space and privilege class. A family is the
-// contexts of one address space: (environment, CR3, paging bits of CR0, CR4, EFER), with one context per class, side by side, so that a
+// contexts of one address space: (environment, CR3, paging bits of CR0, CR4, EFER, PKRU), with one context per class, side by side, so that a
 // change of privilege moves a pointer. Families are recycled least recently used. Context 0 never gets entries: it
 // serves CPL 3 with alignment checks in force, where every access must be looked at.
 
@@ -11,7 +11,7 @@ export const PrivilegeClass = { SUPERVISOR: 0, USER: 1, OPEN: 2, ALIGNED_USER: 3
 export type PrivilegeClass = (typeof PrivilegeClass)[keyof typeof PrivilegeClass];
 
 const CLASSES = 3;
-const KEY_WORDS = 6;
+const KEY_WORDS = 7;
 const CR0_BITS = Cr0.PG | Cr0.WP;
 const CR4_BITS = Cr4.PSE | Cr4.PAE | Cr4.LA57 | Cr4.SMEP | Cr4.SMAP | Cr4.PKE;
 const EFER_BITS = Efer.NXE | Efer.LMA;
@@ -38,6 +38,7 @@ export class Contexts {
   /** By context: entries were written since the array was last cleared. */
   readonly #reads: Uint8Array;
   readonly #writes: Uint8Array;
+  readonly #jumps: Uint8Array;
 
   constructor(memory: EngineMemory) {
     this.#memory = memory;
@@ -53,6 +54,7 @@ export class Contexts {
     this.#ready = new Uint8Array(size);
     this.#reads = new Uint8Array(size);
     this.#writes = new Uint8Array(size);
+    this.#jumps = new Uint8Array(size);
     this.reset();
   }
 
@@ -73,13 +75,15 @@ export class Contexts {
     const s = state >>> 2;
     const cr0 = i32[s + (State.CR0 >>> 2)]!;
     const cr4 = i32[s + (State.CR4 >>> 2)]!;
+    const efer = i32[s + (State.EFER >>> 2)]!;
     const family = this.#family(
       environment,
       i32[s + (State.CR3 >>> 2)]!,
       i32[s + (State.CR3 >>> 2) + 1]!,
       cr0 & CR0_BITS,
       cr4 & CR4_BITS,
-      i32[s + (State.EFER >>> 2)]! & EFER_BITS,
+      efer & EFER_BITS,
+      (cr4 & Cr4.PKE) !== 0 && (efer & Efer.LMA) !== 0 ? i32[s + (State.PKRU >>> 2)]! : 0,
     );
     const ac = (i32[s + (State.RFLAGS >>> 2)]! & Rflags.AC) !== 0;
     if (i32[s + (State.CPL >>> 2)] === 3) {
@@ -115,6 +119,10 @@ export class Contexts {
     this.#writes[(context - this.#memory.contexts) >>> ARRAY_SHIFT] = 1;
   }
 
+  noteJump(context: number): void {
+    this.#jumps[(context - this.#memory.contexts) >>> ARRAY_SHIFT] = 1;
+  }
+
   clearReads(): void {
     this.#clear(this.#reads, Context.READ);
   }
@@ -124,7 +132,7 @@ export class Contexts {
   }
 
   clearJumps(): void {
-    for (let n = 0; n < this.#ready.length; n += ARRAYS) if (this.#ready[n] === 1) this.#clearJumps(n);
+    for (let n = 0; n < this.#jumps.length; n += ARRAYS) if (this.#jumps[n] === 1) this.#clearJumps(n);
   }
 
   /** One linear page dies in all contexts. */
@@ -154,24 +162,33 @@ export class Contexts {
   }
 
   #clearJumps(n: number): void {
+    this.#jumps[n] = 0;
     const at = (this.#memory.contexts + (n << ARRAY_SHIFT) + Context.JUMP) >>> 2;
     this.#i32.fill(INVALID_TARGET_HIGH, at, at + ARRAY_WORDS);
   }
 
-  #family(environment: number, cr3lo: number, cr3hi: number, cr0: number, cr4: number, efer: number): number {
-    if (this.#current >= 0 && this.#is(this.#current, environment, cr3lo, cr3hi, cr0, cr4, efer)) return this.#current;
+  #family(environment: number, cr3lo: number, cr3hi: number, cr0: number, cr4: number, efer: number, pkru: number): number {
+    if (this.#current >= 0 && this.#is(this.#current, environment, cr3lo, cr3hi, cr0, cr4, efer, pkru)) return this.#current;
     this.#clock++;
     let oldest = 0;
     for (let family = 0; family < this.#families; family++) {
       const used = this.#lastUse[family]!;
-      if (used !== 0 && this.#is(family, environment, cr3lo, cr3hi, cr0, cr4, efer)) {
+      if (used !== 0 && this.#is(family, environment, cr3lo, cr3hi, cr0, cr4, efer, pkru)) {
         this.#lastUse[family] = this.#clock;
         this.#current = family;
         return family;
       }
       if (used < this.#lastUse[oldest]!) oldest = family;
     }
-    this.#keys.set([environment, cr3lo, cr3hi, cr0, cr4, efer], oldest * KEY_WORDS);
+    const keys = this.#keys;
+    const at = oldest * KEY_WORDS;
+    keys[at] = environment;
+    keys[at + 1] = cr3lo;
+    keys[at + 2] = cr3hi;
+    keys[at + 3] = cr0;
+    keys[at + 4] = cr4;
+    keys[at + 5] = efer;
+    keys[at + 6] = pkru;
     this.#lastUse[oldest] = this.#clock;
     this.#current = oldest;
     this.#serials[oldest] = ++this.#serial;
@@ -179,7 +196,7 @@ export class Contexts {
     return oldest;
   }
 
-  #is(family: number, environment: number, cr3lo: number, cr3hi: number, cr0: number, cr4: number, efer: number): boolean {
+  #is(family: number, environment: number, cr3lo: number, cr3hi: number, cr0: number, cr4: number, efer: number, pkru: number): boolean {
     const keys = this.#keys;
     const at = family * KEY_WORDS;
     return (
@@ -188,7 +205,8 @@ export class Contexts {
       keys[at + 2] === cr3hi &&
       keys[at + 3] === cr0 &&
       keys[at + 4] === cr4 &&
-      keys[at + 5] === efer
+      keys[at + 5] === efer &&
+      keys[at + 6] === pkru
     );
   }
 

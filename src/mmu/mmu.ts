@@ -209,6 +209,11 @@ export class Mmu {
     return (walk.gpaHigh >>> 0) * 2 ** 32 + ((walk.gpaLow & ~0xfff) >>> 0) + (lo & 0xfff);
   }
 
+  /** Bits 63:32 of CR3 that are reserved in long mode. */
+  get reservedInCr3(): number {
+    return this.#walk.reservedInCr3;
+  }
+
   /** INVLPG: the TLB is coherent, so that this is only a hint. */
   invalidatePage(lo: number, hi: number): void {
     this.#contexts.killPage(lo & ~0xfff, hi);
@@ -223,9 +228,12 @@ export class Mmu {
     this.#contexts.clearJumps();
   }
 
-  /** May the jump cache of the context in force be filled? Not that of the context that all address spaces share. */
-  keepsJumps(state: number): boolean {
-    return this.#i32[(state + State.CONTEXT) >>> 2] !== this.#contexts.unfilled;
+  /** The jump cache of the context in force is about to be filled. False: not that of the context that all address spaces share. */
+  keepsJump(state: number): boolean {
+    const context = this.#i32[(state + State.CONTEXT) >>> 2]!;
+    if (context === this.#contexts.unfilled) return false;
+    this.#contexts.noteJump(context);
+    return true;
   }
 
   get #fetchKey(): number {

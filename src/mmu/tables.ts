@@ -19,10 +19,14 @@ export const TableUse = {
   ALWAYS: 8,
   /** An instruction fetch went through it: jump caches derive from it. */
   FETCH: 16,
+  /** Directory pointers of PAE paging: an accessed bit, set by a walk that finds them as an ordinary table, is reserved there. */
+  POINTERS: 32,
 } as const;
 
 /** So many stores without a walk in between, and the frame is no longer a table to us. */
 const STORES_UNTIL_FORGOTTEN = 8;
+/** Entries of 8 bytes. */
+const ENTRIES = 512;
 const ROW = 4; // use, base of the linear range low and high (LEAF only), stores since the last walk
 
 export class Tables implements TranslationOwner {
@@ -34,6 +38,8 @@ export class Tables implements TranslationOwner {
   readonly #frames: Frames;
   readonly #contexts: Contexts;
   #rows = new Int32Array(1024 * ROW);
+  /** Of lowest tables: through which of their entries an instruction fetch went, a bit each. */
+  readonly #fetched = new Map<number, Int32Array>();
 
   constructor(memory: EngineMemory, frames: Frames, contexts: Contexts) {
     this.#i32 = memory.i32;
@@ -43,6 +49,7 @@ export class Tables implements TranslationOwner {
 
   reset(): void {
     this.#rows.fill(0);
+    this.#fetched.clear();
   }
 
   /** A walk for the linear address hi:lo was derived from an entry of this frame. */
@@ -55,6 +62,23 @@ export class Tables implements TranslationOwner {
       return;
     }
     this.#noteNew(frame, use, lo, hi);
+  }
+
+  /** An instruction fetch went through the entry of this lowest table for the linear address. */
+  noteFetch(frame: number, lo: number): void {
+    let bits = this.#fetched.get(frame);
+    if (bits === undefined) this.#fetched.set(frame, (bits = new Int32Array(ENTRIES / 32)));
+    const entry = (lo >>> 12) & (ENTRIES - 1);
+    bits[entry >>> 5]! |= 1 << (entry & 31);
+  }
+
+  /** Did a fetch go through the entry since this was last asked? */
+  #takeFetched(frame: number, entry: number): boolean {
+    const bits = this.#fetched.get(frame);
+    const bit = 1 << (entry & 31);
+    if (bits === undefined || (bits[entry >>> 5]! & bit) === 0) return false;
+    bits[entry >>> 5]! &= ~bit;
+    return true;
   }
 
   #noteNew(frame: number, use: number, lo: number, hi: number): void {
@@ -94,18 +118,26 @@ export class Tables implements TranslationOwner {
         break;
       }
       this.#contexts.killPage(rows[at + 1]! + (n << 12), rows[at + 2]!);
-      if ((use & TableUse.FETCH) !== 0) this.#jumps();
+      // Most entries of a table that programs run through are not of pages that they run on.
+      if ((use & TableUse.FETCH) !== 0 && this.#takeFetched(frame, n)) this.#jumps();
     }
     if (++rows[at + 3]! >= STORES_UNTIL_FORGOTTEN) {
       this.#drop(use);
       rows[at] = 0;
+      this.#fetched.delete(frame);
       this.#frames.unwatchTable(frame);
     }
+  }
+
+  onWalkStore(frame: number): void {
+    const use = this.#rows[frame * ROW]!;
+    if ((use & TableUse.POINTERS) !== 0) this.#drop(use);
   }
 
   onTableDrop(frame: number): void {
     const use = this.#rows[frame * ROW]!;
     this.#rows[frame * ROW] = 0;
+    this.#fetched.delete(frame);
     this.#drop(use);
   }
 

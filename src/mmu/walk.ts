@@ -18,8 +18,13 @@ const CR0 = State.CR0 >>> 2;
 const CR3 = State.CR3 >>> 2;
 const CR4 = State.CR4 >>> 2;
 const EFER = State.EFER >>> 2;
+const PKRU = State.PKRU >>> 2;
 /** What a directory pointer entry of PAE paging must have clear (5.3.4): bits 2:1 and 8:5. */
 const RESERVED_PAE_POINTER = 0x1e6;
+/** Bits 62:52 of the other entries of PAE paging are reserved, too; long mode leaves them to software and protection keys. */
+const RESERVED_PAE_HIGH = 0x7ff0_0000;
+/** Bits of PKRU for a key: access disable, write disable (5.6.7). */
+const Pkru = { AD: 1, WD: 2 } as const;
 /** Answer of `#short` when it cannot tell. */
 const UNKNOWN = null;
 /** Bit 21 of a 4 MiB entry; bits 20:13 are address bits 39:32. */
@@ -49,6 +54,7 @@ export class Walk {
   #permitted = 0;
   #noExecute = 0;
   #largeFlags = 0;
+  #leafHigh = 0;
   // The entries of the walk, by level.
   #leaf = 0;
   #top = 0;
@@ -71,6 +77,11 @@ export class Walk {
     // The C-bit is no address bit even where it lies inside the width (15.34.6).
     this.#addressHigh = highAddressMask(environment.guestPhysicalBits) & ~this.#cMask;
     this.#reservedHigh = 0xf_ffff & ~this.#addressHigh & ~this.#cMask;
+  }
+
+  /** Bits 63:32 of CR3 that long mode must find clear. */
+  get reservedInCr3(): number {
+    return ~(this.#addressHigh | this.#cMask);
   }
 
   /** True: `page` and `key` are set. False: a fault is recorded in the state block (unless Access.PEEK). */
@@ -99,9 +110,11 @@ export class Walk {
   note(lo: number, hi: number, access: number): void {
     const fetch = (access & Access.FETCH) !== 0 ? TableUse.FETCH : 0;
     const lowest = this.#leaf === 1 && this.#always === 0;
+    if (lowest && fetch !== 0) this.#tables.noteFetch(this.#path[1]!, lo);
     for (let level = this.#top; level >= this.#leaf; level--) {
       const use = lowest && level === 1 ? TableUse.LEAF : TableUse.GUEST;
-      this.#tables.note(this.#path[level]!, use | fetch | this.#always, lo & ~0x1f_ffff, hi);
+      const pointers = level === 3 && this.#top === 3 ? TableUse.POINTERS : 0;
+      this.#tables.note(this.#path[level]!, use | fetch | pointers | this.#always, lo & ~0x1f_ffff, hi);
     }
     if (this.#top === 4) this.#remember(lo, hi, access);
   }
@@ -121,6 +134,7 @@ export class Walk {
       cache[at + Cached.FLAGS]! |= CachedFlag.LARGE | this.#largeFlags;
       cache[at + Cached.LOW] = this.gpaLow & ~0x1f_ffff;
       cache[at + Cached.HIGH] = this.gpaHigh;
+      cache[at + Cached.LEAF_HIGH] = this.#leafHigh;
     }
   }
 
@@ -132,7 +146,8 @@ export class Walk {
     let noExecute = cache[at + Cached.NO_EXECUTE]!;
     if ((access & (Access.FETCH | Access.PEEK) & ~flags) !== 0) return UNKNOWN;
     if ((flags & CachedFlag.LARGE) !== 0) {
-      if ((access & Access.WRITE & ~flags) !== 0 || !this.#permits(state, permitted, noExecute, access)) return UNKNOWN;
+      if ((access & Access.WRITE & ~flags) !== 0) return UNKNOWN;
+      if (this.#refusal(state, permitted, noExecute, cache[at + Cached.LEAF_HIGH]!, access) !== 0) return UNKNOWN;
       const key = (access & Access.FETCH) !== 0 || (flags & CachedFlag.PRIVATE) !== 0 ? this.#guestKey : 0;
       return this.#final(state, cache[at + Cached.LOW]! | (lo & 0x1f_ffff), cache[at + Cached.HIGH]!, access, key);
     }
@@ -144,7 +159,7 @@ export class Walk {
     if ((e0 & bits) !== bits || (e1 & (this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH))) !== 0) return UNKNOWN;
     permitted &= e0;
     noExecute |= e1;
-    if (!this.#permits(state, permitted, noExecute, access)) return UNKNOWN;
+    if (this.#refusal(state, permitted, noExecute, e1, access) !== 0) return UNKNOWN;
     this.#top = 1;
     this.#path[1] = frame;
     const key = (access & Access.FETCH) !== 0 || (e1 & this.#cMask) !== 0 ? this.#guestKey : 0;
@@ -155,7 +170,7 @@ export class Walk {
   #levels(state: number, lo: number, hi: number, access: number, top: number, low: number, high: number, nxe: boolean): boolean {
     const i32 = this.#i32;
     const frames = this.#frames;
-    const reservedHigh = this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH);
+    const reservedHigh = this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH) | (top === 2 ? RESERVED_PAE_HIGH : 0);
     let permitted = Entry.RW | Entry.US;
     let noExecute = 0;
     let tableLow = low;
@@ -191,13 +206,15 @@ export class Walk {
         tableLow = (e0 & ~0xfff & ~inside) | (lo & inside);
         this.#permitted = permitted;
         this.#noExecute = noExecute;
+        this.#leafHigh = e1;
         this.#largeFlags =
           ((e1 & this.#cMask) !== 0 ? CachedFlag.PRIVATE : 0) | ((e0 & Entry.D) !== 0 ? CachedFlag.WRITE : access & Access.WRITE);
         break;
       }
     }
     this.#leaf = level;
-    if (!this.#permits(state, permitted, noExecute, access)) return this.#pageFault(state, lo, hi, access, PageFault.P);
+    const refusal = this.#refusal(state, permitted, noExecute, e1, access);
+    if (refusal !== 0) return this.#pageFault(state, lo, hi, access, refusal);
     if ((access & Access.PEEK) === 0) this.#mark(access, top);
     const key = (e1 & this.#cMask) !== 0 || (access & Access.FETCH) !== 0 ? this.#guestKey : 0;
     return this.#final(state, tableLow | (lo & 0xfff), tableHigh, access, key);
@@ -217,7 +234,12 @@ export class Walk {
     if ((e0 & RESERVED_PAE_POINTER) !== 0 || (e1 & (this.#reservedHigh | 0xfff0_0000)) !== 0) {
       return this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
     }
-    return this.#levels(state, lo, 0, access, 2, e0 & ~0xfff, e1 & this.#addressHigh, nxe);
+    if (!this.#levels(state, lo, 0, access, 2, e0 & ~0xfff, e1 & this.#addressHigh, nxe)) return false;
+    // Tables that map themselves: this walk may have set the pointer's own bit 5, as the accessed bit of an ordinary entry.
+    const page = this.#pages[3]!;
+    if (page !== this.#pages[2] && (this.#leaf !== 1 || page !== this.#pages[1])) return true;
+    const now = this.#frames.address(this.#frames.view(page, this.#guestKey)) + offset;
+    return (this.#i32[now >>> 2]! & RESERVED_PAE_POINTER) === 0 || this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
   }
 
   /** Two levels of 4-byte entries, 4 MiB pages with CR4.PSE. */
@@ -268,6 +290,20 @@ export class Walk {
     this.#pages[level] = page;
     this.#offsets[level] = offset;
     return frame;
+  }
+
+  /** Error code of an access that rights or a protection key forbid, 0 if it may be. `leafHigh`: bits 63:32 of the lowest entry. */
+  #refusal(state: number, permitted: number, noExecute: number, leafHigh: number, access: number): number {
+    const i32 = this.#i32;
+    const s = state >>> 2;
+    let key = 0;
+    const keyed = (i32[s + CR4]! & Cr4.PKE) !== 0 && (permitted & Entry.US) !== 0 && (i32[s + EFER]! & Efer.LMA) !== 0;
+    if (keyed && (access & (Access.FETCH | Access.PEEK)) === 0) {
+      const rights = i32[s + PKRU]! >>> ((leafHigh >>> 26) & 0x1e);
+      const writes = (access & Access.WRITE) !== 0 && ((access & Access.USER) !== 0 || (i32[s + CR0]! & Cr0.WP) !== 0);
+      if ((rights & (writes ? Pkru.AD | Pkru.WD : Pkru.AD)) !== 0) key = PageFault.PK;
+    }
+    return key === 0 && this.#permits(state, permitted, noExecute, access) ? 0 : PageFault.P | key;
   }
 
   /** Rights as all levels together give them (5.6). */

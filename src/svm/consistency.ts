@@ -4,17 +4,17 @@
 
 import { ExitCode } from '../arch/exit-code.ts';
 import { IOPM_SIZE, MSRPM_SIZE } from '../arch/permission-maps.ts';
-import { EventInjection, EventType, VirtualizationControl } from '../arch/vmcb.ts';
+import { EventInjection, EventType, VirtualInterrupt, VirtualizationControl } from '../arch/vmcb.ts';
 import { Cr0, Cr4, Efer, SegmentAttribute } from '../arch/registers.ts';
 import { Vector } from '../arch/exception.ts';
 import { SevFeatures } from '../arch/sev-features.ts';
-import { CR4_IMPLEMENTED } from '../cpu/system/control.ts';
+import { EFER_IMPLEMENTED } from '../cpu/control-registers.ts';
+import { patIsValid } from '../cpu/pat.ts';
 import { Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
 import type { Asids } from '../sev/asids.ts';
 import type { GuestKind } from './guest-entry.ts';
 import { addressAt, Word } from './vmcb-words.ts';
 
-const EFER_IMPLEMENTED = Efer.SCE | Efer.LME | Efer.LMA | Efer.NXE | Efer.SVME | Efer.FFXSR;
 /** Bits of SEV_FEATURES that this processor knows how to serve. None so far. */
 const FEATURES_SUPPORTED = 0;
 
@@ -23,6 +23,8 @@ export type AddressLimits = { readonly full: number; readonly reduced: number };
 
 const VMRUN_INTERCEPT = 1 << (ExitCode.VMRUN & 31);
 const VMRUN_VECTOR = ExitCode.VMRUN >>> 5;
+const NMI_INTERCEPT = 1 << (ExitCode.NMI & 31);
+const NMI_VECTOR = ExitCode.NMI >>> 5;
 
 /** The control area of a VMCB (`v` = word index). */
 export function controlProblem(
@@ -52,20 +54,26 @@ export function controlProblem(
   return asids.owner(asid) === 0 ? 'no guest has this ASID' : null;
 }
 
+/** NMI virtualization wants the NMI intercept (15.21.10). */
+export const nmiProblem = (i32: Int32Array, v: number): boolean =>
+  (i32[v + Word.VIRTUAL_INTERRUPT]! & VirtualInterrupt.V_NMI_ENABLE) !== 0 &&
+  (i32[v + Word.INTERCEPTS + NMI_VECTOR]! & NMI_INTERCEPT) === 0;
+
 const word = (i32: Int32Array, s: number, offset: number): number => i32[s + (offset >>> 2)]!;
 
 /**
- * The registers of a guest in its state block (`s` = address >>> 2). `maskHigh`: bits 63:32 of addresses that CR3 may have.
+ * The registers of a guest in its state block (`s` = address >>> 2). `maskHigh`: bits 63:32 of addresses that CR3 may have;
+ * `cr4Implemented`: the bits of CR4 that the processor has.
  * EFER.LMA follows from LME and PG, as it does when a program sets them.
  */
-export function registerProblem(i32: Int32Array, s: number, maskHigh: number): string | null {
+export function registerProblem(i32: Int32Array, s: number, maskHigh: number, cr4Implemented: number): string | null {
   const cr0 = word(i32, s, State.CR0);
   const cr4 = word(i32, s, State.CR4);
   const efer = word(i32, s, State.EFER);
   if ((efer & Efer.SVME) === 0) return 'EFER.SVME is clear';
   if ((cr0 & Cr0.CD) === 0 && (cr0 & Cr0.NW) !== 0) return 'CR0.CD is clear and CR0.NW set';
   if (word(i32, s, State.CR0 + 4) !== 0) return 'CR0 has reserved bits';
-  if ((cr4 & ~CR4_IMPLEMENTED) !== 0 || word(i32, s, State.CR4 + 4) !== 0) return 'CR4 has reserved bits';
+  if ((cr4 & ~cr4Implemented) !== 0 || word(i32, s, State.CR4 + 4) !== 0) return 'CR4 has reserved bits';
   if ((efer & ~EFER_IMPLEMENTED) !== 0 || word(i32, s, State.EFER + 4) !== 0) return 'EFER has reserved bits';
   if (word(i32, s, State.DR6 + 4) !== 0 || word(i32, s, State.DR7 + 4) !== 0) return 'DR6 or DR7 has reserved bits';
   const paging = (cr0 & Cr0.PG) !== 0;
@@ -82,14 +90,10 @@ export function registerProblem(i32: Int32Array, s: number, maskHigh: number): s
   return null;
 }
 
-const PAT_RESERVED = 0xf8f8_f8f8 | 0;
-
 /** G_PAT: no reserved bits, no types 2 and 3. */
 export function patProblem(i32: Int32Array, s: number): string | null {
   for (const offset of [State.PAT, State.PAT + 4]) {
-    const types = word(i32, s, offset);
-    // Types 2 and 3 are those with bit 1 set and bit 2 clear.
-    if ((types & PAT_RESERVED) !== 0 || ((types >>> 1) & ~(types >>> 2) & 0x0101_0101) !== 0) return 'G_PAT has a type that does not exist';
+    if (!patIsValid(word(i32, s, offset))) return 'G_PAT has a type that does not exist';
   }
   return null;
 }

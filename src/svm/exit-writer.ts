@@ -10,6 +10,7 @@ import type { EngineMemory } from '../memory/map.ts';
 import { State } from '../memory/state.ts';
 import { hasNextInstruction } from './exit-kind.ts';
 import type { InstructionReader } from './instruction.ts';
+import type { CpuPort } from './ports.ts';
 import { Word } from './vmcb-words.ts';
 
 const BYTES_FETCHED = VmcbControl.layout.instructionBytesFetched.offset;
@@ -62,12 +63,17 @@ export class ExitWriter {
     if (bytes !== null) this.#memory.u8.set(bytes, at + INSTRUCTION_BYTES.offset);
   }
 
-  /** V_TPR follows CR8 under V_INTR_MASKING; V_IRQ goes when the guest took the interrupt. */
-  virtualInterrupt(v: number, s: number, taken: boolean): void {
+  /** V_TPR follows CR8 under V_INTR_MASKING; V_IRQ and V_NMI go when the guest took what was offered, V_NMI_MASK is whether it blocks NMIs. */
+  virtualInterrupts(v: number, s: number, cpu: CpuPort, vnmi: boolean): void {
     const i32 = this.#i32;
     let next = i32[v + Word.VIRTUAL_INTERRUPT]!;
     if ((next & VirtualInterrupt.V_INTR_MASKING) !== 0) next = (next & ~VirtualInterrupt.V_TPR) | (i32[s + (State.CR8 >>> 2)]! & 0xf);
-    i32[v + Word.VIRTUAL_INTERRUPT] = taken ? next & ~VirtualInterrupt.V_IRQ : next;
+    if (cpu.virtualInterrupt < 0) next &= ~VirtualInterrupt.V_IRQ;
+    if (vnmi && (next & VirtualInterrupt.V_NMI_ENABLE) !== 0) {
+      next &= ~(VirtualInterrupt.V_NMI_MASK | (cpu.virtualNmi ? 0 : VirtualInterrupt.V_NMI));
+      if (i32[s + (State.NMI_BLOCKED >>> 2)] !== 0) next |= VirtualInterrupt.V_NMI_MASK;
+    }
+    i32[v + Word.VIRTUAL_INTERRUPT] = next;
   }
 
   /** VMEXIT_INVALID: nothing else of the VMCB changes. */

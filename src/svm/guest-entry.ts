@@ -8,6 +8,7 @@ import type { ProcessorModel } from '../cpu/cpuid.ts';
 import { State } from '../memory/state.ts';
 import type { Environment } from '../mmu/environment.ts';
 import { type Spa, spa } from '../util/address.ts';
+import type { CpuPort } from './ports.ts';
 import { addressAt, INTERCEPT_WORDS, Word } from './vmcb-words.ts';
 
 /** Word of the intercept vectors that has a code's bit. */
@@ -49,13 +50,18 @@ export function loadControls(i32: Int32Array, v: number, s: number, { sev, es }:
   if ((virtual & VirtualInterrupt.V_INTR_MASKING) !== 0) i32[s + (State.CR8 >>> 2)] = virtual & 0xf;
 }
 
-/** The vector of a virtual interrupt that the guest may take once its window opens; -1: none. */
-export function virtualInterrupt(i32: Int32Array, v: number, s: number): number {
+/** Above every value of CR8. */
+const HIGHEST_PRIORITY = 16;
+
+/** What waits for the guest's interrupt window: a virtual interrupt (15.21.1) and a virtual NMI (15.21.10). */
+export function offerInterrupts(i32: Int32Array, v: number, s: number, cpu: CpuPort, vnmi: boolean): void {
   const virtual = i32[v + Word.VIRTUAL_INTERRUPT]!;
-  if ((virtual & VirtualInterrupt.V_IRQ) === 0) return -1;
-  const priority = (virtual & VirtualInterrupt.V_INTR_PRIO) >>> 16;
-  const taken = (virtual & VirtualInterrupt.V_IGN_TPR) !== 0 || priority > (i32[s + (State.CR8 >>> 2)]! & 0xf);
-  return taken ? i32[v + Word.VIRTUAL_INTERRUPT + 1]! & 0xff : -1;
+  const has = (bit: number): boolean => (virtual & bit) !== 0;
+  cpu.virtualInterrupt = has(VirtualInterrupt.V_IRQ) ? i32[v + Word.VIRTUAL_INTERRUPT + 1]! & 0xff : -1;
+  cpu.virtualPriority = has(VirtualInterrupt.V_IGN_TPR) ? HIGHEST_PRIORITY : (virtual & VirtualInterrupt.V_INTR_PRIO) >>> 16;
+  const enabled = vnmi && has(VirtualInterrupt.V_NMI_ENABLE);
+  cpu.virtualNmi = enabled && has(VirtualInterrupt.V_NMI);
+  i32[s + (State.NMI_BLOCKED >>> 2)] = enabled && has(VirtualInterrupt.V_NMI_MASK) ? 1 : 0;
 }
 
 function copy64(i32: Int32Array, from: number, to: number, mask: number): void {

@@ -3,7 +3,7 @@
 // area from VMRUN to #VMEXIT, type B comes from there after an SEV-ES guest, type C is reset after one.
 // The area is bytes of memory. As long as nobody else touches the page, they are up to date and need not be moved again.
 
-import { Cr0, Cr4, Efer, Rflags } from '../arch/registers.ts';
+import { Cr0, Cr4, Efer, Fcw, Rflags } from '../arch/registers.ts';
 import { SAVE_AREA_OFFSET } from '../arch/vmcb.ts';
 import { type Frames, type LazyOwner, Status, VOID_FRAME } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
@@ -12,6 +12,7 @@ import { gprAt, Gpr, Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segment
 import { canonicaliseBases, hostTransferA, hostTransferB } from './transfer.ts';
 
 const KEY = 0;
+const EMPTY_TAGS = 0xffff;
 
 /** Registers after reset that are not zero (APM vol. 2, table 14-1). */
 export function resetFloatingPoint(view: DataView, state: number): void {
@@ -75,6 +76,9 @@ export class HostState implements LazyOwner {
       view.setUint32(at + SegmentPart.LIMIT, 0xffff_ffff, true);
     }
     this.#resetC(block);
+    // The host's software has executed FNINIT, as every system does; a guest without SEV-ES starts with what it left.
+    view.setUint16(block + State.FCW, Fcw.INITIAL, true);
+    view.setUint16(block + State.FTW, EMPTY_TAGS, true);
   }
 
   #resetC(block: number): void {

@@ -33,6 +33,8 @@ export interface Host {
   readonly memory: HostMemory;
   /** CPUID of the processor itself: EAX, EBX, ECX, EDX. */
   cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
+  /** XCR0 (XGETBV). No world switch changes it but those of SEV-ES guests: after #VMEXIT it is what the guest set. */
+  readonly xcr0: bigint;
   /** World switch into the guest until the next #VMEXIT, which the VMCB then describes. `registers` counts for nothing under SEV-ES. */
   vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null;
   /** FS, GS, TR, LDTR, KernelGSBase, STAR, LSTAR, CSTAR, SFMASK, SYSENTER_*: from the save area at `vmcb` + 400h. */
@@ -46,7 +48,11 @@ export interface Host {
   wbinvd(): void;
   /** A physical interrupt after so many more retired instructions: the guest then leaves with INTR. Infinity: none. */
   setTimer(instructions: number): void;
+  /** There is nothing to execute for so many instructions: time passes, and nothing is retired. */
+  idle(instructions: number): void;
   readonly mailbox: Mailbox;
+  /** Time since reset: instructions retired, and what it took to be idle. */
+  readonly time: number;
   /** Instructions retired by this processor since reset. */
   readonly retired: number;
   /** Elements of repeated string instructions beyond the first of each, as far as they count in `retired`. */

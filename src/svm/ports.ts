@@ -8,6 +8,12 @@ export interface CpuPort {
   state: number;
   /** Vector of a virtual interrupt that waits for the guest's interrupt window; -1: none. Delivery makes it -1. */
   virtualInterrupt: number;
+  /** Its priority: it must be above CR8. */
+  virtualPriority: number;
+  /** A virtual NMI waits until NMIs are not blocked (State.NMI_BLOCKED). Delivery makes it false. */
+  virtualNmi: boolean;
+  /** Time that passed without an instruction retired, in instructions. */
+  idle: number;
   /** Instructions retired since reset, and elements of repeated string instructions among them. */
   readonly retired: number;
   readonly elements: number;

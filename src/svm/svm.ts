@@ -56,6 +56,9 @@ export class Svm implements Host {
   cpuid(leaf: number, subleaf: number): CpuidResult {
     return this.#cpuid(leaf, subleaf);
   }
+  get xcr0(): bigint {
+    return this.#switch.xcr0;
+  }
   vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null {
     return this.#switch.vmrun(vmcb, registers);
   }
@@ -77,6 +80,12 @@ export class Svm implements Host {
   }
   setTimer(instructions: number): void {
     this.#switch.setTimer(instructions);
+  }
+  idle(instructions: number): void {
+    this.#cpu.idle += instructions;
+  }
+  get time(): number {
+    return this.#cpu.retired + this.#cpu.idle;
   }
   get retired(): number {
     return this.#switch.retired;

@@ -3,12 +3,14 @@
 // On this path nothing is allocated, and 64-bit values move as 32-bit halves. `v` and `s` are word indices of
 // the VMCB and of the guest's state block.
 
+import { Feature } from '../arch/cpuid.ts';
 import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
 import { Efer, SegmentAttribute } from '../arch/registers.ts';
 import { Hwcr, Syscfg } from '../arch/sev-features.ts';
 import { EventInjection, EventType, NestedControl, SAVE_AREA_OFFSET } from '../arch/vmcb.ts';
-import type { ProcessorModel } from '../cpu/cpuid.ts';
+import { type ProcessorModel, processorCpuid } from '../cpu/cpuid.ts';
+import { cr4Implemented, reportsFeature } from '../cpu/control-registers.ts';
 import { type Frames, Status, VOID_FRAME } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
 import { Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
@@ -18,10 +20,18 @@ import type { TrustedMemory } from '../sev/trusted-memory.ts';
 import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
-import { type AddressLimits, controlProblem, eventProblem, featuresProblem, patProblem, registerProblem } from './consistency.ts';
+import {
+  type AddressLimits,
+  controlProblem,
+  eventProblem,
+  featuresProblem,
+  nmiProblem,
+  patProblem,
+  registerProblem,
+} from './consistency.ts';
 import { becomesVc } from './exit-kind.ts';
 import { ExitWriter } from './exit-writer.ts';
-import { Environments, type GuestKind, loadControls, virtualInterrupt } from './guest-entry.ts';
+import { Environments, type GuestKind, loadControls, offerInterrupts } from './guest-entry.ts';
 import type { GuestRegisters, HostFault } from './host.ts';
 import { HostMsrs } from './host-msrs.ts';
 import { HostState } from './host-state.ts';
@@ -67,6 +77,9 @@ export class WorldSwitch {
   readonly #exits: ExitWriter;
   readonly #environments: Environments;
   readonly #limits: AddressLimits;
+  /** Bits of CR4 that this processor has, and whether it virtualises NMIs. */
+  readonly #cr4Implemented: number;
+  readonly #vnmi: boolean;
   /** Bits 63:32 of addresses in CR3, without and with SEV. */
   readonly #addressMask: number;
   readonly #addressMaskSev: number;
@@ -74,11 +87,8 @@ export class WorldSwitch {
   readonly #kind: GuestKind = { nested: false, sev: false, es: false, asid: 0, encryption: false };
   #state: number;
   #vmsa: LoadedVmsa | null = null;
-  /** EVENTINJ, in halves, when its delivery ended in an exit, else 0. */
-  #interrupted = 0;
-  #interruptedCode = 0;
-  /** A virtual interrupt was offered to the guest. */
-  #offered = false;
+  /** The delivery of EVENTINJ ended in an exit. */
+  #leftAtOnce = false;
   /** The host's timer fires when `retired` gets here. */
   #deadline = Number.POSITIVE_INFINITY;
   /** #VCs and runs without an instruction retired: they count as time, or a guest could keep the host out for good. */
@@ -100,6 +110,9 @@ export class WorldSwitch {
     this.#reader = new InstructionReader(memory, parts.mmu);
     this.#exits = new ExitWriter(memory, this.#reader);
     this.#environments = new Environments(model);
+    const cpuid = processorCpuid(model);
+    this.#cr4Implemented = cr4Implemented(cpuid);
+    this.#vnmi = reportsFeature(cpuid, Feature.VNMI);
     this.#limits = { full: 2 ** model.physicalBits, reduced: 2 ** (model.physicalBits - model.reducedBits) };
     this.#addressMask = highAddressMask(model.physicalBits);
     this.#addressMaskSev = this.#addressMask | (1 << (model.cBit - 32));
@@ -111,6 +124,10 @@ export class WorldSwitch {
   /** Instructions retired, and what else counts as time. */
   get retired(): number {
     return this.#cpu.retired + this.#stalls;
+  }
+
+  get xcr0(): bigint {
+    return this.#memory.view.getBigUint64(this.#host.live + State.XCR0, true);
   }
 
   /** State block of the guest that runs or ran last: for those who see everything. */
@@ -182,6 +199,7 @@ export class WorldSwitch {
     this.#classify(v);
     const problem = controlProblem(i32, v, kind, this.#limits, this.#asids, (this.msrs.hwcr & Hwcr.SMM_LOCK) !== 0);
     if (problem !== null) return problem;
+    if (this.#vnmi && nmiProblem(i32, v)) return 'NMIs are virtualised without the NMI intercept';
     const inRegisters = kind.es ? this.#loadVmsa(v) : this.#loadSaveArea(at, registers);
     if (inRegisters !== null) return inRegisters;
     at = this.#vmcb(vmcb); // a VMSA that was loaded may have moved it
@@ -246,7 +264,12 @@ export class WorldSwitch {
   }
 
   #registerProblem(state: number): string | null {
-    const problem = registerProblem(this.#i32, state >>> 2, this.#kind.sev ? this.#addressMaskSev : this.#addressMask);
+    const problem = registerProblem(
+      this.#i32,
+      state >>> 2,
+      this.#kind.sev ? this.#addressMaskSev : this.#addressMask,
+      this.#cr4Implemented,
+    );
     return problem ?? (this.#kind.nested ? patProblem(this.#i32, state >>> 2) : null);
   }
 
@@ -267,19 +290,15 @@ export class WorldSwitch {
 
   /** EVENTINJ before the guest's first instruction, a virtual interrupt when the guest opens its window. */
   #loadEvents(v: number, state: number, event: number): void {
-    const waiting = virtualInterrupt(this.#i32, v, state >>> 2);
-    this.#cpu.virtualInterrupt = waiting;
-    this.#offered = waiting >= 0;
-    this.#interrupted = 0;
+    offerInterrupts(this.#i32, v, state >>> 2, this.#cpu, this.#vnmi);
+    this.#i32.fill(0, (state + State.EXIT_INT_INFO) >>> 2, (state + State.EXIT_INT_INFO + 8) >>> 2);
+    this.#leftAtOnce = false;
     if ((event & EventInjection.V) === 0) return;
     const code = this.#i32[v + Word.EVENT_INJ + 1]!;
     this.#trace?.emit({ kind: 'inject', eventInj: (BigInt(code >>> 0) << 32n) | BigInt(event >>> 0) });
     const type = (event & EventInjection.TYPE) >>> 8;
     const vector = type === EventType.NMI ? Vector.NMI : event & EventInjection.VECTOR;
-    if (this.#cpu.inject(vector, type, (event & EventInjection.EV) !== 0 ? code >>> 0 : -1)) {
-      this.#interrupted = event;
-      this.#interruptedCode = code;
-    }
+    this.#leftAtOnce = this.#cpu.inject(vector, type, (event & EventInjection.EV) !== 0 ? code >>> 0 : -1);
   }
 
   // --- in the guest ----------------------------------------------------------------------------------------------------------
@@ -290,7 +309,7 @@ export class WorldSwitch {
     const cpu = this.#cpu;
     const s = this.#state >>> 2;
     let last = -1;
-    let left = this.#interrupted !== 0;
+    let left = this.#leftAtOnce;
     for (;;) {
       if (!left) {
         // The host takes interrupts whatever the guest's RFLAGS.IF says, or a guest could keep it out for good.
@@ -299,19 +318,23 @@ export class WorldSwitch {
         const before = cpu.retired;
         cpu.run(budget < LONGEST_RUN ? budget : LONGEST_RUN);
         if (i32[s + (State.STOP >>> 2)] === STOP_NONE) {
-          if (cpu.retired === before) this.#stalls++;
+          if (cpu.retired === before) this.#stall();
           continue;
         }
       }
       const code = i32[s + (State.STOP >>> 2)]!;
       if (this.#vmsa === null || !becomesVc(code, i32[s + (State.STOP_INFO1 >>> 2)]!)) return code;
-      if (cpu.retired === last) this.#stalls++;
+      if (cpu.retired === last) this.#stall();
       last = cpu.retired;
       this.vcCounts.set(code, (this.vcCounts.get(code) ?? 0) + 1);
       if (this.#trace !== null) this.#traceVc(code);
-      this.#interrupted = 0;
       left = cpu.raise(Vector.VC, code) && this.retired < this.#deadline;
     }
+  }
+
+  #stall(): void {
+    this.#stalls++;
+    this.#cpu.idle++;
   }
 
   /** The host's timer has fired. */
@@ -345,12 +368,13 @@ export class WorldSwitch {
     if (at !== 0) {
       this.#exits.write(at, state, code, vmsa !== null);
       const v = at >>> 2;
-      i32[v + Word.EXIT_INT_INFO] = this.#interrupted;
-      i32[v + Word.EXIT_INT_INFO + 1] = this.#interrupted === 0 ? 0 : this.#interruptedCode;
-      this.#exits.virtualInterrupt(v, s, this.#offered && this.#cpu.virtualInterrupt < 0);
+      i32[v + Word.EXIT_INT_INFO] = i32[s + (State.EXIT_INT_INFO >>> 2)]!;
+      i32[v + Word.EXIT_INT_INFO + 1] = i32[s + (State.EXIT_INT_INFO >>> 2) + 1]!;
+      this.#exits.virtualInterrupts(v, s, this.#cpu, this.#vnmi);
       if (vmsa === null) this.#saveArea(at, state, registers);
     }
     this.#cpu.virtualInterrupt = -1;
+    this.#cpu.virtualNmi = false;
     if (this.#trace !== null) this.#traceExit(code, state);
     // No intercept is in force outside of guest mode.
     i32.fill(0, s + (State.INTERCEPTS >>> 2), s + (State.INTERCEPTS >>> 2) + INTERCEPT_WORDS);

@@ -124,6 +124,15 @@ export class FunctionBuilder {
   store32 = (p: I32, value: I32, offset = 0): void => this.store(0x36, p, value, offset);
   store64 = (p: I32, value: I64, offset = 0): void => this.store(0x37, p, value, offset);
 
+  /** Copies `bytes` as if by way of a buffer. */
+  memoryCopy(to: I32, from: I32, bytes: I32): void {
+    this.#bulk(10, [to, from, bytes], 2);
+  }
+
+  memoryFill(to: I32, byte: I32, bytes: I32): void {
+    this.#bulk(11, [to, byte, bytes], 1);
+  }
+
   wrap(e: I64): I32 {
     return this.#op(0xa7, e);
   }
@@ -390,6 +399,14 @@ export class FunctionBuilder {
     p();
     value();
     this.#access(code, offset);
+  }
+
+  /** An instruction of bulk memory (behind the prefix FCh), on the one memory that there is. */
+  #bulk(code: number, args: readonly I32[], memories: number): void {
+    for (const a of args) a();
+    this.code.u8(0xfc);
+    this.code.uleb(code);
+    for (let k = 0; k < memories; k++) this.code.u8(0);
   }
 
   #access(code: number, offset: number): void {

@@ -136,7 +136,9 @@ export class InstructionDecoder {
         immediate = BigInt(kind === OpKind.FarBranch16 ? i.farBranch16 : i.farBranch32) | (BigInt(i.farBranchSelector) << 32n);
       } else {
         operands.push({ kind: 'implicit', size });
-        if (i.memorySegment !== Register.None) segment = segmentOf(i.memorySegment);
+        const named = segmentOf(i.memorySegment);
+        // In 64-bit mode the other overrides mean nothing, not even #SS for #GP.
+        if (i.memorySegment !== Register.None && (mode !== 64 || named >= Segment.FS)) segment = named;
       }
     }
     if (x87 !== 0) registers[2] = x87;
@@ -366,7 +368,7 @@ function stringAddressSize(i: Instruction, name: string, mode: Mode): 2 | 4 | 8 
   }
   const loop = /_(CX|ECX|RCX)$/.exec(name) ?? /^J(r|e)?cxz/.exec(name);
   if (loop) return loop[1] === 'RCX' || loop[1] === 'r' ? 8 : loop[1] === 'ECX' || loop[1] === 'e' ? 4 : 2;
-  const implied = /^Clzero([wdq])$/.exec(name);
+  const implied = /^(?:Clzero|Monitorx?)([wdq])$/.exec(name);
   if (implied) return implied[1] === 'q' ? 8 : implied[1] === 'd' ? 4 : 2;
   if (name === 'Xlat_m8') return addressSizeOf(i, mode);
   return mode === 64 ? 8 : mode === 32 ? 4 : 2;

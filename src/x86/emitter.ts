@@ -17,6 +17,9 @@ export type Location = { readonly value: Value; set(value: Value): void };
 /** How arithmetic leaves the six status flags; adc and sbb: as add and sub, but CF took part in the result. */
 export type FlagRule = 'add' | 'sub' | 'adc' | 'sbb' | 'logic' | 'inc' | 'dec';
 
+/** What the elements of a repeated string instruction do (string-runs.ts): MOVS, STOS, LODS, SCAS, CMPS. */
+export type StringRun = 'copy' | 'fill' | 'load' | 'scan' | 'compare';
+
 export abstract class Emitter {
   readonly f: FunctionBuilder;
   readonly form: Form;
@@ -87,8 +90,11 @@ export abstract class Emitter {
   abstract write(n: number, value: Value): void;
   /** Operand n for reading and then writing (a memory operand is probed once, with write intent). */
   abstract open(n: number): Location;
-  /** Linear address of the memory operand, or of what lies `beyond` it by so many bytes; its segment must admit a read, or a write. */
-  abstract address(beyond?: I64, write?: boolean): I64;
+  /**
+   * Linear address of the memory operand, or of what lies `beyond` it by so many bytes: the offset wraps at the address size. Its segment
+   * must admit a read, or a write, of `bytes` there (all that the operand has).
+   */
+  abstract address(beyond?: I64, write?: boolean, bytes?: number): I64;
   /** Effective address of the memory operand, without segment base. */
   abstract effectiveAddress(beyond?: I64): I64;
   abstract immediate(size: Size): Value;
@@ -167,6 +173,8 @@ export abstract class Emitter {
   abstract checkTarget(target: I64): void;
   /** The same of the direct branch's target: for what comes before `jump` and must not happen if that faults. */
   abstract checkDirectTarget(): void;
+  /** Does elements of a repeated string instruction ahead of the one that follows: nobody has to. */
+  aheadOfElement(_run: StringRun): void {}
   /** The same instruction again: one element of a repeated string instruction is done. */
   abstract again(): void;
   abstract next(): void;
@@ -182,9 +190,10 @@ export abstract class Emitter {
 export const systemRoutines = [
   'invalidOpcode', 'notImplemented', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc', 'hlt', 'in', 'out', 'ins', 'outs', 'vmmcall', 'vmgexit',
   'wbinvd', 'invd', 'invlpg', 'movFromCr', 'movToCr', 'movFromDr', 'movToDr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
-  'str', 'loadSegment', 'swapgs', 'syscall', 'sysret', 'iret', 'farJump', 'farCall', 'farReturn', 'int', 'int3', 'int1', 'into', 'cli', 'sti', 'pushf', 'popf', 'clac', 'stac',
+  'str', 'loadSegment', 'swapgs', 'syscall', 'sysret', 'sysenter', 'sysexit', 'iret', 'farJump', 'farCall', 'farReturn', 'int', 'int3', 'int1', 'into', 'cli', 'sti', 'pushf', 'popf', 'clac', 'stac',
   'rdrand', 'rdseed', 'div128', 'idiv128', 'pause', 'monitor', 'mwait', 'svm', 'rdpid', 'fsgsbase', 'xsetbv', 'xgetbv', 'enter',
   'loadPointerSegment', 'afterPopSegment', 'lar', 'lsl', 'verr', 'verw', 'clwb', 'sseFloat',
+  'invpcid', 'rdpkru', 'wrpkru', 'monitorx', 'mwaitx',
   'pcmpestri', 'pcmpestrm', 'pcmpistri', 'pcmpistrm',
   'fld', 'fbld', 'fst', 'fist', 'fisttp', 'fbstp', 'fstpnce', 'fxch', 'fcmov', 'fldConstant', 'fadd', 'fsub', 'fsubr', 'fmul', 'fdiv', 'fdivr', 'fsqrt', 'fabs', 'fchs',
   'frndint', 'fscale', 'fxtract', 'fprem', 'fprem1', 'fcom', 'fucom', 'fcomi', 'fucomi', 'ftst', 'fxam', 'f2xm1', 'fyl2x', 'fyl2xp1', 'fsin', 'fcos', 'fsincos', 'fptan',

@@ -3,7 +3,7 @@
 // before its instruction, and control goes to other instructions of the region. Nothing here knows an instruction by name.
 
 import { Mxcsr } from '../arch/registers.ts';
-import { Context } from '../memory/map.ts';
+import { Context, JUMP_FOLD } from '../memory/map.ts';
 import { State } from '../memory/state.ts';
 import type { I32, I64, V128 } from '../wasm/function.ts';
 import type { FlagRule, Location, SystemRoutine, Value } from './emitter.ts';
@@ -30,6 +30,12 @@ export interface Surroundings {
   branch(rip: I64): void;
   /** The instruction is done; on behind it. */
   next(): void;
+}
+
+/** Where the jump cache has a target (memory/map.ts). */
+export function jumpIndex(f: FilledBuilder, target: I64): I32 {
+  const low = f.let32(f.wrap(target));
+  return f.i32.and(f.i32.shl(f.i32.xor(low, f.i32.shrU(low, f.const32(JUMP_FOLD))), f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
 }
 
 /** L0 to G3 of DR7. */
@@ -140,7 +146,16 @@ export class FilledOperands extends OpenOperands {
     const target = this.ripAt(this.f.load64(this.f.parameter(1), Record.DISPLACEMENT));
     if (this.form.mode !== 64) this.checkTarget(target);
     if (this.form.branch === 'cross') this.#lookUp(this.f.let64(target), () => undefined);
-    else this.#around.branch(target);
+    else {
+      // A target that wraps at the operand size lies elsewhere, though its place on the page is the same.
+      if (this.form.mode !== 64) {
+        const { now } = this.#flags;
+        const whole = this.f.i64.add(this.#f.page.get, this.f.load64(this.f.parameter(1), Record.DISPLACEMENT));
+        this.#f.plainIf(this.f.i64.ne(whole, target), () => this.#around.leaveTo(target, 0));
+        this.#flags.now = now;
+      }
+      this.#around.branch(target);
+    }
     this.ended = true;
   }
 
@@ -242,8 +257,7 @@ export class FilledOperands extends OpenOperands {
   /** Through the jump cache of the context. */
   #lookUp(target: I64, commit: () => void): void {
     const f = this.#f;
-    const index = f.i32.and(f.i32.shl(f.wrap(target), f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
-    const entry = f.let32(f.i32.add(f.context.get, index));
+    const entry = f.let32(f.i32.add(f.context.get, jumpIndex(f, target)));
     const { now } = this.#flags;
     f.plainIf(f.i64.ne(f.load64(entry, Context.JUMP + Context.TARGET), target), () => {
       this.checkTarget(target);

@@ -4,13 +4,23 @@
 
 import { Vector } from '../arch/exception.ts';
 import { Mxcsr } from '../arch/registers.ts';
-import { SegmentAttribute as A } from '../arch/registers.ts';
-import { Context } from '../memory/map.ts';
+import { Context, JUMP_FOLD } from '../memory/map.ts';
 import type { FunctionBuilder, I32, I64, V128 } from '../wasm/function.ts';
-import { Emitter, type FlagRule, type Location, type SystemRoutine, SystemResult, systemRoutines, type Value } from './emitter.ts';
+import {
+  Emitter,
+  type FlagRule,
+  type Location,
+  type StringRun,
+  type SystemRoutine,
+  SystemResult,
+  systemRoutines,
+  type Value,
+} from './emitter.ts';
 import { emitCondition, flagVector, readStatusFlags, writeStatusFlags } from './flags.ts';
 import type { Form, Size } from './form.ts';
 import { Record, RECORD_SIZE } from './record.ts';
+import { READABLE, WRITABLE } from './segment-types.ts';
+import { emitRun, type Fuel } from './string-runs.ts';
 import { Gpr, gprAt, Leave, Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
 
 /** How a handler ends. Each of these emits a transfer of control. */
@@ -23,6 +33,8 @@ export type Embedding = {
   readonly leave: () => void;
   /** Executions of a branch after which it leaves with Leave.HOT; 0: they are not counted. */
   readonly threshold?: number;
+  /** The budget, for whoever does many elements of a string at once. */
+  readonly fuel?: Fuel;
 };
 
 /** Indices of the imported functions; see cpu/interpreter.ts for their meaning. */
@@ -39,9 +51,6 @@ export type Imports = {
 const STACK_ACCESS_SHIFT = 1;
 /** Flag beside the size of an access that a segment is asked to admit: it writes. */
 export const SEGMENT_WRITE = 0x1_0000;
-/** Attributes of segments that admit any access up to their limit: present, not expand-down; readable, or writable and no code. */
-const readable = { mask: A.P | A.CONFORMING | A.WRITABLE, value: A.P | A.WRITABLE } as const;
-const writable = { mask: A.P | A.CODE | A.CONFORMING | A.WRITABLE, value: A.P | A.WRITABLE } as const;
 
 export class OpenOperands extends Emitter {
   readonly #embedding: Embedding;
@@ -113,14 +122,10 @@ export class OpenOperands extends Emitter {
     return this.form.addressSize === 8 ? sum : f.i64.and(sum, f.const64(this.form.addressSize === 4 ? 0xffff_ffffn : 0xffffn));
   }
 
-  address(beyond?: I64, write = this.form.writesMemory): I64 {
+  address(beyond?: I64, write = this.form.writesMemory, bytes = this.form.memoryBytes): I64 {
     if (this.form.memory !== 'general') return this.effectiveAddress(beyond);
-    return this.#inSegment(
-      this.f.let64(this.effectiveAddress(beyond)),
-      this.f.loadU8(this.#record, Record.SEGMENT),
-      this.form.memoryBytes,
-      write,
-    );
+    const offset = this.f.let64(this.effectiveAddress(beyond));
+    return this.#inSegment(offset, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
   }
 
   // --- XMM and MMX operands ---
@@ -353,6 +358,11 @@ export class OpenOperands extends Emitter {
     if (this.form.mode !== 64) this.checkTarget(target);
     if (this.form.branch === 'cross') this.#lookUp(f.let64(target), () => undefined);
     else {
+      // A target that wraps at the operand size lies elsewhere, though its place on the page is the same.
+      if (this.form.mode !== 64) {
+        const whole = f.i64.add(this.state64(State.PAGE), f.load64(this.#record, Record.DISPLACEMENT));
+        f.if(f.i64.ne(whole, target), () => this.#leaveTo(target, f.const32(0)));
+      }
       const link = f.let32(f.load32(this.#record, Record.LINK));
       f.if(f.i32.eqz(link), () => this.#leaveTo(target, this.#record));
       this.#count(this.#record, Record.COUNT, target);
@@ -380,6 +390,10 @@ export class OpenOperands extends Emitter {
   jumpTo(target: I64, commit: () => void = () => undefined): void {
     this.#lookUp(this.f.let64(target), commit);
     this.#ended = true;
+  }
+
+  override aheadOfElement(run: StringRun): void {
+    if (this.#embedding.fuel) emitRun(this, run, this.#embedding.fuel);
   }
 
   again(): void {
@@ -512,7 +526,7 @@ export class OpenOperands extends Emitter {
       return f.let64(f.i64.add(offset, f.i64.select(based, base, f.const64(0n))));
     }
     const limit = f.i64.and(f.load64S32(s, State.SEGMENTS + SegmentPart.LIMIT), f.const64(0xffff_ffffn));
-    const { mask, value } = write ? writable : readable;
+    const { mask, value } = write ? WRITABLE : READABLE;
     const unusual = f.i32.ne(f.i32.and(f.loadU16(s, State.SEGMENTS + SegmentPart.ATTRIBUTES), f.const32(mask)), f.const32(value));
     const beyond = f.i64.gtU(f.i64.add(offset, f.const64(BigInt(bytes - 1))), limit);
     f.if(f.i32.or(unusual, beyond), () => {
@@ -583,7 +597,9 @@ export class OpenOperands extends Emitter {
   /** Through the jump cache of the context. A target that is in it has been fetched from, so it is canonical. */
   #lookUp(target: I64, commit: () => void): void {
     const { f } = this;
-    const index = f.i32.and(f.i32.shl(f.wrap(target), f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
+    const low = f.let32(f.wrap(target));
+    const folded = f.i32.xor(low, f.i32.shrU(low, f.const32(JUMP_FOLD)));
+    const index = f.i32.and(f.i32.shl(folded, f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
     const entry = f.let32(f.i32.add(this.state32(State.CONTEXT), index));
     f.if(f.i64.ne(f.load64(entry, Context.JUMP + Context.TARGET), target), () => {
       this.checkTarget(target);

@@ -224,3 +224,47 @@ describe('the account', () => {
     expect(stderr).toContain('\x1b[');
   });
 });
+
+describe('images from elsewhere', () => {
+  const rom = (): string => {
+    const path = join(folder, 'rom.bin');
+    const code = `mov ax, 0x1234\nmov dx, 0x3f8\nmov al, 65\nout dx, al\nxor eax, eax\nmov dx, 0xf4\nout dx, eax\nhlt\ntimes 0xff0 - ($ - $$) db 0\njmp 0xf000:0xf000\ntimes 0x1000 - ($ - $$) db 0`;
+    writeFileSync(path, assemble(code, { bits: 16 }).bytes);
+    return path;
+  };
+
+  it('--bios starts a ROM without any other image', async () => {
+    const { status, stdout, stderr } = await cbit(['run', '--bios', rom(), '--sev', 'none', '--max-instructions', '1M']);
+    expect([status, stdout]).toEqual([0, 'A']);
+    expect(stderr).toContain('rom.bin');
+  });
+
+  it('--registers json prints the registers on a line of its own behind the serial output', async () => {
+    const { stdout } = await cbit(['run', '--bios', rom(), '--sev', 'none', '--registers', 'json', '--max-instructions', '1M']);
+    const [serial, line = '', rest] = stdout.split('\n');
+    expect([serial, rest]).toEqual(['A', '']);
+    expect(JSON.parse(line)).toMatchObject({ rax: '0x0', segments: { cs: { selector: '0xf000' } } });
+  });
+
+  it('--registers json with --json is a member of the report', async () => {
+    const args = ['run', image('registers.bin', `mov rcx, 7\n${end(0)}`), '--sev', 'none', '--json'];
+    const { stdout } = await cbit([...args, '--registers', 'json']);
+    expect(JSON.parse(stdout).registers).toMatchObject({ rcx: '0x7', rip: '0x10000e' });
+    expect(JSON.parse((await cbit(args)).stdout)).not.toHaveProperty('registers');
+  });
+
+  it.each<[string, () => string[], RegExp]>([
+    ['a ROM that is not there', () => ['run', '--bios', 'nowhere.bin'], /--bios nowhere.bin: no such file/],
+    ['a folder as a ROM', () => ['run', '--bios', folder], /is not a file/],
+    ['a ROM of an odd size', () => ['run', '--bios', image('odd.bin', 'nop')], /odd.bin.*4096/],
+    ['a mode for a ROM', () => ['run', '--bios', rom(), '--mode', '16'], /--mode/],
+    ['an initrd that is not there', () => ['run', image('any.bin', hello), '--initrd', 'nowhere.img'], /--initrd nowhere.img/],
+    ['an initrd for nobody', () => ['run', image('any.bin', hello), '--initrd', rom()], /--initrd.*Multiboot/],
+    ['registers in another format', () => ['run', image('any.bin', hello), '--registers', 'text'], /--registers text: give json/],
+    ['nothing at all', () => ['run'], /give an image/],
+  ])('%s: one line, status 2', async (_what, args, says) => {
+    const { status, stdout, stderr } = await cbit(args());
+    expect([status, stdout, stderr.split('\n').length]).toEqual([2, '', 2]);
+    expect(stderr).toMatch(says);
+  });
+});

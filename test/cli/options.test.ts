@@ -7,6 +7,7 @@ import {
   parseMemory,
   parseMode,
   parseModel,
+  parseRegisters,
   parseTechnology,
 } from '../../src/cli/options.ts';
 import { parseSeed } from '../../src/cli/seed.ts';
@@ -79,11 +80,15 @@ describe('names', () => {
     expect(parseTechnology('SEV-ES')).toBe('sev-es');
     expect(parseModel('Milan')).toBe('milan');
     expect(parseMode('16')).toBe(16);
+    expect(parseMode('PVH')).toBe('pvh');
+    expect(parseMode('multiboot')).toBe('multiboot');
+    expect(parseRegisters('JSON')).toBe('json');
   });
   it('that are unknown are refused with those that are known', () => {
     expect(() => parseTechnology('sev-snp')).toThrow('give one of none, sev, sev-es');
     expect(() => parseModel('pentium')).toThrow(/naples.*turin/);
     expect(() => parseMode('48')).toThrow(UserError);
+    expect(() => parseRegisters('text')).toThrow(/--registers text: give json/);
   });
   it('in lists are separated by commas', () => {
     expect(parseList('rdtsc, cr,,rdtscp ')).toEqual(['rdtsc', 'cr', 'rdtscp']);

@@ -25,8 +25,11 @@ describe.each(processorModels)('CPUID of $name', (model) => {
   });
 
   it('describes the state that XSAVE knows', () => {
-    expect(cpuid(0xd, 0)).toEqual([3, 576, 576, 0]);
+    // PKRU came with the third generation.
+    const keys = ((cpuid(7, 0)[2] >>> 3) & 1) === 1;
+    expect(cpuid(0xd, 0)).toEqual(keys ? [0x203, 576, 0x988, 0] : [3, 576, 576, 0]);
     expect(cpuid(0xd, 1)).toEqual([0xf, 576, 0, 0]);
+    expect(cpuid(0xd, 9)).toEqual(keys ? [8, 0x980, 0, 0] : [0, 0, 0, 0]);
     expect(cpuid(0xd, 2)).toEqual([0, 0, 0, 0]);
   });
 

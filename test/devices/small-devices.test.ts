@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { CmosRtc } from '../../src/devices/cmos-rtc.ts';
 import { DebugConsole } from '../../src/devices/debug-console.ts';
 import { IoBus } from '../../src/devices/io-bus.ts';
+import { PmTimer } from '../../src/devices/pm-timer.ts';
 import { TestDevice } from '../../src/devices/test-device.ts';
+import { EchoPorts, LinePorts } from '../../src/devices/test-ports.ts';
 
 describe('test device', () => {
   it('reports what a guest writes, whatever the size', () => {
@@ -65,5 +67,45 @@ describe('real-time clock', () => {
     rtc.out(1, 1, 0x77);
     rtc.out(0, 1, 0x50);
     expect(rtc.in(1)).toBe(0x77);
+  });
+});
+
+describe('echo ports', () => {
+  it('read back in any width what was written in any width', () => {
+    const bus = new IoBus();
+    bus.map(0xe0, 4, new EchoPorts());
+    bus.out(0xe0, 4, 0x8765_4321);
+    expect([bus.in(0xe0, 1), bus.in(0xe1, 2), bus.in(0xe0, 4)]).toEqual([0x21, 0x6543, 0x8765_4321]);
+    bus.out(0xe2, 2, 0xabcd);
+    bus.out(0xe1, 1, 0x11);
+    expect(bus.in(0xe0, 4)).toBe(0xabcd_1121);
+  });
+});
+
+describe('interrupt lines', () => {
+  it('follow the bytes that are written to their ports', () => {
+    const seen: [number, boolean][] = [];
+    const bus = new IoBus();
+    bus.map(0x2000, 24, new LinePorts((pin, level) => seen.push([pin, level])));
+    bus.out(0x200e, 1, 1);
+    bus.out(0x2017, 1, 0);
+    expect(seen).toEqual([
+      [14, true],
+      [23, false],
+    ]);
+  });
+});
+
+describe('ACPI PM timer', () => {
+  it('counts at 3.579545 MHz in 24 bits', () => {
+    let now = 0;
+    const timer = new PmTimer(() => now);
+    expect(timer.in(0, 4)).toBe(0);
+    now = 1e9;
+    expect(timer.in(0, 4)).toBe(3_579_545);
+    now = 1e9 + 500_000;
+    expect([timer.in(0, 4), timer.in(0, 2), timer.in(1, 1)]).toEqual([3_581_334, 3_581_334 & 0xffff, (3_581_334 >> 8) & 0xff]);
+    now = 3_600e9;
+    expect(timer.in(0, 4)).toBe((3600 * 3_579_545) % 2 ** 24);
   });
 });

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { BOOT_APPEND, BOOT_MAGIC, BOOT_RANGES, BootPage } from '../../src/arch/boot-page.ts';
-import { type BootOptions, planBoot } from '../../src/hypervisor/boot.ts';
+import { planBoot } from '../../src/hypervisor/boot.ts';
+import type { BootOptions } from '../../src/hypervisor/boot-plan.ts';
 import type { Image, StartMode } from '../../src/hypervisor/images/image.ts';
 import { BytesPort } from '../../src/util/struct.ts';
 
 const image = (segments: readonly (readonly [start: number, size: number])[], mode: StartMode = 64): Image => ({
   format: 'flat',
+  protocol: 'cbit',
   segments: segments.map(([start, size]) => ({ start, size, bytes: new Uint8Array(0) })),
   entry: segments[0]?.[0] ?? 0,
   mode,

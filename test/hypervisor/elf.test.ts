@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { readElf } from '../../src/hypervisor/images/elf.ts';
+import { readElf } from '../../src/hypervisor/images/executable.ts';
 import { buildElf } from './build-elf.ts';
 import { UserError } from '../../src/util/errors.ts';
 
 const MEMORY = 64 << 20;
 const read = (bytes: Uint8Array, placement = {}) => readElf('kernel', bytes, MEMORY, placement);
 
-describe('ELF64 executables', () => {
+describe('ELF executables', () => {
   it('are loaded by p_paddr, with zeros behind p_filesz', () => {
     const image = read(buildElf({ segments: [{ paddr: 0x10_0000n, content: [0xf4, 0x90], memsz: 0x3000n }] }));
     expect(image).toMatchObject({ format: 'ELF64', entry: 0x10_0000, mode: 64 });
@@ -38,10 +38,11 @@ describe('ELF64 executables', () => {
   const segment = { paddr: 0x10_0000n, content: [0xf4] };
   const cases: readonly [what: string, bytes: () => Uint8Array, says: RegExp][] = [
     ['cut off in the header', () => buildElf({ segments: [segment] }).subarray(0, 40), /ELF header/],
-    ['32-bit', () => buildElf({ class: 1, segments: [segment] }), /EI_CLASS.*-m64/],
+    ['of an unknown class', () => buildElf({ class: 3, segments: [segment] }), /EI_CLASS.*-m64/],
     ['big-endian', () => buildElf({ data: 2, segments: [segment] }), /EI_DATA/],
     ['of another version', () => buildElf({ identVersion: 0, segments: [segment] }), /EI_VERSION/],
     ['of another version (e_version)', () => buildElf({ version: 9, segments: [segment] }), /e_version/],
+    ['32-bit in name only', () => buildElf({ class: 1, segments: [segment] }), /e_ehsize/],
     ['for another machine', () => buildElf({ machine: 3, segments: [segment] }), /e_machine is 3.*x86-64/],
     ['position-independent', () => buildElf({ type: 3, segments: [segment] }), /e_type is 3.*-no-pie/],
     ['an object', () => buildElf({ type: 1, segments: [segment] }), /e_type is 1.*executable/],

@@ -137,13 +137,17 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     expect(vcpu.vmcb).toMatchObject(vmcb);
   });
 
-  it('an event whose delivery was interrupted is delivered anew', () => {
+  it.each([
+    ['an event whose delivery was interrupted is delivered anew', 0x8000_0020n, 0x8000_0020n],
+    ['INT n, at which RIP still is, is executed anew', 0x8000_0420n, 0n],
+    ['INT3 as well', 0x8000_0303n, 0n],
+  ])('%s', (_, interrupted, injected) => {
     const { vcpu, exit } = scripted('none');
     exit(ExitCode.INTR, 0n, 0n, () => {
-      vcpu.vmcb.exitIntInfo = 0x8000_0420n;
+      vcpu.vmcb.exitIntInfo = interrupted;
     });
     vcpu.run(1);
-    expect(vcpu.vmcb.eventInj).toBe(0x8000_0420n);
+    expect(vcpu.vmcb.eventInj).toBe(injected);
   });
 
   it.each([

@@ -2,7 +2,9 @@
 // hypervisor does about an exit is seen without any emulation.
 
 import { VmcbControl } from '../../src/arch/vmcb.ts';
+import { IoApic } from '../../src/devices/io-apic.ts';
 import { IoBus } from '../../src/devices/io-bus.ts';
+import { MmioBus } from '../../src/devices/mmio-bus.ts';
 import { noIntercepts, type Intercepts } from '../../src/hypervisor/intercepts.ts';
 import { Vcpu } from '../../src/hypervisor/vcpu.ts';
 import { Vm } from '../../src/hypervisor/vm.ts';
@@ -25,7 +27,9 @@ export class FakeHost implements Host {
   };
   readonly mailbox = { read: () => 0xffff_ffff, write: () => {} };
   retired = 0;
+  idled = 0;
   elements = 0;
+  readonly xcr0 = 1n;
   timer = Number.POSITIVE_INFINITY;
   writeBacks = 0;
   script: ((registers: GuestRegisters) => void)[] = [];
@@ -59,6 +63,12 @@ export class FakeHost implements Host {
   wbinvd() {
     this.writeBacks++;
   }
+  idle(instructions: number) {
+    this.idled += instructions;
+  }
+  get time() {
+    return this.retired + this.idled;
+  }
   setTimer(instructions: number) {
     this.timer = instructions;
   }
@@ -68,8 +78,19 @@ export class FakeHost implements Host {
 export function scripted(technology: Technology, intercepts: Intercepts = noIntercepts) {
   const host = new FakeHost();
   const io = new IoBus();
-  const vm = new Vm(host, { technology, ram: RAM, asid: 1, cBit: 51, intercepts, io, emulator: { execute: () => false }, trace: null });
-  const vcpu = new Vcpu(vm, VMCB, { cr0: 0x8001_0033n, cr4: 0x620n, efer: 0x1d00n });
+  const vm = new Vm(host, {
+    technology,
+    ram: RAM,
+    asid: 1,
+    cBit: 51,
+    intercepts,
+    io,
+    mmio: new MmioBus(),
+    ioApic: new IoApic((message): boolean => vcpu.interrupts.apic.deliver(message)),
+    emulator: { execute: () => false },
+    trace: null,
+  });
+  const vcpu: Vcpu = new Vcpu(vm, VMCB, { cr0: 0x8001_0033n, cr4: 0x620n, efer: 0x1d00n });
   const exit = (code: number, info1 = 0n, info2 = 0n, then: (registers: GuestRegisters) => void = () => {}): void => {
     host.script.push((registers) => {
       host.retired++;

@@ -122,6 +122,9 @@ export class FakeVcpu implements GhcbVcpu {
   wbinvd(): void {
     this.log.push('wbinvd');
   }
+  nmiComplete(): void {
+    this.log.push('NMI complete');
+  }
   hypercall(number: bigint, cpl: number): bigint {
     return number + BigInt(cpl);
   }

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Vmsa } from '../../src/arch/vmsa.ts';
+import { IoApic } from '../../src/devices/io-apic.ts';
 import { IoBus } from '../../src/devices/io-bus.ts';
+import { MmioBus } from '../../src/devices/mmio-bus.ts';
 import { planBoot } from '../../src/hypervisor/boot.ts';
 import { readFlat } from '../../src/hypervisor/images/flat.ts';
 import { noIntercepts } from '../../src/hypervisor/intercepts.ts';
@@ -28,6 +30,8 @@ describe('the launch', () => {
         ram: RAM,
         intercepts: noIntercepts,
         io: new IoBus(),
+        mmio: new MmioBus(),
+        ioApic: new IoApic(() => false),
         emulator: { execute: () => false },
         trace: null,
       },
@@ -46,6 +50,8 @@ describe('the launch', () => {
         ram: RAM,
         intercepts: noIntercepts,
         io: new IoBus(),
+        mmio: new MmioBus(),
+        ioApic: new IoApic(() => false),
         emulator: { execute: () => false },
         trace: null,
       },

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
 import { Msr } from '../../src/arch/msr.ts';
-import { cr4Bits, refusesControlRegister } from '../../src/hypervisor/control-registers.ts';
+import { cr4Bits, eferAfter, refusesControlRegister, shownEfer } from '../../src/hypervisor/control-registers.ts';
 import { guestCpuid } from '../../src/hypervisor/cpuid.ts';
 import { initialVectors, noIntercepts, parseIntercepts } from '../../src/hypervisor/intercepts.ts';
 import { ioPermissionMap, msrPermissionMap, type MsrVcpu, readGuestMsr, writeGuestMsr } from '../../src/hypervisor/msrs.ts';
@@ -46,10 +46,17 @@ describe('intercepts', () => {
 });
 
 describe('MSRs', () => {
-  const vcpu = (): MsrVcpu => ({ tsc: () => 42n, setTsc: () => {}, msrValues: new Map() });
+  const vcpu = (): MsrVcpu => ({
+    tsc: () => 42n,
+    setTsc: () => {},
+    msrValues: new Map(),
+    readEfer: () => 0xd00n,
+    writeEfer: (value) => value === 0xd01n,
+    physicalBits: 48,
+  });
 
   it('whose state lies in the VMSA are not intercepted, all others are', () => {
-    const map = msrPermissionMap();
+    const map = msrPermissionMap(true);
     const both = (at: number, n: number) => (map[at + (n >> 2)]! >> (2 * (n & 3))) & 3;
     expect(both(0x1000, 0x130)).toBe(0);
     expect(both(0x1000, 0x131)).toBe(0);
@@ -61,6 +68,7 @@ describe('MSRs', () => {
     expect(both(0x0000, 0x10)).toBe(3);
     expect(both(0x0000, 0x1b)).toBe(3);
     expect(both(0x1000, 0x010)).toBe(3);
+    expect((msrPermissionMap(false)[0x0820]! >> 0) & 3).toBe(3); // EFER, without SEV-ES
     expect(ioPermissionMap().every((byte) => byte === 0xff)).toBe(true);
   });
 
@@ -81,11 +89,40 @@ describe('MSRs', () => {
     expect(writeGuestMsr(v, Msr.PRED_CMD, 1n)).toBe(true);
     expect(readGuestMsr(v, Msr.TSC)).toBe(42n);
   });
+
+  it('EFER is the vCPU’s', () => {
+    expect(readGuestMsr(vcpu(), Msr.EFER)).toBe(0xd00n);
+    expect(writeGuestMsr(vcpu(), Msr.EFER, 0xd01n)).toBe(true);
+    expect(writeGuestMsr(vcpu(), Msr.EFER, 0xd02n)).toBe(false);
+  });
+
+  const PHYS_BASE = Msr.MTRR_PHYS_BASE0;
+  it.each([
+    ['a base of a reserved type', PHYS_BASE, 0x1000_0002n, false],
+    ['a base with bit 8', PHYS_BASE, 0x1000_0106n, false],
+    ['a base beyond the physical address', PHYS_BASE, (1n << 48n) | 6n, false],
+    ['a base', PHYS_BASE, 0xffff_ffff_f006n, true],
+    ['a mask with bit 10', PHYS_BASE + 1, 0x1000_0c00n, false],
+    ['a mask beyond the physical address', PHYS_BASE + 15, (1n << 48n) | 0x800n, false],
+    ['a mask', PHYS_BASE + 15, 0xffff_ffff_f800n, true],
+    ['a ninth range', PHYS_BASE + 16, 0n, false],
+    ['a fixed range of a reserved type', Msr.MTRR_FIX64K_00000, 0x0606_0606_0603_0606n, false],
+    ['a fixed range of type 7', Msr.MTRR_FIX4K_C0000 + 7, 0x0706_0606_0606_0606n, false],
+    ['fixed ranges', Msr.MTRR_FIX16K_A0000, 0x0001_0405_0606_0606n, true],
+    ['a default of a reserved type', Msr.MTRR_DEF_TYPE, 0xc02n, false],
+    ['a default with bit 9', Msr.MTRR_DEF_TYPE, 0xe06n, false],
+    ['a default', Msr.MTRR_DEF_TYPE, 0xc04n, true],
+    ['the capabilities', Msr.MTRR_CAP, 0x508n, false],
+  ])('of memory types: %s', (_, index, value, taken) => {
+    const v = vcpu();
+    expect(writeGuestMsr(v, index, value)).toBe(taken);
+    if (taken) expect(readGuestMsr(v, index)).toBe(value);
+  });
 });
 
 describe('CPUID', () => {
   const all = () => [0xffff_ffff, 0xffff_ffff, 0xffff_ffff, 0xffff_ffff] as const;
-  const guest = { technology: 'sev-es', cBit: 51, cr4: 0n, xcr0: 1n } as const;
+  const guest = { technology: 'sev-es', cBit: 51, cr4: 0n, xcr0: 1n, apic: true, apicFeatures: 0x0120_0000 } as const;
 
   it('says that there is a hypervisor, and which', () => {
     expect(guestCpuid(() => [0, 0, 0, 0], guest, 1, 0)[2] >>> 31).toBe(1);
@@ -100,11 +137,39 @@ describe('CPUID', () => {
     expect(leaf('sev-es')).toEqual([0x40a, (1 << 6) | 51, 0, 0]);
   });
 
-  it('mirrors CR4.OSXSAVE, and hides SVM and the APIC', () => {
+  it('mirrors CR4.OSXSAVE and APIC_BASE.AE, and hides SVM', () => {
     expect((guestCpuid(all, guest, 1, 0)[2] >>> 27) & 1).toBe(0);
     expect((guestCpuid(all, { ...guest, cr4: 1n << 18n }, 1, 0)[2] >>> 27) & 1).toBe(1);
     expect((guestCpuid(all, guest, 0x8000_0001, 0)[2] >>> 2) & 1).toBe(0);
-    expect((guestCpuid(all, guest, 1, 0)[3] >>> 9) & 1).toBe(0);
+    expect((guestCpuid(all, guest, 1, 0)[3] >>> 9) & 1).toBe(1);
+    expect((guestCpuid(all, { ...guest, apic: false }, 1, 0)[3] >>> 9) & 1).toBe(0);
+  });
+});
+
+describe('CPUID of extended state', () => {
+  const processor = (leaf: number, subleaf: number) =>
+    leaf === 0xd && subleaf === 9
+      ? ([8, 0x980, 0, 0] as const)
+      : leaf === 0xd
+        ? ([0x203, 576, 0x988, 0] as const)
+        : ([0, 0, 0, 0] as const);
+  it.each([
+    [0, 3n, 576],
+    [0, 0x203n, 0x988],
+    [1, 3n, 576],
+    [1, 0x203n, 584],
+  ])('sub-leaf %i with XCR0 %i: %i bytes', (subleaf, xcr0, bytes) => {
+    const of = { technology: 'none', cBit: 51, cr4: 0n, xcr0, apic: true, apicFeatures: 0 } as const;
+    expect(guestCpuid(processor, of, 0xd, subleaf)[1]).toBe(bytes);
+    expect(guestCpuid(processor, of, 0xd, 9)).toEqual([8, 0x980, 0, 0]);
+  });
+
+  it('MONITOR is hidden: it is intercepted', () => {
+    const all = () => [-1, -1, -1, -1] as const;
+    const of = { technology: 'none', cBit: 51, cr4: 0n, xcr0: 1n, apic: true, apicFeatures: 0 } as const;
+    expect((guestCpuid(all, of, 1, 0)[2] >>> 3) & 1).toBe(0);
+    expect((guestCpuid(all, of, 0x8000_0001, 0)[2] >>> 29) & 1).toBe(0);
+    expect(guestCpuid(all, of, 5, 0)).toEqual([0, 0, 0, 0]);
   });
 });
 
@@ -133,6 +198,28 @@ describe('control registers', () => {
         cr4Bits(() => [0, 1 << 7, 1 << 2, 0]),
       ),
     ).toBe(refused);
+  });
+});
+
+describe('EFER', () => {
+  const legacy = { cr0: 0x11n, efer: 0x1000n };
+  const long = { cr0: 0x8000_0011n, efer: 0x1d00n };
+  it.each([
+    ['the guest sees no SVME, and may not set it', long, 0x1d00n, null],
+    ['LME cannot change while paging is on', long, 0x800n, null],
+    ['LMSLE is reserved', long, 0x2d00n, null],
+    ['bit 1 is reserved', long, 0xd02n, null],
+    ['bit 32 is reserved', long, 0x1_0000_0d00n, null],
+    ['LMA stays what it is', long, 0x901n, 0x1d01n],
+    ['LMA cannot be set', legacy, 0x500n, 0x1100n],
+    ['LME can change without paging', legacy, 0x100n, 0x1100n],
+    ['fast FXSAVE and the translation cache', legacy, 0xc000n, 0xd000n],
+  ])('%s', (_, now, value, after) => {
+    expect(eferAfter(value, now)).toBe(after);
+  });
+
+  it('is shown without SVME', () => {
+    expect(shownEfer(0x1d01n)).toBe(0xd01n);
   });
 });
 

@@ -5,6 +5,7 @@ import { Vector } from '../../src/arch/exception.ts';
 import { ExitCode } from '../../src/arch/exit-code.ts';
 import { ARITHMETIC_FLAGS, Cr0, Cr4, Efer, Rflags, SegmentAttribute as A } from '../../src/arch/registers.ts';
 import { Cpu, Stopped } from '../../src/cpu/cpu.ts';
+import type { FormSet } from '../../src/cpu/interpreter.ts';
 import type { CompilerSettings } from '../../src/cpu/compiler/compiler.ts';
 import { type ProcessorModel, processorCpuid, processorModels } from '../../src/cpu/cpuid.ts';
 import { nobleAes } from '../../src/memory/aes-noble.ts';
@@ -18,6 +19,11 @@ import { setStatusFlagsOf, statusFlagsOf } from '../../src/x86/flags.ts';
 import { gprAt, type Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../../src/memory/state.ts';
 
 const turin = processorCpuid(processorModels.at(-1) as ProcessorModel);
+
+type BenchCpuid = (leaf: number, subleaf: number) => readonly [number, number, number, number];
+/** Leaf 7 is the newest model's; the others answer with what they are asked. */
+const recognisable: BenchCpuid = (leaf, subleaf) =>
+  leaf === 7 && subleaf === 0 ? turin(leaf, subleaf) : [leaf, subleaf, 0x1234_5678, 0x9abc_def0];
 
 const MIB = 1024 * 1024;
 const DRAM_SIZE = 16 * MIB;
@@ -42,17 +48,17 @@ export class Bench {
   #lastEntry = 0;
 
   /** `compiler`: how code is compiled; left out: it is interpreted. */
-  constructor(compiler: CompilerSettings | null = null) {
+  constructor(cpuid: BenchCpuid = recognisable, forms?: FormSet, compiler: CompilerSettings | null = null) {
     const encryption = new EncryptionEngine(nobleAes, 1, { mode: 'xex', constants: 'published' }, (into) => into.fill(0));
     this.frames = new Frames(this.memory, new Dram(DRAM_SIZE), encryption);
     this.state = this.memory.states;
     this.cpu = new Cpu(this.memory, this.frames, new Mmu(this.memory, this.frames), {
-      // Leaf 7 is the newest model's; the others answer with what they are asked.
-      cpuid: (leaf, subleaf) => (leaf === 7 && subleaf === 0 ? turin(leaf, subleaf) : [leaf, subleaf, 0x1234_5678, 0x9abc_def0]),
+      cpuid,
       random64: () => 0x0123_4567_89ab_cdefn,
       trace: null,
       tscPerInstruction: 32,
       compiler,
+      ...(forms ? { forms } : {}),
     });
     this.#root = this.#table();
   }

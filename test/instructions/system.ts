@@ -112,7 +112,7 @@ export const system: readonly InstructionCase[] = [
   { name: 'SYSCALL saves RIP and RFLAGS and masks flags', cpl: 3, flagsIn: 'CF DF', source: 'syscall\ntarget:', state: { [State.STAR]: 0x0010_0008_0000_0000n, [State.LSTAR]: BigInt(Place.CODE + 2), [State.SFMASK]: BigInt(Rflags.DF) }, out: { rcx: Place.CODE + 2, r11: 0x403 }, flags: 'CF' },
   { name: 'SYSCALL without EFER.SCE raises #UD', source: 'syscall', state: { [State.EFER]: BigInt(Efer.LME | Efer.LMA | Efer.NXE) }, exception: ud },
   { name: 'SYSRET to 64-bit mode', source: 'sysretq', in: { rcx: Place.CODE + 3, r11: 0x402 }, state: { [State.STAR]: 0x0010_0008_0000_0000n }, flags: 'DF' },
-  { name: 'SYSRET to a non-canonical address raises #GP(0) at CPL 0', source: 'sysretq', in: { rcx: 0x8000_0000_0000n }, exception: gp },
+  { name: 'SYSRET to a non-canonical address raises #GP(0) there', source: 'sysretq', in: { rcx: 0x8000_0000_0000n, r11: 0x402 }, out: { rip: 0x8000_0000_0000n }, flags: 'DF', exception: gp },
   user('SYSRET', 'sysretq'),
   { name: 'JMP FAR through a null selector raises #GP(0)', source: 'jmp far dword [rbx]', in: { rbx: DATA }, exception: gp },
   { name: 'IRETQ with a null CS raises #GP(0)', source: 'iretq', exception: gp },

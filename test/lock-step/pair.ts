@@ -27,7 +27,7 @@ class Side {
   readonly bench: Bench;
 
   constructor(compiler: CompilerSettings | null) {
-    this.bench = new Bench(compiler);
+    this.bench = new Bench(undefined, undefined, compiler);
   }
 
   load(code: Uint8Array, data: Uint8Array, registers: readonly bigint[]): void {

@@ -73,8 +73,8 @@ describe('a guest', () => {
     }
   });
 
-  // mov eax, 0xfee00000; OP; hlt
-  const at = (...op: number[]) => [0xb8, 0x00, 0x00, 0xe0, 0xfe, ...op, 0xf4];
+  // mov eax, 0xfed00000; OP; hlt
+  const at = (...op: number[]) => [0xb8, 0x00, 0x00, 0xd0, 0xfe, ...op, 0xf4];
 
   it.each(['none', 'sev'] as const)('reads all-ones at addresses that nobody has, under %s', (technology) => {
     // mov ebx, [rax]; mov [rax], ebx; add [rax], ebx; movzx ecx, byte [rax+3]; cmp ebx, -1; jne +1; hlt; ud2

@@ -9,6 +9,7 @@ import { nodeAes } from '../../src/cli/aes-node.ts';
 import { run } from '../../src/virtual-machine.ts';
 import { UserError } from '../../src/util/errors.ts';
 import { RandomSource, type RandomStream } from '../../src/util/random.ts';
+import { containerAround, lyingContainer } from './hostile-containers.ts';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const donors = ['hello', 'cpuid', 'msr', 'pio', 'cr-trap', 'cr-vc', 'fault', 'user'].map(
@@ -20,7 +21,13 @@ const LOAD = 0x10_0000;
 const ELF_HEADER = 64;
 const PROGRAM_HEADER = 56;
 
-type Case = { readonly name: string; readonly bytes: Uint8Array; readonly mode?: 16 | 32 | 64 };
+type Case = {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  readonly mode?: 16 | 32 | 64;
+  readonly rom?: boolean;
+  readonly initrd?: Uint8Array;
+};
 
 /** Numbers that fit nowhere. */
 const awkward = [
@@ -115,9 +122,15 @@ const executable: readonly ((random: RandomStream) => Case)[] = [
     const code = random.bytes(64 + random.below(2048));
     return { name: 'random code', bytes: elfAround(seasoned(random, code), random.below(64)) };
   },
+  (random) => {
+    const code = random.below(2) ? codeOf(random, pick(random, donors)) : random.bytes(64 + random.below(2048));
+    return containerAround(random, seasoned(random, code));
+  },
 ];
 
 const malformed: readonly ((random: RandomStream) => Case)[] = [
+  (random) =>
+    lyingContainer(random, seasoned(random, random.bytes(64 + random.below(512))), () => Number(pick(random, awkward) & 0xffff_ffffn)),
   (random) => ({ name: 'noise', bytes: random.bytes(random.below(3000)), mode: pick(random, [16, 32, 64] as const) }),
   (random) => {
     const donor = pick(random, donors);
@@ -149,10 +162,11 @@ export type Verdict = { readonly status: number; readonly kind: string };
 
 /** Runs case `n` as the command line would. Throws what the command line would call a bug of ours. */
 export function judge(n: number, maxInstructions = 20_000): Verdict {
-  const { name, bytes, mode } = hostileImage(n);
+  const { name, bytes, mode, rom = false, initrd } = hostileImage(n);
   try {
     const { status, outcome } = run({
-      image: { name, bytes },
+      [rom ? 'bios' : 'image']: { name, bytes },
+      initrd: initrd && { name: 'initrd', bytes: initrd },
       technology: technologies[n % 3] as (typeof technologies)[number],
       memory: MEMORY,
       cpu: 'milan',

@@ -59,9 +59,10 @@ export function build(
   asid = technology === 'sev' ? 15 : ASID,
   smmLock = true,
   traced = true,
+  modelName = 'milan',
 ) {
-  const model = processorModel('milan');
-  if (!model) throw new Error('no milan');
+  const model = processorModel(modelName);
+  if (!model) throw new Error(modelName);
   const memory = new EngineMemory(MAP);
   const dram = new Dram(4 << 20);
   let seed = 1;

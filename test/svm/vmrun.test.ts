@@ -64,9 +64,9 @@ describe('VMRUN of a plain guest', () => {
   it('names an event whose delivery ended in an exit in EXITINTINFO', () => {
     const box = build('none', 'nop');
     box.save.rsp = BigInt(Guest.DEVICE + 0x100);
-    box.vmcb.eventInj = 0x8000_0020n;
+    box.vmcb.eventInj = 0x8000_0015n;
     expect(box.run()).toBe(ExitCode.NPF);
-    expect(hex(box.vmcb.exitIntInfo)).toBe('80000020');
+    expect(hex(box.vmcb.exitIntInfo)).toBe('80000015');
   });
 
   it('delivers a virtual interrupt when the guest opens its window, and keeps one that V_TPR holds back', () => {

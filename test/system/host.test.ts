@@ -95,9 +95,12 @@ describe('the hypervisor', () => {
       wrmsr: true,
       wbinvd: true,
       setTimer: true,
+      idle: true,
+      time: true,
       mailbox: true,
       retired: true,
       elements: true,
+      xcr0: true,
     };
     const memoryDoors: Record<keyof HostMemory, true> = { size: true, read: true, write: true, page: true };
     const mailboxDoors: Record<keyof Mailbox, true> = { read: true, write: true };

@@ -27,7 +27,7 @@ const end = (guest: VirtualMachine): void => {
   while (!guest.advance(1_000_000));
 };
 const output: Served = { instruction: 'out 0xe9, al', exitCode: ExitCode.IOIO, info1: 0xe9_0210, sends: ['rax'], takes: [] };
-const small = (code: string): GuestOptions['image'] => ({ name: 'small', bytes: smallGuest(code, [output]) });
+const small = (code: string): NonNullable<GuestOptions['image']> => ({ name: 'small', bytes: smallGuest(code, [output]) });
 
 function hostReads({ machine }: VirtualMachine, page: number): Buffer {
   const bytes = Buffer.alloc(PAGE_SIZE);

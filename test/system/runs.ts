@@ -7,7 +7,10 @@ import { elfPath, root } from '../../tools/guest-manifest.ts';
 
 export const technologies = ['none', 'sev', 'sev-es'] as const;
 
-export const kernel = (name: string): GuestOptions['image'] => ({ name, bytes: new Uint8Array(readFileSync(join(root, elfPath(name)))) });
+export const kernel = (name: string): NonNullable<GuestOptions['image']> => ({
+  name,
+  bytes: new Uint8Array(readFileSync(join(root, elfPath(name)))),
+});
 
 /** Runs a guest kernel and keeps its events. */
 export function runKernel(name: string, options: Partial<GuestOptions> = {}): Run & { readonly events: readonly TraceEvent[] } {

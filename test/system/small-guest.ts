@@ -59,10 +59,19 @@ function handler({ exitCode, info1 = 0, sends, takes, thenExecutes = '' }: Serve
     iretq`;
 }
 
+/** An interrupt gate, or an empty slot. */
+const gate = (label: string | undefined): string =>
+  label === undefined ? 'dq 0, 0' : `dw ${label} - ${IMAGE}, 8, 0x8e00, ${IMAGE >> 16}\n dq 0`;
+
 export const smallGuest = (code: string, served: readonly Served[] = []): Uint8Array => assembleGuest(code, served).bytes;
 
-/** `code` may use what it likes but R15, which has the GHCB's address, and R8, which the handler uses; HLT follows. */
-export function assembleGuest(code: string, served: readonly Served[] = []): Assembled {
+/**
+ * `code` may use what it likes but R15, which has the GHCB's address, and R8, which the handler uses; HLT follows. `gates`: labels of
+ * interrupt handlers by vector, besides that of #VC.
+ */
+export function assembleGuest(code: string, served: readonly Served[] = [], gates: Readonly<Record<number, string>> = {}): Assembled {
+  const handlerOf: Readonly<Record<number, string>> = { ...gates, 29: 'vc0' };
+  const vectors = 1 + Math.max(...Object.keys(handlerOf).map(Number));
   const handlers = served.map((one, n) => handler(one, `vc${n}`, `vc${n + 1}`, assemble(one.instruction).bytes.length)).join('\n');
   return assemble(
     `
@@ -88,12 +97,10 @@ export function assembleGuest(code: string, served: readonly Served[] = []): Ass
   vc${served.length}:
     ud2
   idtr:
-    dw 30 * 16 - 1
+    dw ${vectors * 16 - 1}
     dq idt
   idt:
-    times 29 dq 0, 0
-    dw vc0 - ${IMAGE}, 8, 0x8e00, ${IMAGE >> 16}
-    dq 0
+    ${Array.from({ length: vectors }, (_, n) => gate(handlerOf[n])).join('\n')}
     `,
     { origin: BigInt(IMAGE) },
   );

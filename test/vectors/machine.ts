@@ -30,7 +30,7 @@ export class VectorMachine {
   readonly #base = new Map([16, 32, 64].map((bits) => [bits, baseSlots(bits as 16 | 32 | 64)]));
 
   constructor(compiler: CompilerSettings | null = null) {
-    const bench = new Bench(compiler);
+    const bench = new Bench(undefined, undefined, compiler);
     this.#bench = bench;
     bench.write(PHYSICAL_CODE, new Uint8Array(CODE_SIZE).fill(FILLER));
     bench.write(PHYSICAL_DATA, this.#background);

@@ -2,7 +2,7 @@
 // batches of them compiled into one module each. A region is entered as if it were an instruction: its number stands in the place of the
 // form in the records it begins at, so that stopping a record, which is what happens to code that changes, keeps everybody out.
 
-import { Context, type EngineMemory } from '../../memory/map.ts';
+import { Context, type EngineMemory, jumpEntry } from '../../memory/map.ts';
 import { State } from '../../memory/state.ts';
 import { Type } from '../../wasm/function.ts';
 import { FunctionBuilder } from '../../wasm/function.ts';
@@ -169,6 +169,10 @@ export class Compiler implements RegionOwner {
     for (const region of this.#regions.get(frame) ?? []) if (covers(region, first, end)) this.#drop(region);
   }
 
+  onHalt(): void {
+    this.#memory.view.setUint32(this.state + State.DROPPED, 1, true);
+  }
+
   takeTwin(record: number): number {
     const twin = this.#heads.get(record)?.twin ?? 0;
     if (twin !== 0) this.#heads.delete(record);
@@ -207,7 +211,7 @@ export class Compiler implements RegionOwner {
       if (!branches && step.crossing === 0) return step;
       const distance = branches ? view.getBigInt64(record + Record.DISPLACEMENT, true) : BigInt(step.crossing);
       const target = BigInt.asUintN(64, from + distance);
-      const entry = context + Context.JUMP + Number((target << 4n) & 0x3ff0n);
+      const entry = context + Context.JUMP + jumpEntry(Number(target & 0xffff_ffffn));
       if (view.getBigUint64(entry + Context.TARGET, true) !== target) return step;
       const across = view.getUint32(entry + Context.RECORD, true);
       const frameThere = this.#code.frameOf(across);
@@ -287,11 +291,9 @@ export class Compiler implements RegionOwner {
 
   /** Nobody enters it any more. */
   #drop(region: Region): void {
-    const { view } = this.#memory;
-    view.setUint32(this.state + State.DROPPED, 1, true);
+    this.onHalt();
     region.entries.forEach((record, k) => {
-      if (view.getUint16(record + Record.FORM, true) !== region.firstForm + k) return;
-      view.setUint16(record + Record.FORM, this.#heads.get(record)?.form ?? Steering.STOP, true);
+      this.#code.replaceForm(record, region.firstForm + k, this.#heads.get(record)?.form ?? Steering.STOP);
     });
     for (const frame of region.frames) this.#regions.get(frame)?.delete(region);
   }

@@ -6,7 +6,7 @@ import { Leave, State } from '../../memory/state.ts';
 import type { I32, I64, Label, Local } from '../../wasm/function.ts';
 import { Type } from '../../wasm/function.ts';
 import { FilledBuilder } from '../../x86/filled-builder.ts';
-import { FilledOperands, type Surroundings } from '../../x86/filled.ts';
+import { FilledOperands, jumpIndex, type Surroundings } from '../../x86/filled.ts';
 import { CARRIED, type Flags, LazyFlags } from '../../x86/lazy-flags.ts';
 import type { Imports } from '../../x86/open.ts';
 import { Record } from '../../x86/record.ts';
@@ -280,9 +280,6 @@ export class RegionEmitter implements Surroundings {
     this.#f.br(this.#next as Label);
   }
 }
-
-const jumpIndex = (f: FilledBuilder, target: I64): I32 =>
-  f.i32.and(f.i32.shl(f.wrap(target), f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
 
 /** Is a node reached from one place only, so that what is known there is known in it? */
 const carries = (node: Node): boolean => node.predecessors.length === 1 && node.entry < 0 && !node.isLoop;

@@ -1,4 +1,4 @@
-// Port I/O. APM vol. 3: IN, OUT, INS, OUTS. The order of checks is IOPL and the TSS bitmap, then the I/O permission map of
+// Port I/O. APM vol. 3: IN, OUT, INS, OUTS. The order of checks is IOPL and the TSS bitmap (12.2.4), then the I/O permission map of
 // the hypervisor (APM vol. 2, 15.10), then the rest. A processor of ours has no ports of its own: what no intercept
 // takes reads as all ones.
 
@@ -9,11 +9,16 @@ import { SystemResult } from '../../x86/emitter.ts';
 import { Record } from '../../x86/record.ts';
 import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
 import { By, type Processor } from '../processor.ts';
+import { linearAddress } from '../segment-access.ts';
+import { DescriptorType } from '../segmentation.ts';
 import type { Routine, Routines } from './routine.ts';
 
-/** May the running program touch these ports (12.2.4)? False: #GP(0) or the fault of the TSS access is recorded. */
+/**
+ * May the running program touch these ports? IOPL decides outside virtual-8086 mode; else the bitmap of the TSS, which a 16-bit
+ * TSS does not have. False: #GP(0) or the fault of the TSS access is recorded.
+ */
 function allowed(p: Processor, port: number, size: number): boolean {
-  if (!p.protectedMode || p.cpl <= (p.u32(State.RFLAGS) & Rflags.IOPL) >> 12) return true;
+  if (!p.protectedMode || (!p.virtual8086 && p.cpl <= (p.u32(State.RFLAGS) & Rflags.IOPL) >> 12)) return true;
   const tr = segmentAt(Segment.TR);
   const base = p.u64(tr + SegmentPart.BASE);
   const limit = p.u32(tr + SegmentPart.LIMIT);
@@ -21,8 +26,9 @@ function allowed(p: Processor, port: number, size: number): boolean {
     p.generalProtection();
     return false;
   };
-  if (limit < 0x67) return refuse();
-  const map = p.read(base + 0x66n, 2, By.PROCESSOR);
+  const wide = (p.attributes(Segment.TR) & TSS_TYPE) === DescriptorType.TSS_AVAILABLE;
+  if (!wide || limit < MAP_BASE + 1) return refuse();
+  const map = p.read(base + BigInt(MAP_BASE), 2, By.PROCESSOR);
   if (map === undefined) return false;
   const at = Number(map) + (port >> 3);
   if (at + 1 > limit) return refuse();
@@ -30,6 +36,11 @@ function allowed(p: Processor, port: number, size: number): boolean {
   if (bits === undefined) return false;
   return ((Number(bits) >> (port & 7)) & ((1 << size) - 1)) === 0 ? true : refuse();
 }
+
+/** Offset of the bitmap's own offset in a TSS. */
+const MAP_BASE = 0x66;
+/** Type of a TSS descriptor but for the busy bit. */
+const TSS_TYPE = 0xd;
 
 /** Is any of the ports of an access marked in the IOPM? */
 function interceptedPort(p: Processor, port: number, size: number): boolean {
@@ -66,21 +77,19 @@ function interceptString(p: Processor, record: number, port: number, size: numbe
   const { repeat, addressSize } = p.form(record);
   const information1 = information(p, record, port, size, input, true);
   if (repeat !== 'none' && (p.u64(gprAt(Gpr.RCX)) & addressMask(addressSize)) === 0n) return p.exit(ExitCode.IOIO, information1, 0n);
-  const address = elementAddress(p, record, input);
+  const address = elementAddress(p, record, size, input);
+  if (address === undefined) return SystemResult.FAULT;
   const gpa = p.mmu.guestPhysical(p.state, Number(address & 0xffff_ffffn) | 0, Number(address >> 32n) | 0, input);
   return gpa < 0 ? SystemResult.FAULT : p.exit(ExitCode.IOIO, information1, BigInt(gpa));
 }
 
 const addressMask = (size: number): bigint => (size === 8 ? 0xffff_ffff_ffff_ffffn : size === 4 ? 0xffff_ffffn : 0xffffn);
 
-/** Linear address of the element that ES:rDI or seg:rSI names. */
-function elementAddress(p: Processor, record: number, input: boolean): bigint {
-  const { addressSize, mode } = p.form(record);
-  const offset = p.u64(gprAt(input ? Gpr.RDI : Gpr.RSI)) & addressMask(addressSize);
+/** Linear address of the element that ES:rDI or seg:rSI names; undefined: the segment does not admit it, a fault is recorded. */
+function elementAddress(p: Processor, record: number, size: number, input: boolean): bigint | undefined {
+  const offset = p.u64(gprAt(input ? Gpr.RDI : Gpr.RSI)) & addressMask(p.form(record).addressSize);
   const segment = (input ? Segment.ES : p.view.getUint8(record + Record.SEGMENT)) as Segment;
-  const based = mode !== 64 || segment === Segment.FS || segment === Segment.GS;
-  const address = offset + (based ? p.u64(segmentAt(segment) + SegmentPart.BASE) : 0n);
-  return mode === 64 ? BigInt.asUintN(64, address) : address & 0xffff_ffffn;
+  return linearAddress(p, segment, offset, size, input);
 }
 
 /** The port is DX or an immediate byte. */
@@ -103,6 +112,8 @@ const single =
     return p.breakpoints.notePorts(port, size) ? SystemResult.EVENTS : SystemResult.NEXT;
   };
 
+const ALL_ONES = 0xffff_ffffn;
+
 /** One element; a repeated instruction stays at its RIP until rCX is 0, so that it is interruptible. */
 function element(p: Processor, record: number, input: boolean, size: 1 | 2 | 4): SystemResult {
   const { addressSize, repeat } = p.form(record);
@@ -111,8 +122,9 @@ function element(p: Processor, record: number, input: boolean, size: 1 | 2 | 4):
   if (repeat !== 'none' && count === 0n) return SystemResult.NEXT;
   const register = gprAt(input ? Gpr.RDI : Gpr.RSI);
   const offset = p.u64(register) & mask;
-  const address = elementAddress(p, record, input);
-  if (input ? !p.write(address, size, mask) : p.read(address, size) === undefined) return SystemResult.FAULT;
+  const address = elementAddress(p, record, size, input);
+  if (address === undefined) return SystemResult.FAULT;
+  if (input ? !p.write(address, size, ALL_ONES) : p.read(address, size) === undefined) return SystemResult.FAULT;
   const step = BigInt((p.u32(State.RFLAGS) & Rflags.DF) !== 0 ? -size : size);
   const advanced = (offset + step) & mask;
   const kept = addressSize === 2 ? ~mask & 0xffff_ffff_ffff_ffffn : 0n;

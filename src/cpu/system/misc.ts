@@ -7,20 +7,20 @@ import { Cr4, Rflags } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { mnemonicOf } from '../../x86/form.ts';
 import { Gpr, gprAt, State } from '../../memory/state.ts';
+import { extendedState } from '../cpuid.ts';
 import type { Processor } from '../processor.ts';
-import { timeStamp } from './msr.ts';
+import { readTimeStamp } from './msr.ts';
 import { operand64, type Routine, type Routines } from './routine.ts';
 
 const SEV_ES = 2;
 
-/** Fn0000_0001 ECX. */
-const OSXSAVE = 1 << 27;
-
-/** EDX:EAX. */
-function setPair(p: Processor, value: bigint): void {
-  p.setGpr32(Gpr.RAX, Number(value & 0xffff_ffffn) | 0);
-  p.setGpr32(Gpr.RDX, Number((value >> 32n) & 0xffff_ffffn) | 0);
+/** Bits of CR4 that ECX mirrors: OSXSAVE in leaf 1, PKE in leaf 7. */
+function mirrored(p: Processor, leaf: number, subleaf: number): number {
+  const cr4 = p.u32(State.CR4);
+  if (leaf === 1 && (cr4 & Cr4.OSXSAVE) !== 0) return 1 << Feature.OSXSAVE.bit;
+  return leaf === 7 && subleaf === 0 && (cr4 & Cr4.PKE) !== 0 ? 1 << Feature.OSPKE.bit : 0;
 }
+const XSAVE_LEAF = 0xd;
 
 /** CR4.TSD and CR4.PCE restrict reading counters to CPL 0. */
 const timeAllowed = (p: Processor): boolean => p.cpl === 0 || (p.u32(State.CR4) & Cr4.TSD) === 0;
@@ -69,14 +69,16 @@ export const miscRoutines: Routines = {
     return p.fault(Vector.UD);
   },
 
-  /** No exception comes before the intercept. Leaf 1 mirrors CR4.OSXSAVE. */
+  /** No exception comes before the intercept. */
   cpuid(p) {
     if (p.intercepted(ExitCode.CPUID)) return p.exit(ExitCode.CPUID);
     const leaf = p.gpr32(Gpr.RAX);
-    const [a, b, c, d] = p.options.cpuid(leaf, p.gpr32(Gpr.RCX));
+    const subleaf = p.gpr32(Gpr.RCX);
+    const [a, b, c, d] =
+      leaf === XSAVE_LEAF ? extendedState(subleaf, p.u64(State.XCR0), p.has(Feature.PKU)) : p.options.cpuid(leaf, subleaf);
     p.setGpr32(Gpr.RAX, a);
     p.setGpr32(Gpr.RBX, b);
-    p.setGpr32(Gpr.RCX, leaf === 1 && (p.u32(State.CR4) & Cr4.OSXSAVE) !== 0 ? c | OSXSAVE : c);
+    p.setGpr32(Gpr.RCX, c | mirrored(p, leaf, subleaf));
     p.setGpr32(Gpr.RDX, d);
     return SystemResult.NEXT;
   },
@@ -84,14 +86,14 @@ export const miscRoutines: Routines = {
   rdtsc(p) {
     if (!timeAllowed(p)) return p.generalProtection();
     if (p.intercepted(ExitCode.RDTSC)) return p.exit(ExitCode.RDTSC);
-    setPair(p, timeStamp(p));
-    return SystemResult.NEXT;
+    return readTimeStamp(p);
   },
 
   rdtscp(p) {
+    if (!p.has(Feature.RDTSCP)) return p.fault(Vector.UD);
     if (!timeAllowed(p)) return p.generalProtection();
     if (p.intercepted(ExitCode.RDTSCP)) return p.exit(ExitCode.RDTSCP);
-    setPair(p, timeStamp(p));
+    readTimeStamp(p);
     p.setGpr32(Gpr.RCX, p.u32(State.TSC_AUX));
     return SystemResult.NEXT;
   },
@@ -138,9 +140,6 @@ export const miscRoutines: Routines = {
   div128: divide(false),
   idiv128: divide(true),
 
-  /** CPUID reports MONITOR absent unless the hypervisor intercepts it for itself. */
-  monitor: (p) => (p.cpl !== 0 ? p.fault(Vector.UD) : p.intercepted(ExitCode.MONITOR) ? p.exit(ExitCode.MONITOR) : p.fault(Vector.UD)),
-  mwait: (p) => (p.cpl !== 0 ? p.fault(Vector.UD) : p.intercepted(ExitCode.MWAIT) ? p.exit(ExitCode.MWAIT) : p.fault(Vector.UD)),
   /** EFER.SVME reads as 0 for a guest of ours unless it is an SEV-ES one, where nesting is not supported (GHCB 4.7). */
   svm: (p) => p.fault(Vector.UD),
 };

@@ -1,119 +1,165 @@
-// RDMSR and WRMSR. APM vol. 2, appendix A; permission map: 15.11; what an SEV-ES guest reaches without intercept: 15.35.
+// RDMSR and WRMSR, and the time-stamp counter. APM vol. 2, appendix A; permission map: 15.11; what an SEV-ES guest reaches without
+// intercept: 15.35. A context switch writes some of these registers, so that values move as halves and nothing is allocated.
 
 import { ExitCode } from '../../arch/exit-code.ts';
 import { Msr } from '../../arch/msr.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { Gpr, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
-import { isCanonical, type Processor } from '../processor.ts';
+import { patIsValid } from '../pat.ts';
+import type { Processor } from '../processor.ts';
 import { writeEfer } from './control.ts';
-import { operand64, type Routines } from './routine.ts';
+import type { Routines } from './routine.ts';
 
+/** What WRMSR accepts. */
+const Rule = {
+  ANY: 0,
+  CANONICAL: 1,
+  /** Bits 63:32 are reserved. */
+  LOW: 2,
+  /** Bits 63:32 do not exist: they are dropped. */
+  DROP: 3,
+  PAT: 4,
+  ZERO: 5,
+} as const;
+type Rule = (typeof Rule)[keyof typeof Rule];
 /** Where a register is kept, and what may be written to it. */
-type Kept = { readonly offset: number; readonly valid: (value: bigint) => boolean };
+type Kept = { readonly offset: number; readonly rule: Rule };
 
-const anything = (): boolean => true;
-const low32 = (value: bigint): boolean => value >> 32n === 0n;
-const memoryType = (type: number): boolean => type <= 7 && type !== 2 && type !== 3;
-const pat = (value: bigint): boolean => Array.from({ length: 8 }, (_, n) => Number((value >> BigInt(8 * n)) & 0xffn)).every(memoryType);
-
-const kept: Readonly<Record<number, Kept>> = {
-  [Msr.SYSENTER_CS]: { offset: State.SYSENTER_CS, valid: anything },
-  [Msr.SYSENTER_ESP]: { offset: State.SYSENTER_ESP, valid: isCanonical },
-  [Msr.SYSENTER_EIP]: { offset: State.SYSENTER_EIP, valid: isCanonical },
-  [Msr.PAT]: { offset: State.PAT, valid: pat },
-  [Msr.STAR]: { offset: State.STAR, valid: anything },
-  [Msr.LSTAR]: { offset: State.LSTAR, valid: isCanonical },
-  [Msr.CSTAR]: { offset: State.CSTAR, valid: isCanonical },
-  [Msr.SFMASK]: { offset: State.SFMASK, valid: low32 },
-  [Msr.FS_BASE]: { offset: segmentAt(Segment.FS) + SegmentPart.BASE, valid: isCanonical },
-  [Msr.GS_BASE]: { offset: segmentAt(Segment.GS) + SegmentPart.BASE, valid: isCanonical },
-  [Msr.KERNEL_GS_BASE]: { offset: State.KERNEL_GS_BASE, valid: isCanonical },
+const kept: ReadonlyMap<number, Kept> = new Map([
+  [Msr.SYSENTER_CS, { offset: State.SYSENTER_CS, rule: Rule.DROP }],
+  // SYSENTER is not for long mode: these have 32 bits (6.1.2).
+  [Msr.SYSENTER_ESP, { offset: State.SYSENTER_ESP, rule: Rule.DROP }],
+  [Msr.SYSENTER_EIP, { offset: State.SYSENTER_EIP, rule: Rule.DROP }],
+  [Msr.PAT, { offset: State.PAT, rule: Rule.PAT }],
+  [Msr.STAR, { offset: State.STAR, rule: Rule.ANY }],
+  [Msr.LSTAR, { offset: State.LSTAR, rule: Rule.CANONICAL }],
+  [Msr.CSTAR, { offset: State.CSTAR, rule: Rule.CANONICAL }],
+  [Msr.SFMASK, { offset: State.SFMASK, rule: Rule.LOW }],
+  [Msr.FS_BASE, { offset: segmentAt(Segment.FS) + SegmentPart.BASE, rule: Rule.CANONICAL }],
+  [Msr.GS_BASE, { offset: segmentAt(Segment.GS) + SegmentPart.BASE, rule: Rule.CANONICAL }],
+  [Msr.KERNEL_GS_BASE, { offset: State.KERNEL_GS_BASE, rule: Rule.CANONICAL }],
   // No supervisor state component exists.
-  [Msr.XSS]: { offset: State.XSS, valid: (value) => value === 0n },
-  [Msr.TSC_AUX]: { offset: State.TSC_AUX, valid: low32 },
-};
+  [Msr.XSS, { offset: State.XSS, rule: Rule.ZERO }],
+  [Msr.TSC_AUX, { offset: State.TSC_AUX, rule: Rule.DROP }],
+]);
 
 const SEV_ES = 2;
+const TWO_32 = 2 ** 32;
 
 /** Registers of an SEV-ES guest that exist only there (15.35.7, 15.34.10). */
 const inSevEs = (p: Processor): boolean => (p.u32(State.SEV_STATUS) & SEV_ES) !== 0;
 
-function readMsr(p: Processor, msr: number): bigint | undefined {
-  const register = kept[msr];
-  if (register) return p.u64(register.offset);
+/** EDX:EAX from two halves. */
+function setPair(p: Processor, low: number, high: number): typeof SystemResult.NEXT {
+  p.setGpr32(Gpr.RAX, low | 0);
+  p.setGpr32(Gpr.RDX, high | 0);
+  return SystemResult.NEXT;
+}
+
+const readField = (p: Processor, offset: number): typeof SystemResult.NEXT => setPair(p, p.u32(offset), p.high32(offset));
+
+function readMsr(p: Processor, msr: number): SystemResult {
+  const register = kept.get(msr);
+  if (register !== undefined) return readField(p, register.offset);
   switch (msr) {
     case Msr.EFER:
-      return p.u64(State.EFER);
+      return readField(p, State.EFER);
     case Msr.TSC:
-      return timeStamp(p);
+      return readTimeStamp(p);
     case Msr.SEV_STATUS:
-      return p.u64(State.SEV_STATUS);
+      return readField(p, State.SEV_STATUS);
     case Msr.GHCB:
-      return inSevEs(p) ? p.u64(State.GHCB) : undefined;
+      return inSevEs(p) ? readField(p, State.GHCB) : p.generalProtection();
     default:
-      return undefined;
+      return p.generalProtection();
   }
 }
 
-/** Undefined: there is no such register, or the value is not allowed. */
-function writeMsr(p: Processor, msr: number, value: bigint): SystemResult | undefined {
-  const register = kept[msr];
-  if (register) {
-    if (!register.valid(value)) return undefined;
-    p.setU64(register.offset, value);
+/** #GP: there is no such register, or the value is not allowed. */
+function writeMsr(p: Processor, msr: number, low: number, high: number): SystemResult {
+  const register = kept.get(msr);
+  if (register !== undefined) {
+    if (!allows(register.rule, low, high)) return p.generalProtection();
+    p.set64(register.offset, low, register.rule === Rule.DROP ? 0 : high);
     return SystemResult.NEXT;
   }
   switch (msr) {
     case Msr.EFER:
-      return writeEfer(p, value);
+      return writeEfer(p, low, high);
     case Msr.TSC:
-      p.setU64(State.TSC_OFFSET, p.u64(State.TSC_OFFSET) + value - timeStamp(p));
+      writeTimeStamp(p, low, high);
       return SystemResult.NEXT;
     case Msr.GHCB:
-      if (!inSevEs(p)) return undefined;
-      p.setU64(State.GHCB, value);
+      if (!inSevEs(p)) return p.generalProtection();
+      p.set64(State.GHCB, low, high);
       return SystemResult.NEXT;
     default:
-      return undefined;
+      return p.generalProtection();
   }
 }
 
-/** Byte offset and bit of a register's read permission in the MSR permission map; undefined: always intercepted (15.11). */
-function permission(msr: number): { readonly byte: number; readonly bit: number } | undefined {
-  const ranges = [0x0000_0000, 0xc000_0000, 0xc001_0000];
-  const range = ranges.findIndex((base) => msr >= base && msr < base + 0x2000);
-  if (range < 0) return undefined;
-  const bit = 2 * (msr - ranges[range]!);
-  return { byte: range * 0x800 + (bit >> 3), bit: bit & 7 };
+function allows(rule: Rule, low: number, high: number): boolean {
+  switch (rule) {
+    case Rule.CANONICAL:
+      return (high << 16) >> 16 === high;
+    case Rule.LOW:
+      return high === 0;
+    case Rule.PAT:
+      return patIsValid(low) && patIsValid(high);
+    case Rule.ZERO:
+      return (low | high) === 0;
+    default:
+      return true;
+  }
+}
+
+/** Registers that one page half of the permission map covers. */
+const RANGE = 0x2000;
+const HALF = 0x800;
+
+/** Byte offset of a register's bits in the MSR permission map; -1: always intercepted (15.11). */
+function permissionByte(msr: number): number {
+  if (msr < RANGE) return msr >>> 2;
+  if (msr >= 0xc000_0000 && msr < 0xc000_0000 + RANGE) return HALF + ((msr - 0xc000_0000) >>> 2);
+  return msr >= 0xc001_0000 && msr < 0xc001_0000 + RANGE ? 2 * HALF + ((msr - 0xc001_0000) >>> 2) : -1;
 }
 
 function interceptedMsr(p: Processor, msr: number, write: 0 | 1): boolean {
   if (!p.intercepted(ExitCode.MSR) || msr === Msr.SEV_STATUS) return false;
-  const place = permission(msr);
-  if (!place) return true;
-  return ((p.hostByte(Number(p.u64(State.MSRPM)) + place.byte) >> (place.bit + write)) & 1) !== 0;
+  const byte = permissionByte(msr);
+  if (byte < 0) return true;
+  const map = p.u32(State.MSRPM) + (p.high32(State.MSRPM) >>> 0) * TWO_32;
+  return ((p.hostByte(map + byte) >> (2 * (msr & 3) + write)) & 1) !== 0;
 }
 
-export const timeStamp = (p: Processor): bigint =>
-  BigInt.asUintN(64, BigInt(p.retired * p.options.tscPerInstruction) + p.u64(State.TSC_OFFSET));
+/** The time-stamp counter without the guest's offset: below 2^53. */
+const ticks = (p: Processor): number => (p.retired + p.idle) * p.options.tscPerInstruction;
+
+/** The time-stamp counter into EDX:EAX. */
+export function readTimeStamp(p: Processor): typeof SystemResult.NEXT {
+  const now = ticks(p);
+  const low = (now % TWO_32) + p.u32(State.TSC_OFFSET);
+  return setPair(p, low | 0, Math.floor(now / TWO_32) + p.high32(State.TSC_OFFSET) + (low >= TWO_32 ? 1 : 0));
+}
+
+/** Time goes on from a value: the offset makes up the difference. */
+function writeTimeStamp(p: Processor, low: number, high: number): void {
+  const now = ticks(p);
+  const difference = (low >>> 0) - (now % TWO_32);
+  p.set64(State.TSC_OFFSET, difference | 0, (high - Math.floor(now / TWO_32) - (difference < 0 ? 1 : 0)) | 0);
+}
 
 export const msrRoutines: Routines = {
   rdmsr(p) {
     if (p.cpl !== 0) return p.generalProtection();
     const msr = p.gpr32(Gpr.RCX);
-    if (interceptedMsr(p, msr, 0)) return p.exit(ExitCode.MSR, 0n);
-    const value = readMsr(p, msr);
-    if (value === undefined) return p.generalProtection();
-    p.setGpr32(Gpr.RAX, Number(value & 0xffff_ffffn) | 0);
-    p.setGpr32(Gpr.RDX, Number(value >> 32n) | 0);
-    return SystemResult.NEXT;
+    return interceptedMsr(p, msr, 0) ? p.exit(ExitCode.MSR, 0n) : readMsr(p, msr);
   },
 
   wrmsr(p) {
     if (p.cpl !== 0) return p.generalProtection();
     const msr = p.gpr32(Gpr.RCX);
     if (interceptedMsr(p, msr, 1)) return p.exit(ExitCode.MSR, 1n);
-    const result = writeMsr(p, msr, operand64(p.gpr32(Gpr.RAX), p.gpr32(Gpr.RDX)));
-    return result ?? p.generalProtection();
+    return writeMsr(p, msr, p.gpr32(Gpr.RAX) | 0, p.gpr32(Gpr.RDX) | 0);
   },
 };

@@ -2,7 +2,7 @@
 
 import { SystemResult } from '../../x86/emitter.ts';
 import { Record } from '../../x86/record.ts';
-import { Gpr, gprAt } from '../../memory/state.ts';
+import { Gpr, gprAt, State } from '../../memory/state.ts';
 import { By, type Processor } from '../processor.ts';
 import { setStackPointer, stackAddress } from '../segment-access.ts';
 import type { Routines } from './routine.ts';
@@ -25,9 +25,12 @@ export const stackRoutines: Routines = {
     const level = p.view.getUint8(record + Record.IMMEDIATE + 4) & 31;
     const operandMask = (1n << (8n * step)) - 1n;
     const oldBp = p.u64(gprAt(Gpr.RBP));
-    let sp = p.u64(gprAt(Gpr.RSP)) - step;
+    const oldSp = p.u64(gprAt(Gpr.RSP));
+    let sp = oldSp - step;
     if (!push(p, sp, size, oldBp)) return SystemResult.FAULT;
-    const frame = sp;
+    // rSP as the push left it: only as many bits as the stack is wide have changed.
+    const mask = p.u64(State.STACK_MASK);
+    const frame = (oldSp & ~mask) | (sp & mask);
     if (level > 0) {
       let bp = oldBp;
       for (let n = 1; n < level; n++) {

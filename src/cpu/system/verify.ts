@@ -1,7 +1,6 @@
 // Looking at a descriptor without loading it. APM vol. 3: LAR, LSL, VERR, VERW. What the program may not see clears ZF; only the
-// access to the table itself can fault.
+// access to the table itself can fault. That real and virtual-8086 mode do not have these is seen to by the semantics.
 
-import { Vector } from '../../arch/exception.ts';
 import { Rflags, SegmentAttribute as A } from '../../arch/registers.ts';
 import { Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
 import { SystemResult } from '../../x86/emitter.ts';
@@ -44,7 +43,6 @@ function setZero(p: Processor, zero: boolean): typeof SystemResult.NEXT {
 const examine =
   (accepts: (p: Processor, selector: number, attributes: number) => boolean, value: (seen: Seen) => bigint = () => 0n): Routine =>
   (p, _record, low) => {
-    if (!p.protectedMode) return p.fault(Vector.UD);
     const selector = low & 0xffff;
     const seen = lookAt(p, selector);
     if (seen === undefined) return SystemResult.FAULT;

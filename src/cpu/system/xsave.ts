@@ -1,11 +1,13 @@
-// The XSAVE family for x87 and SSE state. APM vol. 2, 11.5; APM vol. 4. Standard form: the legacy region and a header of 64 bytes. In
-// the compacted form these two components lie in the same places, so that only the header tells them apart.
+// The XSAVE family for x87, SSE and PKRU state. APM vol. 2, 11.5; APM vol. 4. Standard form: the legacy region, a header of 64 bytes and,
+// far behind it, PKRU. In the compacted form x87 and SSE lie in the same places, and PKRU right behind the header.
 
+import { Feature } from '../../arch/cpuid.ts';
 import { ExitCode } from '../../arch/exit-code.ts';
 import { Cr4, Fcw } from '../../arch/registers.ts';
 import { Vector } from '../../arch/exception.ts';
 import { Gpr, State } from '../../memory/state.ts';
 import { SystemResult } from '../../x86/emitter.ts';
+import { Component, PKRU_BYTES, PKRU_OFFSET, XSAVE_HEADER_END, xcr0Implemented, xsaveSizes } from '../extended-state.ts';
 import type { Processor } from '../processor.ts';
 import { clearXmm, isMxcsr, Legacy, restoreX87, restoreXmm, saveMxcsr, saveX87, saveXmm } from './fxsave.ts';
 import { lastByte, readImage, writeImage } from './image.ts';
@@ -13,17 +15,11 @@ import { operand64, type Routine, type Routines } from './routine.ts';
 import { controlWord, readPhysical, statusWord, tagWord, writePhysical } from './x87.ts';
 import { initialize, pointers } from './x87-environment.ts';
 
-/** State components, as bits of XCR0, XSTATE_BV and the requested-feature bitmap. */
-export const Component = { X87: 1n, SSE: 2n, YMM: 4n } as const;
-const { X87, SSE, YMM } = Component;
-/** What XCR0 may have set; bit 0 must be. */
-export const XCR0_IMPLEMENTED = X87 | SSE;
+const { X87, SSE, YMM, PKRU } = Component;
 /** Bit 63 of XCOMP_BV: the compacted form. */
 const COMPACTED = 1n << 63n;
 
 const Header = { XSTATE_BV: 512, XCOMP_BV: 520, RESERVED: 528, END: 576 } as const;
-/** Bytes of an area with both components. */
-export const XSAVE_BYTES = Header.END;
 const MXCSR_INITIAL = 0x1f80;
 const ALL_EMPTY = 0xffff;
 
@@ -39,11 +35,13 @@ function inUse(p: Processor, withMxcsr: boolean): bigint {
   const words = controlWord(p) === Fcw.INITIAL && statusWord(p) === 0 && tagWord(p) === ALL_EMPTY && fip === 0n && fdp === 0n && fop === 0;
   let x87 = !words;
   for (let n = 0; n < 8; n++) x87 ||= readPhysical(p, n) !== 0n;
-  return (x87 ? X87 : 0n) | (sse ? SSE : 0n);
+  return (x87 ? X87 : 0n) | (sse ? SSE : 0n) | (p.u32(State.PKRU) !== 0 ? PKRU : 0n);
 }
 
 /** #GP(0) unless the area lies on a multiple of 64. */
 const isAligned = (address: bigint): boolean => (address & 63n) === 0n;
+
+const keysAt = (compacted: boolean): number => (compacted ? XSAVE_HEADER_END : PKRU_OFFSET);
 
 /** In which form an instruction saves, and whether it leaves out what is in its initial state. */
 type Way = { readonly compacted: boolean; readonly skipsInitial: boolean; readonly kernelOnly?: boolean };
@@ -58,7 +56,8 @@ const save =
     const asked = requested(p);
     const used = inUse(p, compacted) & asked;
     const saved = skipsInitial ? used : asked;
-    const image = new DataView(new ArrayBuffer(XSAVE_BYTES));
+    const bytes = compacted ? xsaveSizes(asked).compacted : xsaveSizes(asked).standard;
+    const image = new DataView(new ArrayBuffer(bytes));
     const ranges: [number, number][] = [[Header.XSTATE_BV, compacted ? Header.RESERVED : Header.XCOMP_BV]];
     if ((saved & X87) !== 0n) {
       saveX87(p, image, wide);
@@ -72,11 +71,16 @@ const save =
       saveXmm(p, image);
       ranges.push([Legacy.XMM, p.mode === 64 ? Legacy.XMM_END : Legacy.XMM + 128]);
     }
+    if ((saved & PKRU) !== 0n) {
+      const at = keysAt(compacted);
+      image.setUint32(at, p.u32(State.PKRU), true);
+      ranges.push([at, at + PKRU_BYTES]);
+    }
     const old = compacted ? 0n : p.read(address + BigInt(Header.XSTATE_BV), 8, by);
     if (old === undefined) return SystemResult.FAULT;
     image.setBigUint64(Header.XSTATE_BV, (old & ~asked) | used, true);
     image.setBigUint64(Header.XCOMP_BV, COMPACTED | asked, true);
-    return writeImage(p, address, image, by, lastByte(XSAVE_BYTES), ranges) ? SystemResult.NEXT : SystemResult.FAULT;
+    return writeImage(p, address, image, by, lastByte(bytes), ranges) ? SystemResult.NEXT : SystemResult.FAULT;
   };
 
 /** May the header be restored from? */
@@ -96,7 +100,7 @@ const restore =
     if (onlyCompacted && p.cpl !== 0) return p.generalProtection();
     const address = operand64(low, high);
     if (!isAligned(address)) return p.generalProtection();
-    const image = readImage(p, address, XSAVE_BYTES, p.byOperand(record), lastByte(XSAVE_BYTES));
+    const image = readImage(p, address, XSAVE_HEADER_END, p.byOperand(record), lastByte(XSAVE_HEADER_END));
     if (!image) return SystemResult.FAULT;
     if (!isHeader(p, image, onlyCompacted)) return p.generalProtection();
     const compacted = (image.getBigUint64(Header.XCOMP_BV, true) & COMPACTED) !== 0n;
@@ -105,12 +109,18 @@ const restore =
     // MXCSR of the standard form comes with either of two components, present or not.
     const loadsMxcsr = compacted ? (present & SSE) !== 0n : (asked & (SSE | YMM)) !== 0n;
     if (loadsMxcsr && !isMxcsr(image)) return p.generalProtection();
+    const keys = (present & PKRU) === 0n ? 0n : p.read(address + BigInt(keysAt(compacted)), 8, p.byOperand(record));
+    if (keys === undefined) return SystemResult.FAULT;
     if ((present & X87) !== 0n) restoreX87(p, image, wide);
     else if ((asked & X87) !== 0n) clearX87(p);
     if ((present & SSE) !== 0n) restoreXmm(p, image);
     else if ((asked & SSE) !== 0n) clearXmm(p);
     if (loadsMxcsr) p.setU32(State.MXCSR, image.getUint32(Legacy.MXCSR, true));
     else if (compacted && (asked & SSE) !== 0n) p.setU32(State.MXCSR, MXCSR_INITIAL);
+    if ((asked & PKRU) !== 0n) {
+      p.set64(State.PKRU, Number(keys & 0xffff_ffffn) | 0, 0);
+      p.mmu.selectContext(p.state);
+    }
     return SystemResult.NEXT;
   };
 
@@ -151,7 +161,8 @@ export const xsaveRoutines: Routines = {
     if (p.cpl !== 0) return p.generalProtection();
     if (p.intercepted(ExitCode.XSETBV)) return p.exit(ExitCode.XSETBV);
     const value = operand64(p.gpr32(Gpr.RAX), p.gpr32(Gpr.RDX));
-    if (p.gpr32(Gpr.RCX) !== 0 || (value & X87) === 0n || (value & ~XCR0_IMPLEMENTED) !== 0n) return p.generalProtection();
+    if (p.gpr32(Gpr.RCX) !== 0 || (value & X87) === 0n || (value & ~xcr0Implemented(p.has(Feature.PKU))) !== 0n)
+      return p.generalProtection();
     p.setU64(State.XCR0, value);
     return SystemResult.NEXT;
   },

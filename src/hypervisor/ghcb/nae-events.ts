@@ -73,6 +73,7 @@ export const naeEvents: readonly NaeEvent[] = [
   { code: ExitCode.MWAIT,                  name: 'MWAIT',       needs: ['rax', 'rcx'],          returns: [],                           handle: () => done },
   { code: GhcbEvent.MMIO_READ,             name: 'MMIO read',   needs: ['swScratch'],           returns: [],                           handle: mmioRead },
   { code: GhcbEvent.MMIO_WRITE,            name: 'MMIO write',  needs: ['swScratch'],           returns: [],                           handle: mmioWrite },
+  { code: GhcbEvent.NMI_COMPLETE,          name: 'NMI complete', needs: [],                     returns: [],                           handle: (vcpu) => (vcpu.nmiComplete(), done) },
   { code: GhcbEvent.HYPERVISOR_FEATURES,   name: 'hypervisor features', needs: [],              returns: [],                           handle: () => ({ kind: 'done', info2: 0n }) },
   { code: GhcbEvent.TERMINATION,           name: 'termination', needs: [],                      returns: [],                           handle: terminate },
   { code: GhcbEvent.UNSUPPORTED_EVENT,     name: 'unsupported event', needs: [],                returns: [],                           handle: unsupported },
@@ -207,7 +208,9 @@ function readTscp(vcpu: Services, ghcb: GhcbPage): Answer {
 }
 
 function hypercall(vcpu: Services, ghcb: GhcbPage): Answer {
-  ghcb.set('rax', vcpu.hypercall(ghcb.get('rax'), ghcb.low('cpl')));
+  // Arguments are between hypervisor and guest: those that the guest gives (table 7).
+  const value = (field: GhcbField): bigint => (ghcb.has(field) ? ghcb.get(field) : 0n);
+  ghcb.set('rax', vcpu.hypercall(ghcb.get('rax'), ghcb.low('cpl'), [value('rbx'), value('rcx'), value('rdx'), value('rsi')]));
   return done;
 }
 

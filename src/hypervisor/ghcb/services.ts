@@ -3,6 +3,7 @@
 
 import type { PortSize } from '../../devices/device.ts';
 import type { TraceNote } from '../../util/trace.ts';
+import type { HypercallArguments } from '../hypercalls.ts';
 import type { Outcome } from '../outcome.ts';
 
 export type CpuidResult = readonly [eax: number, ebx: number, ecx: number, edx: number];
@@ -30,8 +31,10 @@ export interface Services {
   readMemory(gpa: bigint, into: Uint8Array): boolean;
   writeMemory(gpa: bigint, from: Uint8Array): boolean;
   wbinvd(): void;
+  /** The guest has finished with an NMI: the next may come. */
+  nmiComplete(): void;
   /** What a VMMCALL returns in RAX. */
-  hypercall(number: bigint, cpl: number): bigint;
+  hypercall(number: bigint, cpl: number, values: HypercallArguments): bigint;
   /** CR accesses as events, if the run has them (--intercept cr). */
   readonly controlRegisters: boolean;
   /** What the hypervisor knows of CR0, CR4 or CR8: from the initial VMSA and the write traps. */

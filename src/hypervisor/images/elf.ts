@@ -1,11 +1,10 @@
-// ELF64 executables for x86-64: System V ABI (gABI chapters 4 and 5, x86-64 psABI). Only what a loader of static executables
-// needs. Every field is taken as hostile: 64-bit values stay bigint until they are known to be small, and what does not fit
-// is refused with the field's name and the mend.
+// ELF executables for x86: System V gABI chapters 4 and 5, i386 and x86-64 psABI. Only what a loader of static executables needs. Every
+// field is taken as hostile: values stay bigint until they are known to be small, and what does not fit is refused with the
+// field's name and the mend.
 
 import { UserError } from '../../util/errors.ts';
 import { BytesPort, struct, u8, u16, u32, u64 } from '../../util/struct.ts';
-import { checkEntryMode } from './flat.ts';
-import { hex, type Image, type Placement, placeSegments } from './image.ts';
+import { hex } from './image.ts';
 
 export const ElfHeader = struct(
   {
@@ -22,8 +21,33 @@ export const ElfHeader = struct(
     ehsize: u16(52),
     phentsize: u16(54),
     phnum: u16(56),
+    shentsize: u16(58),
+    shnum: u16(60),
+    shstrndx: u16(62),
   },
   64,
+);
+
+export const ElfHeader32 = struct(
+  {
+    class: u8(4),
+    data: u8(5),
+    identVersion: u8(6),
+    type: u16(16),
+    machine: u16(18),
+    version: u32(20),
+    entry: u32(24),
+    phoff: u32(28),
+    shoff: u32(32),
+    flags: u32(36),
+    ehsize: u16(40),
+    phentsize: u16(42),
+    phnum: u16(44),
+    shentsize: u16(46),
+    shnum: u16(48),
+    shstrndx: u16(50),
+  },
+  52,
 );
 
 export const ProgramHeader = struct(
@@ -31,49 +55,98 @@ export const ProgramHeader = struct(
   56,
 );
 
+export const ProgramHeader32 = struct(
+  { type: u32(0), offset: u32(4), vaddr: u32(8), paddr: u32(12), filesz: u32(16), memsz: u32(20), flags: u32(24), align: u32(28) },
+  32,
+);
+
 const MAGIC = [0x7f, 0x45, 0x4c, 0x46] as const;
-const CLASS_64 = 2;
 const LITTLE_ENDIAN = 1;
 const Type = { EXEC: 2, DYN: 3 } as const;
-const EM_X86_64 = 62;
-const Pt = { LOAD: 1, DYNAMIC: 2, INTERP: 3 } as const;
+const Machine = { I386: 3, X86_64: 62 } as const;
+const Pt = { LOAD: 1, DYNAMIC: 2, INTERP: 3, NOTE: 4 } as const;
 const PN_XNUM = 0xffff;
+
+/** What differs between the two classes, by EI_CLASS. */
+const classes = {
+  1: { bits: 32, header: ElfHeader32, program: ProgramHeader32, machines: [Machine.I386, Machine.X86_64] },
+  2: { bits: 64, header: ElfHeader, program: ProgramHeader, machines: [Machine.X86_64] },
+} as const;
+
+/** A PT_LOAD segment that takes memory. */
+export type Load = {
+  readonly vaddr: bigint;
+  readonly start: bigint;
+  readonly size: bigint;
+  readonly bytes: Uint8Array;
+  readonly what: string;
+};
+
+export type ElfFile = {
+  readonly bits: 32 | 64;
+  readonly entry: bigint;
+  readonly loads: readonly Load[];
+  /** Contents of PT_NOTE segments, with the alignment of the notes in them. */
+  readonly notes: readonly { readonly bytes: Uint8Array; readonly align: 4 | 8 }[];
+  /** The table of section headers as the file has it; `size` bytes each. */
+  readonly sections: { readonly offset: bigint; readonly size: number; readonly count: number; readonly names: number };
+};
 
 export const isElf = (bytes: Uint8Array): boolean => MAGIC.every((byte, i) => bytes[i] === byte);
 
-export function readElf(name: string, bytes: Uint8Array, memory: number, placement: Placement): Image {
+/** The values of a header, 32-bit ones widened: addresses and sizes are bigint in both classes. */
+function wide<T extends Readonly<Record<string, number | bigint>>, const K extends keyof T>(
+  view: T,
+  names: readonly K[],
+): Record<K, bigint> {
+  return Object.fromEntries(names.map((name) => [name, BigInt(view[name] as number | bigint)])) as Record<K, bigint>;
+}
+
+export function parseElf(name: string, bytes: Uint8Array): ElfFile {
   const refuse = (what: string): never => {
     throw new UserError(`${name}: ${what}`);
   };
-  if (placement.load !== undefined) refuse('an ELF image says itself where it is loaded: leave out --load');
-  if (bytes.length < ElfHeader.size)
-    refuse(`the file ends inside the ELF header (${bytes.length} of ${ElfHeader.size} bytes): link it again`);
-  const header = ElfHeader(new BytesPort(bytes));
-  if (header.class !== CLASS_64) refuse(`EI_CLASS is ${header.class}, not 2: build a 64-bit image (-m64)`);
+  const cut = (least: number): void => {
+    if (bytes.length < least) refuse(`the file ends inside the ELF header (${bytes.length} of ${least} bytes): link it again`);
+  };
+  cut(ElfHeader32.size);
+  const elfClass = bytes[4];
+  if (elfClass !== 1 && elfClass !== 2)
+    return refuse(`EI_CLASS is ${elfClass}, neither 1 nor 2: build a 64-bit image (-m64) or a 32-bit one (-m32)`);
+  const { bits, header: Header, program: Program, machines } = classes[elfClass];
+  cut(Header.size);
+  const header = Header(new BytesPort(bytes));
+  const { entry, phoff, shoff } = wide(header, ['entry', 'phoff', 'shoff']);
   if (header.data !== LITTLE_ENDIAN) refuse(`EI_DATA is ${header.data}, not 1: build a little-endian image`);
   if (header.identVersion !== 1) refuse(`EI_VERSION is ${header.identVersion}, not 1: link it again`);
-  if (header.machine !== EM_X86_64) refuse(`e_machine is ${header.machine}, not 62: build for x86-64`);
+  if (!machines.some((machine) => machine === header.machine))
+    refuse(`e_machine is ${header.machine}, not ${machines.join(' or ')}: build for x86-64`);
   if (header.version !== 1) refuse(`e_version is ${header.version}, not 1: link it again`);
   if (header.type === Type.DYN) refuse('e_type is 3, a position-independent image: link it with -static -no-pie');
   if (header.type !== Type.EXEC) refuse(`e_type is ${header.type}, not 2 (executable): link the object into an executable`);
-  if (header.ehsize !== ElfHeader.size) refuse(`e_ehsize is ${header.ehsize}, not 64: link it again`);
+  if (header.ehsize !== Header.size) refuse(`e_ehsize is ${header.ehsize}, not ${Header.size}: link it again`);
   if (header.phnum === 0) refuse('e_phnum is 0: an image without program headers has nothing to load; link it as an executable');
   if (header.phnum === PN_XNUM) refuse('e_phnum is 0xffff (extended numbering): link it with fewer segments');
-  if (header.phentsize !== ProgramHeader.size) refuse(`e_phentsize is ${header.phentsize}, not 56: link it again`);
-  const tableEnd = header.phoff + BigInt(header.phnum * ProgramHeader.size);
+  if (header.phentsize !== Program.size) refuse(`e_phentsize is ${header.phentsize}, not ${Program.size}: link it again`);
+  const tableEnd = phoff + BigInt(header.phnum * Program.size);
   if (tableEnd > BigInt(bytes.length)) {
     refuse(
       `e_phoff: the program headers end at ${hex(tableEnd)}, behind the end of the file (${hex(bytes.length)}): the file is cut off; copy it again`,
     );
   }
 
-  const loads: { index: number; vaddr: bigint; start: bigint; size: bigint; bytes: Uint8Array; what: string }[] = [];
+  const loads: Load[] = [];
+  const notes: { bytes: Uint8Array; align: 4 | 8 }[] = [];
   for (let index = 0; index < header.phnum; index++) {
-    const at = Number(header.phoff) + index * ProgramHeader.size;
-    const { type, offset, vaddr, paddr, filesz, memsz, align } = ProgramHeader(new BytesPort(bytes.subarray(at, at + ProgramHeader.size)));
+    const at = Number(phoff) + index * Program.size;
+    const program = Program(new BytesPort(bytes.subarray(at, at + Program.size)));
+    const { type } = program;
+    const { offset, vaddr, paddr, filesz, memsz, align } = wide(program, ['offset', 'vaddr', 'paddr', 'filesz', 'memsz', 'align']);
     if (type === Pt.INTERP || type === Pt.DYNAMIC) {
       refuse(`program header ${index}: p_type is ${type}, a dynamically linked image: link it with -static`);
     }
+    if (type === Pt.NOTE && offset + filesz <= BigInt(bytes.length))
+      notes.push({ bytes: bytes.subarray(Number(offset), Number(offset + filesz)), align: align === 8n ? 8 : 4 });
     if (type !== Pt.LOAD || memsz === 0n) {
       if (type === Pt.LOAD && filesz !== 0n) refuse(`program header ${index}: p_filesz is ${hex(filesz)} but p_memsz is 0: link it again`);
       continue;
@@ -86,28 +159,18 @@ export function readElf(name: string, bytes: Uint8Array, memory: number, placeme
     }
     if ((align & (align - 1n)) !== 0n) refuse(`program header ${index}: p_align ${hex(align)} is not a power of two: link it again`);
     const content = filesz === 0n ? new Uint8Array(0) : bytes.subarray(Number(offset), Number(offset + filesz));
-    loads.push({ index, vaddr, start: paddr, size: memsz, bytes: content, what: `program header ${index} (p_paddr, p_memsz)` });
+    loads.push({ vaddr, start: paddr, size: memsz, bytes: content, what: `program header ${index} (p_paddr, p_memsz)` });
   }
   if (loads.length === 0) refuse('no program header has p_type 1 (PT_LOAD): there is nothing to load; link it as an executable');
-  const segments = placeSegments(name, memory, loads);
+  const sections = { offset: shoff, size: header.shentsize, count: header.shnum, names: header.shstrndx };
+  return { bits, entry, loads, notes, sections };
+}
 
-  const mode = placement.mode ?? 64;
-  if (placement.entry !== undefined) {
-    const at = BigInt(placement.entry);
-    if (!loads.some(({ start, size }) => at >= start && at < start + size)) {
-      refuse(`--entry ${hex(at)} lies in no segment of the image: give an address inside one`);
-    }
-    checkEntryMode(placement.entry, mode);
-    return { format: 'ELF64', segments, entry: placement.entry, mode };
-  }
-  // e_entry is a virtual address; the guest starts with virtual = physical, so it becomes the physical one of its segment.
-  const home = loads.find(({ vaddr, size }) => header.entry >= vaddr && header.entry - vaddr < size);
-  if (home === undefined) {
-    throw new UserError(
-      `${name}: e_entry ${hex(header.entry)} lies in no segment: give the linker an entry symbol (-e, ENTRY()) or use --entry`,
-    );
-  }
-  const entry = Number(home.start + (header.entry - home.vaddr));
-  checkEntryMode(entry, mode);
-  return { format: 'ELF64', segments, entry, mode };
+/** Is an instruction at this physical address loaded? */
+export const isLoaded = (loads: readonly Load[], at: bigint): boolean => loads.some(({ start, size }) => at >= start && at < start + size);
+
+/** e_entry is a virtual address; guests start with virtual = physical, so it becomes the physical one of its segment. */
+export function physicalEntry({ entry, loads }: ElfFile): bigint | null {
+  const home = loads.find(({ vaddr, size }) => entry >= vaddr && entry - vaddr < size);
+  return home === undefined ? null : home.start + (entry - home.vaddr);
 }

@@ -1,7 +1,7 @@
 // A flat binary: bytes that are copied to one address and entered there. It has no headers, so the person says where and how.
 
 import { UserError } from '../../util/errors.ts';
-import { hex, type Image, type Placement, placeSegments, type StartMode } from './image.ts';
+import { hex, type Image, type OwnPlacement, placeSegments, type StartMode } from './image.ts';
 
 /** Where a flat binary goes unless --load says otherwise: real mode as a boot sector, else the classic kernel address. */
 const usualLoad: Readonly<Record<StartMode, number>> = { 16: 0x7c00, 32: 0x10_0000, 64: 0x10_0000 };
@@ -9,7 +9,7 @@ const usualLoad: Readonly<Record<StartMode, number>> = { 16: 0x7c00, 32: 0x10_00
 /** First address that a real-mode CS:IP cannot name. */
 export const REAL_MODE_END = 0x10_0000;
 
-export function readFlat(name: string, bytes: Uint8Array, memory: number, placement: Placement): Image {
+export function readFlat(name: string, bytes: Uint8Array, memory: number, placement: OwnPlacement): Image {
   if (bytes.length === 0) throw new UserError(`${name}: the image is empty: give a file with code in it`);
   const mode = placement.mode ?? 64;
   const load = placement.load ?? usualLoad[mode];
@@ -24,7 +24,7 @@ export function readFlat(name: string, bytes: Uint8Array, memory: number, placem
     );
   }
   checkEntryMode(entry, mode);
-  return { format: 'flat', segments, entry, mode };
+  return { format: 'flat', protocol: 'cbit', segments, entry, mode };
 }
 
 /** Real mode reaches only the first mebibyte. */

@@ -8,21 +8,33 @@ export type StartMode = 16 | 32 | 64;
 /** One piece of the image in guest physical memory; behind `bytes`, zeros up to `size`. */
 export type Segment = { readonly start: number; readonly size: number; readonly bytes: Uint8Array };
 
+/** What the person may choose: a mode of our own entry, or somebody else's protocol. */
+export type StartChoice = StartMode | 'multiboot' | 'pvh';
+
 export type Image = {
-  readonly format: 'ELF64' | 'flat';
+  readonly format: 'ELF64' | 'ELF32' | 'Multiboot' | 'PVH' | 'flat' | 'ROM';
+  /** Who says what the guest finds when it starts. */
+  readonly protocol: 'cbit' | 'multiboot' | 'pvh' | 'reset';
   /** Ascending, not overlapping, inside guest memory. */
   readonly segments: readonly Segment[];
   /** Guest physical address of the first instruction. */
   readonly entry: number;
   readonly mode: StartMode;
+  /** Multiboot: what the header asks for. */
+  readonly multiboot?: { readonly pageAlign: boolean; readonly video: boolean };
+  /** Multiboot: where the file has its ELF section headers. */
+  readonly sections?: { readonly offset: bigint; readonly size: number; readonly count: number; readonly names: number };
 };
 
 /** What the person may say about where an image goes and how it starts. */
 export type Placement = {
   readonly load?: number | undefined;
   readonly entry?: number | undefined;
-  readonly mode?: StartMode | undefined;
+  readonly mode?: StartChoice | undefined;
 };
+
+/** The same for our own entry. */
+export type OwnPlacement = Omit<Placement, 'mode'> & { readonly mode?: StartMode | undefined };
 
 /** Sorts segments and refuses those that overlap or lie outside memory. Sizes and starts are exact: bigint until proven small. */
 export function placeSegments(

@@ -14,7 +14,7 @@ import { shifts } from './shift.ts';
 import { sseConvert } from './sse-convert.ts';
 import { sseFloat } from './sse-float.ts';
 import { strings } from './strings.ts';
-import { popSegment, specialMoves, system } from './system.ts';
+import { popSegment, specialMoves, system, throughPointer } from './system.ts';
 import { text } from './text.ts';
 import { vectorArithmetic } from './vector-arithmetic.ts';
 import { vectorMoves } from './vector-move.ts';
@@ -58,7 +58,7 @@ export function semanticsOf(form: Form): Semantics | undefined {
     case 'farJump':
     case 'farCall': {
       const { special } = form;
-      return (b) => (form.memory === 'none' ? b.system(special) : b.system(special, b.address()));
+      return form.memory === 'none' ? (b) => b.system(special) : throughPointer(special);
     }
     case 'invalid':
       return (b) => b.system('invalidOpcode');

@@ -124,8 +124,9 @@ const cmpxchg16b: Semantics = (b) => {
   const { f } = b;
   const { i64 } = f;
   const address = f.let64(b.address());
-  b.checkTarget(address);
-  f.if(f.i32.and(f.wrap(address), f.const32(15)), () => b.fault(Vector.GP, 0));
+  // An address that is not canonical is for the access to refuse: #SS(0) or #GP(0).
+  const canonical = i64.eq(i64.shrS(i64.shl(address, f.const64(16n)), f.const64(16n)), address);
+  f.if(f.i32.select(canonical, f.i32.and(f.wrap(address), f.const32(15)), f.const32(0)), () => b.fault(Vector.GP, 0));
   const low = b.openAt(8, address);
   const high = b.openAt(8, i64.add(address, f.const64(8n)));
   const equal = f.let32(f.i32.and(i64.eq(low.value, b.gpr(8, Gpr.RAX)), i64.eq(high.value, b.gpr(8, Gpr.RDX))));

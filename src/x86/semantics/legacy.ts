@@ -10,6 +10,7 @@ import type { I32 } from '../../wasm/function.ts';
 import type { Emitter, Value } from '../emitter.ts';
 import type { Size } from '../form.ts';
 import { each } from './move.ts';
+import { protectedOnly } from './system.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
 const auxiliary = (b: Emitter): I32 => b.f.i32.and(b.f.i32.shrU(b.statusFlags(), b.f.const32(4)), b.f.const32(1));
@@ -95,9 +96,8 @@ const bound: Semantics = (b) => {
   const { i32 } = b.f;
   const size = b.size(0);
   const signed = (value: Value): I32 => b.signed(size, value);
-  const address = b.f.let64(b.address());
-  const lower = b.f.let32(signed(b.let(size, b.loadAt(size, address))));
-  const upper = b.f.let32(signed(b.let(size, b.loadAt(size, b.f.i64.add(address, b.f.const64(BigInt(size)))))));
+  const lower = b.f.let32(signed(b.let(size, b.loadAt(size, b.address(undefined, false, size)))));
+  const upper = b.f.let32(signed(b.let(size, b.loadAt(size, b.address(b.f.const64(BigInt(size)), false, size)))));
   const index = b.f.let32(signed(b.let(size, b.read(0))));
   b.f.if(i32.or(i32.ltS(index, lower), i32.ltS(upper, index)), () => b.fault(Vector.BR, 0));
 };
@@ -105,9 +105,9 @@ const bound: Semantics = (b) => {
 /** A far pointer from memory: the segment register is loaded with all its checks, then the offset goes to the destination. */
 const farPointer: Semantics = (b) => {
   const size = b.size(0);
-  const address = b.f.let64(b.address());
-  const offset = b.let(size, b.loadAt(size, address));
-  const selector = b.let(2, b.loadAt(2, b.f.i64.add(address, b.f.const64(BigInt(size)))));
+  // Two accesses, so that a 16-bit offset wraps between them.
+  const offset = b.let(size, b.loadAt(size, b.address(undefined, false, size)));
+  const selector = b.let(2, b.loadAt(2, b.address(b.f.const64(BigInt(size)), false, 2)));
   b.f.scope(() => b.system('loadPointerSegment', b.zeroExtend(2, 8, selector)));
   b.write(0, offset);
 };
@@ -120,7 +120,7 @@ export const legacy: SemanticsTable = {
   [Mnemonic.Aam]: aam,
   [Mnemonic.Aad]: aad,
   [Mnemonic.Salc]: salc,
-  [Mnemonic.Arpl]: arpl,
+  [Mnemonic.Arpl]: protectedOnly(arpl),
   [Mnemonic.Bound]: bound,
   ...each(farPointer, 'Lds Les Lfs Lgs Lss'),
 };

@@ -1,10 +1,10 @@
 // String instructions. APM vol. 3: MOVS, STOS, LODS, SCAS, CMPS. A handler does one element; under a repeat prefix it comes
 // back to its own record until rCX is 0 (or ZF ends it), so an element is a unit of budget, time and interruptibility, and
-// registers are exact at each fault.
+// registers are exact at each fault. Elements of which nobody could tell are done ahead of it, many at once (string-runs.ts).
 
 import { Mnemonic } from 'iced-x86';
 import { Rflags } from '../../arch/registers.ts';
-import type { Emitter, Value } from '../emitter.ts';
+import type { Emitter, StringRun, Value } from '../emitter.ts';
 import { Gpr, State } from '../../memory/state.ts';
 import { each } from './move.ts';
 import { compareScalarDouble } from './sse-float.ts';
@@ -21,14 +21,16 @@ function advance(b: Emitter, register: number): void {
   b.setGpr(address, register, b.cut(address, w.add(b.gpr(address, register), signed)));
 }
 
-/** Wraps one element in the repeat prefix's rules; `compares` also ends at ZF = 0 (REPE) or ZF = 1 (REPNE). */
+/** Wraps one element in the repeat prefix's rules; those that compare also end at ZF = 0 (REPE) or ZF = 1 (REPNE). */
 const repeated =
-  (element: Semantics, compares = false): Semantics =>
+  (element: Semantics, run: StringRun): Semantics =>
   (b) => {
     if (b.form.repeat === 'none') return element(b);
+    const compares = run === 'scan' || run === 'compare';
     const size = b.form.addressSize;
     const w = b.w(size);
     b.when(w.eqz(b.gpr(size, Gpr.RCX)), () => b.next());
+    b.aheadOfElement(run);
     element(b);
     const left = b.let(size, b.cut(size, w.sub(b.gpr(size, Gpr.RCX), w.const(1))));
     b.setGpr(size, Gpr.RCX, left);
@@ -86,15 +88,17 @@ const portString =
     b.system(routine);
 
 export const strings: SemanticsTable = {
-  ...each(repeated(movs), 'Movsb Movsw Movsq'),
-  ...each(repeated(stos), 'Stosb Stosw Stosd Stosq'),
-  ...each(repeated(lods), 'Lodsb Lodsw Lodsd Lodsq'),
-  ...each(repeated(scas, true), 'Scasb Scasw Scasd Scasq'),
-  ...each(repeated(cmps, true), 'Cmpsb Cmpsw Cmpsq'),
+  ...each(repeated(movs, 'copy'), 'Movsb Movsw Movsq'),
+  ...each(repeated(stos, 'fill'), 'Stosb Stosw Stosd Stosq'),
+  ...each(repeated(lods, 'load'), 'Lodsb Lodsw Lodsd Lodsq'),
+  ...each(repeated(scas, 'scan'), 'Scasb Scasw Scasd Scasq'),
+  ...each(repeated(cmps, 'compare'), 'Cmpsb Cmpsw Cmpsq'),
   // These two names are also SSE2 instructions, which have operands.
   [Mnemonic.Movsd]: (b) =>
-    b.form.memory === 'none' && b.form.operands.every((o) => o.kind === 'implicit') ? repeated(movs)(b) : b.system('notImplemented'),
-  [Mnemonic.Cmpsd]: (b) => (b.form.operands.every((o) => o.kind === 'implicit') ? repeated(cmps, true)(b) : compareScalarDouble(b)),
+    b.form.memory === 'none' && b.form.operands.every((o) => o.kind === 'implicit')
+      ? repeated(movs, 'copy')(b)
+      : b.system('notImplemented'),
+  [Mnemonic.Cmpsd]: (b) => (b.form.operands.every((o) => o.kind === 'implicit') ? repeated(cmps, 'compare')(b) : compareScalarDouble(b)),
   ...each(portString('ins'), 'Insb Insw Insd'),
   ...each(portString('outs'), 'Outsb Outsw Outsd'),
 };

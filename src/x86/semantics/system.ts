@@ -3,7 +3,7 @@
 
 import { Mnemonic } from 'iced-x86';
 import { Vector } from '../../arch/exception.ts';
-import { Cr0, Cr4 } from '../../arch/registers.ts';
+import { Cr0, Cr4, Rflags } from '../../arch/registers.ts';
 import { Gpr, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
 import type { SystemRoutine, Value } from '../emitter.ts';
 import { each } from './move.ts';
@@ -26,6 +26,37 @@ const kernelOnly =
   (b) => {
     b.f.if(b.state32(State.CPL), () => b.fault(Vector.GP, 0));
     semantics(b);
+  };
+
+/** #UD in real and virtual-8086 mode comes before anything else, the mode's own CPL included. */
+export const protectedOnly =
+  (semantics: Semantics): Semantics =>
+  (b) => {
+    const { i32 } = b.f;
+    const enabled = i32.and(b.state32(State.CR0), b.f.const32(Cr0.PE));
+    // Long mode has no virtual-8086 mode.
+    const virtual = b.form.mode === 64 ? b.f.const32(0) : i32.and(b.state32(State.RFLAGS), b.f.const32(Rflags.VM));
+    b.f.if(i32.or(i32.eqz(enabled), virtual), () => b.fault(Vector.UD, 0));
+    semantics(b);
+  };
+
+/** A pseudo-descriptor in memory: the address of the limit, and in State.OPERAND that of the base, whose offset wraps by itself. */
+const withTable =
+  (name: 'lgdt' | 'lidt' | 'sgdt' | 'sidt'): Semantics =>
+  (b) => {
+    const limit = b.f.let64(b.address(undefined, b.form.writesMemory, 2));
+    b.setState64(State.OPERAND, b.address(b.f.const64(2n), b.form.writesMemory, b.form.mode === 64 ? 8 : 4));
+    b.system(name, limit);
+  };
+
+/** A far pointer in memory: the address of its offset, and in State.OPERAND that of its selector. */
+export const throughPointer =
+  (name: 'farJump' | 'farCall'): Semantics =>
+  (b) => {
+    const size = b.form.memoryBytes - 2;
+    const offset = b.f.let64(b.address(undefined, false, size));
+    b.setState64(State.OPERAND, b.address(b.f.const64(BigInt(size)), false, 2));
+    b.system(name, offset);
   };
 
 /** With the address of the memory operand. */
@@ -113,6 +144,16 @@ const clzero: Semantics = (b) => {
   for (let n = 0; n < 64; n += 8) b.storeAt(8, i64.add(line, b.f.const64(BigInt(n))), b.f.const64(0n) as Value);
 };
 
+/** A read of the byte that rAX points to, as far as permissions go. */
+const monitor =
+  (name: SystemRoutine): Semantics =>
+  (b) => {
+    const size = b.form.addressSize;
+    b.system(name);
+    b.f.drop(b.loadAt(1, b.stringAddress('source', b.let(size, b.gpr(size, Gpr.RAX)), false, 1)));
+    b.setState32(State.MONITOR_ARMED, b.f.const32(1));
+  };
+
 /** #NM if MP and TS are set, #MF if an unmasked x87 exception is pending (FSW.ES). */
 const wait: Semantics = (b) => {
   const { i32 } = b.f;
@@ -148,22 +189,24 @@ export const system: SemanticsTable = {
   [Mnemonic.Clts]: routine('clts'),
   [Mnemonic.Lmsw]: kernelOnly(withValue('lmsw', 0)),
   [Mnemonic.Smsw]: unlessPrevented(intoOperand('smsw')),
-  [Mnemonic.Lgdt]: withAddress('lgdt'),
-  [Mnemonic.Lidt]: withAddress('lidt'),
-  [Mnemonic.Sgdt]: unlessPrevented(withAddress('sgdt')),
-  [Mnemonic.Sidt]: unlessPrevented(withAddress('sidt')),
-  [Mnemonic.Lldt]: kernelOnly(withValue('lldt', 0)),
-  [Mnemonic.Ltr]: kernelOnly(withValue('ltr', 0)),
-  [Mnemonic.Sldt]: unlessPrevented(intoOperand('sldt')),
-  [Mnemonic.Str]: unlessPrevented(intoOperand('str')),
-  [Mnemonic.Lar]: whereAccessible('lar'),
-  [Mnemonic.Lsl]: whereAccessible('lsl'),
-  [Mnemonic.Verr]: withValue('verr', 0),
-  [Mnemonic.Verw]: withValue('verw', 0),
+  [Mnemonic.Lgdt]: kernelOnly(withTable('lgdt')),
+  [Mnemonic.Lidt]: kernelOnly(withTable('lidt')),
+  [Mnemonic.Sgdt]: unlessPrevented(withTable('sgdt')),
+  [Mnemonic.Sidt]: unlessPrevented(withTable('sidt')),
+  [Mnemonic.Lldt]: protectedOnly(kernelOnly(withValue('lldt', 0))),
+  [Mnemonic.Ltr]: protectedOnly(kernelOnly(withValue('ltr', 0))),
+  [Mnemonic.Sldt]: protectedOnly(unlessPrevented(intoOperand('sldt'))),
+  [Mnemonic.Str]: protectedOnly(unlessPrevented(intoOperand('str'))),
+  [Mnemonic.Lar]: protectedOnly(whereAccessible('lar')),
+  [Mnemonic.Lsl]: protectedOnly(whereAccessible('lsl')),
+  [Mnemonic.Verr]: protectedOnly(withValue('verr', 0)),
+  [Mnemonic.Verw]: protectedOnly(withValue('verw', 0)),
   [Mnemonic.Rdpid]: intoOperand('rdpid'),
   [Mnemonic.Swapgs]: routine('swapgs'),
   [Mnemonic.Syscall]: routine('syscall'),
   ...each(routine('sysret'), 'Sysret Sysretq'),
+  [Mnemonic.Sysenter]: routine('sysenter'),
+  ...each(routine('sysexit'), 'Sysexit Sysexitq'),
   ...each(routine('iret'), 'Iret Iretd Iretq'),
   ...each(routine('farReturn'), 'Retf'),
   [Mnemonic.Int]: routine('int'),
@@ -179,8 +222,13 @@ export const system: SemanticsTable = {
   [Mnemonic.Rdrand]: intoOperand('rdrand'),
   [Mnemonic.Rdseed]: intoOperand('rdseed'),
   [Mnemonic.Pause]: routine('pause'),
-  ...each(routine('monitor'), 'Monitor Monitorx'),
-  ...each(routine('mwait'), 'Mwait Mwaitx'),
+  [Mnemonic.Monitor]: monitor('monitor'),
+  [Mnemonic.Monitorx]: monitor('monitorx'),
+  [Mnemonic.Mwait]: routine('mwait'),
+  [Mnemonic.Mwaitx]: routine('mwaitx'),
+  [Mnemonic.Invpcid]: withAddress('invpcid'),
+  [Mnemonic.Rdpkru]: routine('rdpkru'),
+  [Mnemonic.Wrpkru]: routine('wrpkru'),
   ...each(routine('svm'), 'Vmrun Vmload Vmsave Stgi Clgi Skinit Invlpga'),
   [Mnemonic.Enter]: routine('enter'),
   ...each(routine('invalidOpcode'), 'Ud0 Ud1 Ud2 INVALID'),

@@ -1,0 +1,186 @@
+// How interrupts get from a guest's local APIC into the guest, in the manner of KVM. A vector goes by EVENTINJ at the next VMRUN if
+// the guest can take it: RFLAGS.IF (for an SEV-ES guest GUEST_INTERRUPT_MASK of the VMCB), no shadow, priority above CR8. Else V_IRQ
+// with the VINTR intercept opens a window: the guest leaves when it could take the vector (APM vol. 2, 15.20, 15.21.4). An event that
+// an exit broke off goes first. NMIs are virtual where the processor has that (15.21.10); else EVENTINJ, and the IRET intercept or
+// the guest's NMI complete (GHCB 4.1) tells that the next may come.
+// Time: VMRUN ends where a timer fires, to the instruction. A guest that halts and can be woken only by a timer sleeps until then.
+
+import { Feature } from '../arch/cpuid.ts';
+import { ExitCode } from '../arch/exit-code.ts';
+import { EventInjection, EventType, InterruptState, VirtualInterrupt, VmcbControl } from '../arch/vmcb.ts';
+import { APIC_BASE_RESET, ApicBase } from '../devices/apic-registers.ts';
+import { LocalApic } from '../devices/local-apic.ts';
+import type { Vcpu } from './vcpu.ts';
+
+/** Virtual time of an instruction. */
+export const NANOSECONDS = 16;
+const TICKS_PER_NANOSECOND = 2n;
+
+const { virtualInterrupt, interruptState, eventInj } = VmcbControl.layout;
+const APIC_PAGE = 0x1000;
+const SVM_LEAF = 0x8000_000a;
+const EDX = 3;
+const VNMI = 1 << 25;
+const PRIORITY_SHIFT = 16;
+const NMI_EVENT = EventInjection.V + (EventType.NMI << 8) + 2;
+/** Wakes in a row that turn out not to be any: the guest then counts as asleep for good. */
+const MOST_FALSE_WAKES = 64;
+const NEVER = Number.POSITIVE_INFINITY;
+
+export class Interrupts {
+  readonly apic: LocalApic;
+  readonly #vcpu: Vcpu;
+  readonly #virtualNmi: boolean;
+  /** V_IRQ is set, and the VINTR intercept. */
+  #window = false;
+  /** An NMI was injected and the guest has not said that it is done with it. */
+  #nmiBlocked = false;
+
+  constructor(vcpu: Vcpu) {
+    this.#vcpu = vcpu;
+    const { host, config } = vcpu.vm;
+    const { port } = vcpu;
+    this.#virtualNmi = (host.cpuid(SVM_LEAF, 0)[EDX] & VNMI) !== 0;
+    // CR8 is the guest's own, in V_TPR (15.21.1).
+    port.setU32(virtualInterrupt.offset, VirtualInterrupt.V_INTR_MASKING | (this.#virtualNmi ? VirtualInterrupt.V_NMI_ENABLE : 0));
+    const place = { base: Number(APIC_BASE_RESET & ApicBase.ADDRESS), enabled: true };
+    this.apic = new LocalApic({
+      clock: {
+        now: () => host.time * NANOSECONDS,
+        tsc: () => vcpu.tsc(),
+        whenTsc: (value) => {
+          const left = value - vcpu.tsc();
+          return host.time * NANOSECONDS + (left > 0n ? Number((left + TICKS_PER_NANOSECOND - 1n) / TICKS_PER_NANOSECOND) : 0);
+        },
+      },
+      taskPriority: {
+        get: () => port.u8(virtualInterrupt.offset) & 0xf,
+        set: (value) => port.setU8(virtualInterrupt.offset, value),
+      },
+      endOfInterrupt: (vector) => config.ioApic.endOfInterrupt(vector),
+      moved: (base) => {
+        if (base !== null) mapped.base = Number(base);
+        mapped.enabled = base !== null;
+      },
+      physicalBits: host.cpuid(0x8000_0008, 0)[0] & 0xff,
+      x2apic: config.withheld?.includes(Feature.X2APIC) !== true,
+    });
+    const mapped = config.mmio.map(place.base, APIC_PAGE, this.apic);
+  }
+
+  /** Before VMRUN: hands over what the guest can take. Gives after how many instructions the guest must leave again. */
+  prepare(): number {
+    const { apic } = this;
+    const { host } = this.#vcpu.vm;
+    let { deadline } = apic;
+    if (deadline !== NEVER && host.time * NANOSECONDS >= deadline) {
+      apic.settle();
+      ({ deadline } = apic);
+    }
+    const soon = apic.attention ? this.#offer() : NEVER;
+    if (!apic.attention) this.#closeWindow();
+    // What was handed over may have made room for the next.
+    return apic.deadline === NEVER ? soon : Math.min(soon, instructionsUntil(apic.deadline, host.time));
+  }
+
+  /** The guest executed HLT. False: nothing will ever wake it. */
+  halt(): boolean {
+    const { host } = this.#vcpu.vm;
+    for (let n = 0; n < MOST_FALSE_WAKES; n++) {
+      this.apic.settle();
+      if (this.#wakes()) return true;
+      const { deadline } = this.apic;
+      if (deadline === NEVER || !this.#vcpu.interruptsEnabled) return false;
+      host.idle(instructionsUntil(deadline, host.time));
+    }
+    return false;
+  }
+
+  /** INIT: the local APIC is as after reset, and nothing is blocked. */
+  reset(): void {
+    this.apic.reset();
+    this.nmiComplete();
+    this.#closeWindow();
+  }
+
+  /** Is there an intercept of IRET for our own purposes? */
+  get awaitsIret(): boolean {
+    return this.#nmiBlocked && !this.#virtualNmi && !this.#vcpu.vm.encryptedState;
+  }
+
+  /** The guest is done with an NMI: it executed IRET, or said so. */
+  nmiComplete(): void {
+    const awaited = this.awaitsIret;
+    this.#nmiBlocked = false;
+    if (awaited) this.#vcpu.intercept(ExitCode.IRET, false);
+  }
+
+  #wakes(): boolean {
+    const { apic } = this;
+    if (apic.init) return true;
+    const virtual = this.#vcpu.port.u32(virtualInterrupt.offset);
+    const nmi = apic.nmi || (this.#virtualNmi && (virtual & VirtualInterrupt.V_NMI) !== 0);
+    if (nmi && !this.#nmiBlocked && (virtual & VirtualInterrupt.V_NMI_MASK) === 0) return true;
+    return apic.pending >= 0 && this.#vcpu.interruptsEnabled;
+  }
+
+  /** Something waits. Gives after how many instructions it must be looked at again. */
+  #offer(): number {
+    const { apic } = this;
+    const vcpu = this.#vcpu;
+    const { port } = vcpu;
+    if (apic.init) {
+      apic.init = false;
+      vcpu.initialise();
+    }
+    let busy = (port.u32(eventInj.offset) & EventInjection.V) !== 0;
+    const shadow = (port.u32(interruptState.offset) & InterruptState.INTERRUPT_SHADOW) !== 0;
+    let soon = NEVER;
+    if (apic.nmi) {
+      if (this.#virtualNmi) {
+        apic.nmi = false;
+        port.setU32(virtualInterrupt.offset, port.u32(virtualInterrupt.offset) | VirtualInterrupt.V_NMI);
+      } else if (!this.#nmiBlocked) {
+        if (busy) soon = 0;
+        else if (shadow) soon = 1;
+        else {
+          apic.nmi = false;
+          busy = true;
+          this.#nmiBlocked = true;
+          vcpu.inject(BigInt(NMI_EVENT));
+          if (this.awaitsIret) vcpu.intercept(ExitCode.IRET, true);
+        }
+      }
+    }
+    const vector = apic.requested;
+    if (vector < 0) this.#closeWindow();
+    else if (busy || shadow || apic.pending < 0 || !vcpu.interruptsEnabled) this.#openWindow(vector >>> 4);
+    else {
+      this.#closeWindow();
+      apic.accept(vector);
+      vcpu.inject(BigInt(EventInjection.V + (EventType.INTR << 8) + vector));
+    }
+    return soon;
+  }
+
+  #openWindow(priority: number): void {
+    const { port } = this.#vcpu;
+    const bits = port.u32(virtualInterrupt.offset) & ~VirtualInterrupt.V_INTR_PRIO;
+    port.setU32(virtualInterrupt.offset, (bits | VirtualInterrupt.V_IRQ | (priority << PRIORITY_SHIFT)) >>> 0);
+    if (!this.#window) this.#vcpu.intercept(ExitCode.VINTR, true);
+    this.#window = true;
+  }
+
+  #closeWindow(): void {
+    if (!this.#window) return;
+    const { port } = this.#vcpu;
+    this.#window = false;
+    port.setU32(
+      virtualInterrupt.offset,
+      (port.u32(virtualInterrupt.offset) & ~(VirtualInterrupt.V_IRQ | VirtualInterrupt.V_INTR_PRIO)) >>> 0,
+    );
+    this.#vcpu.intercept(ExitCode.VINTR, false);
+  }
+}
+
+const instructionsUntil = (deadline: number, time: number): number => Math.max(1, Math.ceil(deadline / NANOSECONDS - time));
