@@ -10,16 +10,29 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { guestHeader } from './guest-header.ts';
-import { checkHashes, elfPath, guestNames, type Manifest, readManifest, root, sha256, sourcesOf, writeManifest } from './guest-manifest.ts';
+import {
+  checkHashes,
+  elf32Path,
+  elfPath,
+  guestNames,
+  type Manifest,
+  names32,
+  readManifest,
+  root,
+  sha256,
+  sources32Of,
+  sourcesOf,
+  writeManifest,
+} from './guest-manifest.ts';
 
 /** No library, no SSE, no red zone (exceptions use the same stack), nothing that depends on where or when it is built. */
 // biome-ignore format: a list of words
 const compilerFlags = [
   '-std=gnu17', '-O2', '-g0', '-Wall', '-Wextra', '-Werror', '-ffreestanding', '-fno-pic', '-fno-pie', '-mno-red-zone',
-  '-mgeneral-regs-only', '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fcf-protection=none', '-Iguests/lib',
+  '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fcf-protection=none', '-Iguests/lib', '-Iguests/bench-lib',
 ] as const;
 // biome-ignore format: a list of words
-const linkerFlags = ['-n', '-nostdlib', '--build-id=none', '-z', 'noexecstack', '-z', 'max-page-size=4096', '-T', 'guests/lib/kernel.ld'] as const;
+const linkerFlags = ['-n', '-nostdlib', '--build-id=none', '-z', 'noexecstack', '-z', 'max-page-size=4096'] as const;
 
 function tool(command: string, args: readonly string[]): string {
   const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
@@ -39,18 +52,48 @@ function toolVersions(): Pick<Manifest, 'compiler' | 'linker'> | undefined {
   }
 }
 
+/** A file whose name ends so may use the SSE registers. */
+const usesSse = (source: string): boolean => source.endsWith('-sse.c');
+
+type Target = {
+  readonly sources: (name: string) => string[];
+  readonly output: (name: string) => string;
+  readonly flags: (source: string) => readonly string[];
+  readonly linker: readonly string[];
+};
+
+const target64: Target = {
+  sources: sourcesOf,
+  output: elfPath,
+  flags: (source) => (usesSse(source) ? ['-msse2'] : ['-mgeneral-regs-only']),
+  linker: ['-T', 'guests/lib/kernel.ld'],
+};
+
+const target32: Target = {
+  sources: sources32Of,
+  output: elf32Path,
+  flags: (source) => ['-m32', '-march=pentium4', ...(usesSse(source) ? ['-msse2', '-mfpmath=sse'] : ['-mgeneral-regs-only'])],
+  linker: ['-m', 'elf_i386', '-T', 'guests/bench-lib/kernel32.ld'],
+};
+
+const targets = (): [Target, string][] => [
+  ...guestNames().map((name): [Target, string] => [target64, name]),
+  ...names32().map((name): [Target, string] => [target32, name]),
+];
+
 /** Compiles one guest. Objects are linked in the order of their sources' names, so that the result depends on nothing else. */
-function build(name: string, output: string): void {
+function build(target: Target, name: string, output: string): void {
   const folder = mkdtempSync(join(tmpdir(), 'cbit-guest-'));
   try {
-    const objects = sourcesOf(name)
+    const objects = target
+      .sources(name)
       .filter((source) => /\.[cS]$/.test(source))
       .map((source) => {
         const object = join(folder, `${source.replaceAll('/', '-')}.o`);
-        tool('gcc', [...compilerFlags, '-c', source, '-o', object]);
+        tool('gcc', [...compilerFlags, ...target.flags(source), '-c', source, '-o', object]);
         return object;
       });
-    tool('ld', [...linkerFlags, ...objects, '-o', output]);
+    tool('ld', [...linkerFlags, ...target.linker, ...objects, '-o', output]);
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -60,9 +103,9 @@ function buildAll(): void {
   const versions = toolVersions();
   if (versions === undefined) throw new Error('building guests needs gcc and GNU ld');
   writeFileSync(join(root, 'guests/lib/cbit.h'), guestHeader());
-  for (const name of guestNames()) {
-    build(name, join(root, elfPath(name)));
-    console.log(`built ${elfPath(name)}`);
+  for (const [target, name] of targets()) {
+    build(target, name, join(root, target.output(name)));
+    console.log(`built ${target.output(name)}`);
   }
   writeManifest(versions);
 }
@@ -78,10 +121,11 @@ function checkBuild(manifest: Manifest): string[] {
   }
   const folder = mkdtempSync(join(tmpdir(), 'cbit-guests-'));
   try {
-    return guestNames().flatMap((name) => {
-      const fresh = join(folder, `${name}.elf`);
-      build(name, fresh);
-      return sha256(readFileSync(fresh)) === manifest.images[elfPath(name)] ? [] : [`${elfPath(name)} is not what its sources compile to`];
+    return targets().flatMap(([target, name]) => {
+      const path = target.output(name);
+      const fresh = join(folder, 'fresh.elf');
+      build(target, name, fresh);
+      return sha256(readFileSync(fresh)) === manifest.images[path] ? [] : [`${path} is not what its sources compile to`];
     });
   } finally {
     rmSync(folder, { recursive: true });

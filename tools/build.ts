@@ -2,31 +2,14 @@
 // declarations beside them. Dependencies stay outside. `npm run build`; `npm pack` runs it too.
 
 import { spawnSync } from 'node:child_process';
-import { chmodSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { bundlePackage } from './bundle-package.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, 'dist');
-
-async function bundle(): Promise<void> {
-  await build({
-    absWorkingDir: root,
-    entryPoints: { cli: 'src/cli/main.ts', cbit: 'src/cbit.ts' },
-    outdir: dist,
-    bundle: true,
-    splitting: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    sourcemap: true,
-    logLevel: 'warning',
-  });
-  chmodSync(join(dist, 'cli.js'), 0o755);
-}
 
 function declarations(): void {
   const require = createRequire(import.meta.url);
@@ -37,5 +20,5 @@ function declarations(): void {
 }
 
 rmSync(dist, { recursive: true, force: true });
-await bundle();
+await bundlePackage(dist);
 declarations();

@@ -1,18 +1,29 @@
 // Runs a tool written in TypeScript as one bundle: node tools/bundled.mjs ENTRY ARGUMENTS... A long run of the processor gains
 // nothing from being loaded module by module, and starts in 0.1 s instead of 0.6 (measured: Node 20, tsx).
 
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { buildSync } from 'esbuild';
+import { build, stop } from 'esbuild';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const cache = join(root, 'node_modules', '.cache', 'cbit');
 const entry = process.argv[2];
 const outfile = join(cache, `${basename(entry, '.ts')}-${process.pid}.mjs`);
 
+/** In the bundle, too, a module of ours knows where its own file lies. */
+const places = {
+  name: 'places',
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/](tools|test)[\\/].*\.ts$/ }, ({ path }) => ({
+      contents: readFileSync(path, 'utf8').replaceAll('import.meta.url', JSON.stringify(pathToFileURL(path).href)),
+      loader: 'ts',
+    }));
+  },
+};
+
 mkdirSync(cache, { recursive: true });
-buildSync({
+await build({
   absWorkingDir: root,
   entryPoints: [entry],
   bundle: true,
@@ -24,8 +35,10 @@ buildSync({
   sourcesContent: false,
   sourceRoot: pathToFileURL(root).href,
   outfile,
+  plugins: [places],
   logLevel: 'error',
 });
+await stop(); // its process is of no use any more, and what is measured wants the machine for itself
 process.argv.splice(1, 2, join(root, entry));
 try {
   await import(pathToFileURL(outfile).href);

@@ -25,15 +25,31 @@ const hashOf = (path: string): string => sha256(readFileSync(join(root, path)));
 /** By code unit: the same order wherever it is built. */
 const sorted = (names: readonly string[]): string[] => [...names].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
 
-/** Folders under guests/ that are kernels: all but the library. */
+/** Folders under guests/ that hold what kernels share. */
+const libraries: readonly string[] = ['lib', 'bench-lib'];
+
+/** Folders under guests/ that are kernels: all but the libraries. */
 export const guestNames = (): string[] =>
   sorted(
     readdirSync(join(root, 'guests'), { withFileTypes: true })
-      .filter((entry) => entry.isDirectory() && entry.name !== 'lib')
+      .filter((entry) => entry.isDirectory() && !libraries.includes(entry.name))
       .map(({ name }) => name),
   );
 
+const isBenchmark = (name: string): boolean => name.startsWith('bench-');
+
 export const elfPath = (name: string): string => `guests/${name}/${name}.elf`;
+
+/** The 32-bit build of a workload that is pure computation: it uses nothing of guests/lib. */
+export const elf32Path = (name: string): string => `guests/${name}/${name}-32.elf`;
+
+/** Kernels that have a 32-bit build, too. */
+export const names32 = (): string[] => guestNames().filter((name) => isBenchmark(name) && !sourcesOf(name).some(usesLibrary));
+
+const usesLibrary = (path: string): boolean =>
+  path.startsWith('guests/bench-') &&
+  !path.startsWith('guests/bench-lib/') &&
+  /#include "(cpu|cbit|paging|segments)\.h"/.test(readFileSync(join(root, path), 'utf8'));
 
 const isSource = (name: string): boolean => /\.(c|h|S|ld)$/.test(name);
 const folderSources = (folder: string): string[] =>
@@ -41,15 +57,24 @@ const folderSources = (folder: string): string[] =>
 
 /** What a guest is made from: the library, then its own folder; but not the part that only runs natively. */
 export const sourcesOf = (name: string): string[] =>
-  [...folderSources('guests/lib'), ...folderSources(`guests/${name}`)].filter((path) => !path.endsWith('/native.c'));
+  ['guests/lib', ...(isBenchmark(name) ? ['guests/bench-lib'] : []), `guests/${name}`]
+    .flatMap(folderSources)
+    .filter((path) => !/\/native\.c$|\/bench-lib\/.*32\./.test(path));
 
-const allSources = (): string[] => ['guests/lib', ...guestNames().map((name) => `guests/${name}`)].flatMap(folderSources);
+/** What a 32-bit workload is made from. */
+export const sources32Of = (name: string): string[] =>
+  [...folderSources('guests/bench-lib').filter((path) => /32\./.test(path)), ...folderSources(`guests/${name}`)].filter(
+    (path) => !path.endsWith('/native.c'),
+  );
+
+const allSources = (): string[] => [...libraries, ...guestNames()].flatMap((name) => folderSources(`guests/${name}`));
+const allImages = (): string[] => [...guestNames().map(elfPath), ...names32().map(elf32Path)];
 const hashes = (paths: readonly string[]): Record<string, string> => Object.fromEntries(paths.map((path) => [path, hashOf(path)]));
 
 export const readManifest = (): Manifest => JSON.parse(readFileSync(manifestPath, 'utf8')) as Manifest;
 
 export function writeManifest(tools: Pick<Manifest, 'compiler' | 'linker'>): void {
-  const manifest: Manifest = { ...tools, sources: hashes(allSources()), images: hashes(guestNames().map(elfPath)) };
+  const manifest: Manifest = { ...tools, sources: hashes(allSources()), images: hashes(allImages()) };
   writeFileSync(manifestPath, `${JSON.stringify(manifest, null, 2)}\n`);
 }
 
@@ -64,7 +89,7 @@ export function checkHashes(manifest: Manifest): string[] {
     }
   };
   compare(manifest.sources, allSources());
-  compare(manifest.images, guestNames().map(elfPath));
+  compare(manifest.images, allImages());
   if (readFileSync(join(root, 'guests/lib/cbit.h'), 'utf8') !== guestHeader()) wrong.push('guests/lib/cbit.h is not what src/arch gives');
   return wrong;
 }
