@@ -55,6 +55,7 @@ export class CodeCache {
   readonly #now: () => number;
   readonly #pages = new Map<number, PageCode>();
   readonly #straddlers = new Map<string, Straddler>();
+  readonly #acrossPages = new Set<number>();
   #top: number;
   #single = 0;
   /** Frame of each record. */
@@ -112,6 +113,7 @@ export class CodeCache {
     if (problem) return problem;
     this.#interpreter.sync();
     this.#straddlers.set(name, { first, second, key, record });
+    this.#acrossPages.add(record);
     return record;
   }
 
@@ -156,8 +158,9 @@ export class CodeCache {
     return this.#pages.get(frame)?.records.get(keyOf(offset, mode)) ?? 0;
   }
 
-  /** Is it the record that everybody finds at its place? Not that of an instruction across pages, or one that is looked at each time. */
+  /** Is it the record that everybody finds at its place? Not one that is looked at each time. */
   isKnown(record: number): boolean {
+    if (this.#acrossPages.has(record)) return true;
     const { view } = this.#memory;
     const place = view.getUint16(record + Record.PLACE, true) & 0xfff;
     const records = this.#pages.get(this.frameOf(record))?.records;
@@ -172,7 +175,7 @@ export class CodeCache {
   /** Is the code of a frame worth compiling? Not that of a page that modifies itself all the time. */
   isStable(frame: number): boolean {
     const page = this.#pages.get(frame);
-    return page !== undefined && page.drops <= MOST_DROPS;
+    return page !== undefined && (page.drops <= MOST_DROPS || this.#now() - page.since >= DROP_WINDOW);
   }
 
   /** A copy of a record, and behind it the way on to what follows it. */
@@ -270,6 +273,7 @@ export class CodeCache {
     }
     this.#pages.clear();
     this.#straddlers.clear();
+    this.#acrossPages.clear();
     this.#single = 0;
     this.#held.length = 0;
     const { misses, records, u8 } = this.#memory;
@@ -376,8 +380,10 @@ export class CodeCache {
   #dropStraddlers(frame: number): void {
     for (const [name, { first, second, record }] of this.#straddlers) {
       if (first !== frame && second !== frame) continue;
+      this.regions?.onStop(this.frameOf(record), record, 1);
       this.#overwrite(record);
       this.#straddlers.delete(name);
+      this.#acrossPages.delete(record);
     }
   }
 }

@@ -42,7 +42,7 @@ export class FormSet {
   readonly forms: (Form | undefined)[] = [undefined, undefined, undefined];
   readonly #index = new Map<string, number>();
   readonly core: WebAssembly.Module;
-  /** Executions of a branch after which its target is reported; 0: they are not counted. */
+  /** Each so many executions of a branch its target is reported (a power of two); 0: they are not counted. */
   readonly #threshold: number;
   readonly hot: number;
   /** Modules of cold forms, oldest first; `serial` says how new one is. */
@@ -52,7 +52,7 @@ export class FormSet {
   #compiled: number;
 
   /** `hot`: the forms that stand in the one function. None: all are reached by call_indirect, which must make no difference. */
-  constructor(threshold: number, hot: readonly Form[] = hotForms()) {
+  constructor(hot: readonly Form[] = hotForms(), threshold = 0) {
     this.#threshold = threshold;
     for (const form of hot) this.#add(form);
     this.hot = this.forms.length;
@@ -63,7 +63,7 @@ export class FormSet {
   /** That of all processors which report branches at the same threshold. */
   static shared(threshold: number): FormSet {
     let set = shared.get(threshold);
-    if (!set) shared.set(threshold, (set = new FormSet(threshold)));
+    if (!set) shared.set(threshold, (set = new FormSet(hotForms(), threshold)));
     return set;
   }
 
@@ -135,9 +135,9 @@ export class Interpreter {
     }
   }
 
-  /** Lets go of all regions: no record may name one any more. */
-  dropRegions(end: number): void {
-    for (let k = FIRST_REGION; k < end; k++) this.#table.set(k, null);
+  /** Lets go of regions: no record may name one of these numbers any more. */
+  dropRegions(first: number, count: number): void {
+    for (let k = first; k < first + count; k++) this.#table.set(k, null);
   }
 
   /** Makes handlers for the forms that were numbered since the last call. */
@@ -252,13 +252,20 @@ function emitCore(forms: readonly (Form | undefined)[], threshold: number): Uint
             };
             open(forms.length - 1, []);
           });
-          f.store32(state, fuel, State.FUEL);
-          f.scope(() => {
-            const to = f.let32(f.callIndirect(cold, f.loadU16(record, Record.FORM), state, record));
-            f.setParameter(2, f.load32(state, State.FUEL));
-            f.brIf(leave, f.i32.eqz(to));
-            f.brIf(fault, f.i32.eq(to, f.const32(COLD_FAULT)));
-            embedding.next(to);
+          f.loop((call) => {
+            f.store32(state, fuel, State.FUEL);
+            f.scope(() => {
+              const to = f.let32(f.callIndirect(cold, f.loadU16(record, Record.FORM), state, record));
+              f.setParameter(2, f.load32(state, State.FUEL));
+              f.brIf(leave, f.i32.eqz(to));
+              f.brIf(fault, f.i32.eq(to, f.const32(COLD_FAULT)));
+              setRecord(to);
+              // From one region to the next.
+              f.brIf(next, f.i32.ltU(f.loadU16(record, Record.FORM), f.const32(FIRST_REGION)));
+              addFuel(-1);
+              f.brIf(spent, f.i32.ltS(fuel, f.const32(0)));
+              f.br(call);
+            });
           });
         });
       });

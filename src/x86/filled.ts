@@ -24,8 +24,8 @@ export interface Surroundings {
   noteStanding(): void;
   /** The instruction is done. RIP must be looked up; `link` is the record whose link that makes, 0 if none. */
   leaveTo(rip: I64, link: number): void;
-  /** The instruction is done; on to a record that was found in the jump cache, which is on the page in execution. */
-  goOn(record: I32): void;
+  /** The instruction is done; on to a target that was found in this entry of the jump cache. */
+  goOn(entry: I32, target: I64): void;
   /** The instruction is done; on to the target of its direct branch. `rip` is where that is. */
   branch(rip: I64): void;
   /** The instruction is done; on behind it. */
@@ -266,9 +266,6 @@ export class FilledOperands extends OpenOperands {
     });
     this.#flags.now = now;
     commit();
-    const record = f.let32(f.load32(entry, Context.JUMP + Context.RECORD));
-    const offset = f.i32.and(f.loadU16(record, Record.PLACE), f.const32(0xfff));
-    f.setPage(f.i64.sub(target, f.extendU(offset)));
-    this.#around.goOn(record);
+    this.#around.goOn(entry, target);
   }
 }

@@ -31,7 +31,7 @@ export type Embedding = {
   readonly fault: () => void;
   /** The instruction is retired and State.RIP, LEAVE and LINK are set. */
   readonly leave: () => void;
-  /** Executions of a branch after which it leaves with Leave.HOT; 0: they are not counted. */
+  /** Each so many executions of a branch (a power of two) it leaves with Leave.HOT; 0: they are not counted. */
   readonly threshold?: number;
   /** The budget, for whoever does many elements of a string at once. */
   readonly fuel?: Fuel;
@@ -584,14 +584,14 @@ export class OpenOperands extends Emitter {
     this.#embedding.leave();
   }
 
-  /** One more execution of a branch; when it is the one that makes its target hot, that is looked at on the way. */
+  /** One more execution of a branch; when there were many, its target is looked at on the way. */
   #count(p: I32, offset: number, target: I64): void {
     const { threshold } = this.#embedding;
     if (!threshold) return;
     const { f } = this;
     const n = f.let32(f.i32.add(f.load32(p, offset), f.const32(1)));
     f.store32(p, n, offset);
-    f.if(f.i32.eq(n, f.const32(threshold)), () => this.#leaveTo(target, f.const32(0), Leave.HOT));
+    f.if(f.i32.eqz(f.i32.and(n, f.const32(threshold - 1))), () => this.#leaveTo(target, f.const32(0), Leave.HOT));
   }
 
   /** Through the jump cache of the context. A target that is in it has been fetched from, so it is canonical. */

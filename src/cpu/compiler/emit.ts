@@ -9,6 +9,7 @@ import { FilledBuilder } from '../../x86/filled-builder.ts';
 import { FilledOperands, jumpIndex, type Surroundings } from '../../x86/filled.ts';
 import { CARRIED, type Flags, LazyFlags } from '../../x86/lazy-flags.ts';
 import type { Imports } from '../../x86/open.ts';
+import { FIRST_REGION } from '../interpreter.ts';
 import { Record } from '../../x86/record.ts';
 import { semanticsOf } from '../../x86/semantics/all.ts';
 import type { Graph, Step } from './graph.ts';
@@ -27,6 +28,8 @@ export type RegionPlan = {
   readonly misses: (record: number) => number;
   readonly missesAt: (record: number) => number;
   readonly manyMisses: number;
+  /** Each so many times that it goes to a place which is not compiled, that is reported. */
+  readonly threshold: number;
 };
 
 export class RegionEmitter implements Surroundings {
@@ -157,10 +160,7 @@ export class RegionEmitter implements Surroundings {
     const target = f.let64(f.i64.add(f.page.get, f.const64(BigInt(step.crossing))));
     const entry = f.let32(f.i32.add(f.context.get, jumpIndex(f, target)));
     f.plainIf(f.i64.ne(f.load64(entry, Context.JUMP + Context.TARGET), target), () => this.#leaveAt(step.exit, 0));
-    const record = f.let32(f.load32(entry, Context.JUMP + Context.RECORD));
-    const offset = f.i32.and(f.loadU16(record, Record.PLACE), f.const32(0xfff));
-    f.setPage(f.i64.sub(target, f.extendU(offset)));
-    this.#goOn(record, 0);
+    this.#goOn(entry, target, 0);
   }
 
   /** Returns whether control never goes on behind it. */
@@ -243,33 +243,55 @@ export class RegionEmitter implements Surroundings {
   }
 
   leaveTo(rip: I64, link: number): void {
+    this.#leaveTo(rip, link, this.#undone - 1, Leave.LOOKUP);
+  }
+
+  #leaveTo(rip: I64, link: number, undone: number, why: Leave): void {
     const f = this.#f;
     f.store64(f.state, rip, State.RIP);
     f.store32(f.state, f.const32(link), State.LINK);
-    f.store32(f.state, f.const32(Leave.LOOKUP), State.LEAVE);
-    this.#leaveAt(0, this.#undone - 1);
+    f.store32(f.state, f.const32(why), State.LEAVE);
+    this.#leaveAt(0, undone);
   }
 
-  goOn(record: I32): void {
-    this.#goOn(record, this.#undone - 1);
+  goOn(entry: I32, target: I64): void {
+    this.#goOn(entry, target, this.#undone - 1);
   }
 
-  #goOn(record: I32, undone: number): void {
+  /** On to the record in an entry of the jump cache, on the page in execution. */
+  #goOn(entry: I32, target: I64, undone: number): void {
     const f = this.#f;
     this.flags.emitStore(this.#operands);
+    const record = f.let32(f.load32(entry, Context.JUMP + Context.RECORD));
+    const offset = f.i32.and(f.loadU16(record, Record.PLACE), f.const32(0xfff));
+    f.setPage(f.i64.sub(target, f.extendU(offset)));
     f.set(this.#entry, f.i32.sub(f.loadU16(record, Record.FORM), f.const32(this.#plan.firstForm)));
     const entries = this.#plan.graph.entries.length;
     f.brIf(this.#loops.get(this.#shape.root) as Label, f.i32.ltU(this.#entry.get, f.const32(entries)));
+    this.#count(entry, Context.JUMP + Context.COUNT, record, target, undone);
     f.set(this.#exit, record);
     this.#leaveWith(undone);
+  }
+
+  /** It goes to a record outside: if that is not compiled, it may become hot. */
+  #count(p: I32, offset: number, record: I32, target: I64, undone: number): void {
+    const f = this.#f;
+    f.plainIf(f.i32.ltU(f.loadU16(record, Record.FORM), f.const32(FIRST_REGION)), () => {
+      const n = f.let32(f.i32.add(f.load32(p, offset), f.const32(1)));
+      f.store32(p, n, offset);
+      f.plainIf(f.i32.eqz(f.i32.and(n, f.const32(this.#plan.threshold - 1))), () => this.#leaveTo(target, 0, undone, Leave.HOT));
+    });
   }
 
   branch(rip: I64): void {
     const { taken, steps } = this.#node.block as NonNullable<Node['block']>;
     const step = steps[this.#index] as Step;
     if (taken) this.#goTo(this.#shape.nodeOf.get(taken) as Node);
-    else if (step.target !== 0) this.#leaveAt(step.target, this.#undone - 1);
-    else this.leaveTo(rip, step.record);
+    else if (step.target !== 0) {
+      this.flags.emitStore(this.#operands);
+      this.#count(this.#f.const32(step.record), Record.COUNT, this.#f.const32(step.target), rip, this.#undone - 1);
+      this.#leaveAt(step.target, this.#undone - 1);
+    } else this.leaveTo(rip, step.record);
   }
 
   next(): void {

@@ -35,26 +35,41 @@ export type Graph = {
   readonly instructions: number;
 };
 
-/** The graph from a record on; null if that cannot be compiled. At most so many instructions; `wanted` are hot, too, so they become entries. */
-export function discover(head: number, most: number, source: StepSource, wanted: (record: number) => boolean): Graph | null {
+/** What decides how far a region reaches. */
+export type Bounds = {
+  /** Most instructions. */
+  readonly most: number;
+  /** Records that are hot, too: where they are met they become entries. */
+  readonly wanted: (record: number) => boolean;
+  /** Places that belong to a record that was met, because control often comes from there: taken in as far as there is room. */
+  readonly related: (step: Step) => readonly number[];
+};
+
+/** The graph from a record on; null if that cannot be compiled. */
+export function discover(head: number, source: StepSource, { most, wanted, related }: Bounds): Graph | null {
   const steps = new Map<number, Step>();
   const leaders = new Set<number>([head]);
-  const returnPoints: number[] = [];
+  const entered: number[] = [];
   const work = [head];
-  for (let at = work.shift(); at !== undefined; at = work.shift()) {
+  const later: number[] = [];
+  const enter = (record: number): void => {
+    leaders.add(record);
+    entered.push(record);
+  };
+  for (let at = work.shift() ?? later.shift(); at !== undefined; at = work.shift() ?? later.shift()) {
     let record = at;
     while (record !== 0 && !steps.has(record) && steps.size < most) {
       const step = source(record);
       if (!step) break;
       steps.set(record, step);
-      if (wanted(record)) {
-        leaders.add(record);
-        returnPoints.push(record);
+      if (wanted(record)) enter(record);
+      for (const other of related(step)) {
+        enter(other);
+        later.push(other);
       }
-      const { direct, falls, returns } = step.info;
+      const { direct, indirect, falls, returns } = step.info;
       if (step.across !== 0) {
-        leaders.add(step.across);
-        returnPoints.push(step.across);
+        enter(step.across);
         work.push(step.across);
       }
       if (direct && step.target !== 0) {
@@ -62,11 +77,10 @@ export function discover(head: number, most: number, source: StepSource, wanted:
         work.push(step.target);
       }
       if (returns && step.next !== 0) {
-        leaders.add(step.next);
-        returnPoints.push(step.next);
+        enter(step.next);
         work.push(step.next);
       }
-      if (direct && falls && step.next !== 0) leaders.add(step.next);
+      if ((direct || indirect) && falls && step.next !== 0) leaders.add(step.next);
       record = falls ? step.next : 0;
     }
     // Something else runs into it.
@@ -76,7 +90,7 @@ export function discover(head: number, most: number, source: StepSource, wanted:
   const blocks = cut(steps, leaders);
   const entries = new Set([blocks.get(head) as Block]);
   for (const loop of loopHeads(blocks)) entries.add(loop);
-  for (const record of returnPoints) {
+  for (const record of entered) {
     const block = blocks.get(record);
     if (block) entries.add(block);
   }
