@@ -23,13 +23,13 @@ export type { TraceEvent } from './util/trace.ts';
 
 /** What a guest is run with. Only the image, or the ROM, has no default. */
 export type GuestOptions = Partial<Omit<RunOptions, 'trace' | 'serial'>> & {
-    /** Bytes for COM1 of the guest. */
-    readonly input?: Uint8Array;
-    /** Told of every byte that the guest sends over COM1. */
-    readonly onSerial?: (byte: number) => void;
-    /** Told of every event as it happens. */
-    readonly onEvent?: (event: TraceEvent) => void;
-  };
+  /** Bytes for COM1 of the guest. */
+  readonly input?: Uint8Array;
+  /** Told of every byte that the guest sends over COM1. */
+  readonly onSerial?: (byte: number) => void;
+  /** Told of every event as it happens. */
+  readonly onEvent?: (event: TraceEvent) => void;
+};
 
 /** The defaults of the command line: docs/run.md. */
 export const defaults = {

@@ -18,6 +18,8 @@ export interface Surroundings {
   readonly flags: LazyFlags;
   /** Out of the region; the interpreter does the instruction, of which nothing is committed. `miss`: for want of a TLB entry. */
   leaveBefore(miss: boolean): void;
+  /** Will nobody ask for the flags that the instruction leaves? */
+  readonly flagsUnwanted: boolean;
   /** Does the instruction miss so often that the slow path is called where it stands? */
   readonly callsSlowPath: boolean;
   /** Notes in the state where it stands, for what is called. */
@@ -112,7 +114,23 @@ export class FilledOperands extends OpenOperands {
   // --- flags ---
 
   override flags(rule: FlagRule, size: Size, result: Value, x: Value, y: Value): void {
-    this.#flags.set(this, rule, size, result, x, y);
+    if (!this.#around.flagsUnwanted) this.#flags.set(this, rule, size, result, x, y);
+  }
+
+  override flagsWithCarry(size: Size, result: Value, carry: I32, overflow: I32): void {
+    if (!this.#around.flagsUnwanted) super.flagsWithCarry(size, result, carry, overflow);
+  }
+
+  override setCarryOverflow(carry: I32, overflow: I32): void {
+    if (!this.#around.flagsUnwanted) super.setCarryOverflow(carry, overflow);
+  }
+
+  override setCarry(carry: I32): void {
+    if (!this.#around.flagsUnwanted) super.setCarry(carry);
+  }
+
+  override setStatusFlags(rflags: I32): void {
+    if (!this.#around.flagsUnwanted) super.setStatusFlags(rflags);
   }
 
   override carry(): I32 {

@@ -12,11 +12,10 @@ import type { Imports } from '../../x86/open.ts';
 import { FIRST_REGION } from '../interpreter.ts';
 import { Record } from '../../x86/record.ts';
 import { semanticsOf } from '../../x86/semantics/all.ts';
+import { type Budget, budgetOf } from './budget.ts';
+import { type FlagLiveness, flagLiveness } from './flag-liveness.ts';
 import type { Graph, Step } from './graph.ts';
 import { leadsBack, type Node, type Structure, structure, viaRoot } from './structure.ts';
-
-/** So many instructions at most between two looks at the budget. */
-const MOST_UNTESTED = 128;
 
 export type RegionPlan = {
   readonly graph: Graph;
@@ -37,7 +36,8 @@ export class RegionEmitter implements Surroundings {
   readonly #plan: RegionPlan;
   readonly #imports: Imports;
   readonly #shape: Structure;
-  readonly #slack: ReadonlyMap<Node, number>;
+  readonly #budget: Budget;
+  readonly #live: FlagLiveness;
   readonly flags: LazyFlags;
   readonly #fuel: Local<I32>;
   readonly #entry: Local<I32>;
@@ -64,7 +64,8 @@ export class RegionEmitter implements Surroundings {
     this.#exit = f.fixed<I32>(Type.I32);
     this.flags = new LazyFlags(f, compute);
     this.#shape = structure(plan.graph);
-    this.#slack = slackOf(this.#shape);
+    this.#budget = budgetOf(this.#shape);
+    this.#live = flagLiveness(this.#shape, this.#budget);
   }
 
   emit(): FilledBuilder {
@@ -122,18 +123,12 @@ export class RegionEmitter implements Surroundings {
 
   #code(node: Node, inline: Node | null): void {
     const f = this.#f;
-    if (!node.block) {
-      const labels = this.#shape.entries.map((entry) => this.#forward.get(entry) as Label);
-      f.brTable(this.#entry.get, labels, labels[0] as Label);
-      return;
-    }
+    if (!node.block) return this.#dispatch();
     const { steps } = node.block;
     this.#node = node;
     this.#index = 0;
     this.flags.now = this.#flagsInto.get(node) ?? CARRIED;
-    const slack = this.#slack.get(node);
-    if (slack !== undefined)
-      f.plainIf(f.i32.ltS(this.#fuel.get, f.const32(slack)), () => this.#leaveAt(this.#plan.insteadOf((steps[0] as Step).record), 0));
+    this.#look(node, this.#budget.within(node));
     f.set(this.#fuel, f.i32.sub(this.#fuel.get, f.const32(steps.length)));
     let ended = false;
     for (const step of steps) {
@@ -149,9 +144,47 @@ export class RegionEmitter implements Surroundings {
     if (!falls) return this.#leaveAt(last.next || last.exit, 0);
     const next = this.#shape.nodeOf.get(falls) as Node;
     if (next !== inline) return this.#goTo(next);
-    if (carries(next)) this.#flagsInto.set(next, this.flags.now);
-    else this.flags.emitStore(this.#operands);
+    this.#handOver(next);
     this.#tree(next);
+  }
+
+  /** To the entry that control arrived at. */
+  #dispatch(): void {
+    const f = this.#f;
+    const { entries } = this.#shape;
+    this.flags.now = CARRIED;
+    const labels: Label[] = [];
+    const open = (k: number): void => {
+      if (k < 0) return f.brTable(this.#entry.get, labels, labels[0] as Label);
+      const to = entries[k] as Node;
+      const forward = this.#forward.get(to) as Label;
+      const ahead = this.#budget.ahead(to);
+      if (ahead === 0) {
+        labels[k] = forward;
+        return open(k - 1);
+      }
+      f.plainBlock((label) => {
+        labels[k] = label;
+        open(k - 1);
+      });
+      this.#look(to, ahead);
+      f.br(forward);
+    };
+    open(entries.length - 1);
+  }
+
+  /** Leaves before a node unless so much of the budget is left. */
+  #look(node: Node, fuel: number): void {
+    if (fuel === 0) return;
+    const { record } = node.block?.steps[0] as Step;
+    this.#f.plainIf(this.#f.i32.ltS(this.#fuel.get, this.#f.const32(fuel)), () => this.#leaveAt(this.#plan.insteadOf(record), 0));
+  }
+
+  /** What is known of the flags goes into a node. */
+  #handOver(to: Node): void {
+    if (!this.#live.into(to)) this.#flagsInto.set(to, CARRIED);
+    else if (carries(to)) this.#flagsInto.set(to, this.flags.now);
+    else this.flags.emitStore(this.#operands);
   }
 
   /** Runs on to the next page: through the jump cache, or by the record that leads there. */
@@ -194,9 +227,10 @@ export class RegionEmitter implements Surroundings {
       f.set(this.#entry, f.const32(to.entry));
       return f.br(this.#loops.get(this.#shape.root) as Label);
     }
-    if (carries(to)) this.#flagsInto.set(to, this.flags.now);
-    else this.flags.emitStore(this.#operands);
-    f.br((leadsBack(from, to) ? this.#loops.get(to) : this.#forward.get(to)) as Label);
+    const back = leadsBack(from, to);
+    if (back) this.#look(to, this.#budget.ahead(to));
+    this.#handOver(to);
+    f.br((back ? this.#loops.get(to) : this.#forward.get(to)) as Label);
   }
 
   /** Leaves for a record, with fuel given back for what was not done of the block. */
@@ -218,6 +252,11 @@ export class RegionEmitter implements Surroundings {
 
   // --- for the instruction ---
 
+  get flagsUnwanted(): boolean {
+    const step = this.#node.block?.steps[this.#index] as Step;
+    return !step.info.readsOwnFlags && !this.#live.behind(this.#node, this.#index);
+  }
+
   get callsSlowPath(): boolean {
     return this.#plan.misses(this.#f.record) >= this.#plan.manyMisses;
   }
@@ -229,6 +268,8 @@ export class RegionEmitter implements Surroundings {
   }
 
   leaveBefore(miss: boolean): void {
+    const step = this.#node.block?.steps[this.#index] as Step;
+    if (!step.info.mayLeave) throw new RangeError(`${step.form.name} leaves, which its probe did not say`);
     if (miss) this.#countMiss();
     this.#leaveAt(this.#plan.insteadOf(this.#f.record), this.#undone);
   }
@@ -313,19 +354,4 @@ function inlineChild(node: Node): Node | null {
   const child = node.children.find((c) => c.block === block.falls);
   if (!child || child.entry >= 0) return null;
   return child.predecessors.every((from) => from === node || leadsBack(from, child)) ? child : null;
-}
-
-/** Where the budget is looked at, and how much must be left there: the longest way to the next such place. */
-function slackOf({ nodes }: Structure): Map<Node, number> {
-  const tested = new Map<Node, number>();
-  const longest = new Map<Node, number>();
-  for (const node of nodes.slice().reverse()) {
-    if (!node.block) continue;
-    let behind = 0;
-    for (const to of node.successors) if (!tested.has(to) && to.entry < 0 && !to.isLoop) behind = Math.max(behind, longest.get(to) ?? 0);
-    const length = node.block.steps.length + behind;
-    longest.set(node, length);
-    if (node.entry >= 0 || node.isLoop || length > MOST_UNTESTED) tested.set(node, length);
-  }
-  return tested;
 }
