@@ -31,6 +31,8 @@ export class Mmu {
   readonly #watchpoints = new Watchpoints();
   /** Are there any? */
   #watched = false;
+  /** For tests: every frame counts as watched, so that every store takes the slow path. Nothing may come out differently. */
+  watchAll = false;
   readonly #environments: Environment[] = [];
   #environment: Environment = BARE;
   #number = 0;
@@ -320,7 +322,7 @@ export class Mmu {
     const frame = this.#i32[at + 3]!;
     frames.stored(frame, offset, size);
     // The watch may have ended just now, and the entry may have died of it.
-    if (frames.table.status[frame] === Status.DIRTY && this.#i32[at] === tag) this.#i32[at] = tag & ~1;
+    if (!this.watchAll && frames.table.status[frame] === Status.DIRTY && this.#i32[at] === tag) this.#i32[at] = tag & ~1;
   }
 
   #fillRead(context: number, lo: number, hi: number, frame: number): void {
@@ -339,7 +341,7 @@ export class Mmu {
   #fillWrite(context: number, lo: number, hi: number, frame: number): void {
     if (this.#unfilled(context, lo, hi)) return;
     const slot = context + Context.WRITE + ((lo >>> 8) & 0x3ff0);
-    const watched = this.frames.table.status[frame] === Status.DIRTY ? 0 : 1;
+    const watched = !this.watchAll && this.frames.table.status[frame] === Status.DIRTY ? 0 : 1;
     this.#entry(slot, (lo & ~0xfff) | watched, lo & ~0xfff, hi, frame);
     this.frames.noteWrite(frame, slot);
     this.#contexts.noteWrite(context);

@@ -4,12 +4,13 @@
 
 import { Mxcsr } from '../arch/registers.ts';
 import { Context, JUMP_FOLD } from '../memory/map.ts';
-import { State } from '../memory/state.ts';
+import { Segment, State } from '../memory/state.ts';
 import type { I32, I64, V128 } from '../wasm/function.ts';
 import type { FlagRule, Location, SystemRoutine, Value } from './emitter.ts';
 import type { FilledBuilder } from './filled-builder.ts';
 import type { Form, Size } from './form.ts';
 import type { LazyFlags } from './lazy-flags.ts';
+import { constantOf } from '../wasm/folding.ts';
 import { type Imports, OpenOperands } from './open.ts';
 import { Record } from './record.ts';
 
@@ -20,6 +21,8 @@ export interface Surroundings {
   leaveBefore(miss: boolean): void;
   /** Will nobody ask for the flags that the instruction leaves? */
   readonly flagsUnwanted: boolean;
+  /** May it be taken for granted that a segment covers all of 32 bits? Then it is. */
+  assumeFlat(segment: Segment): boolean;
   /** Does the instruction miss so often that the slow path is called where it stands? */
   readonly callsSlowPath: boolean;
   /** Notes in the state where it stands, for what is called. */
@@ -111,6 +114,14 @@ export class FilledOperands extends OpenOperands {
     this.#commit();
   }
 
+  protected override inSegment(offset: I64, segment: I32, bytes: number, write: boolean): I64 {
+    const number = constantOf(segment);
+    // What wraps at 4 GiB has no TLB entry; so it leaves, and the interpreter looks at the limit.
+    if (this.form.mode === 64 || this.#around.callsSlowPath || number === undefined || !this.#around.assumeFlat(number as Segment))
+      return super.inSegment(offset, segment, bytes, write);
+    return offset;
+  }
+
   // --- flags ---
 
   override flags(rule: FlagRule, size: Size, result: Value, x: Value, y: Value): void {
@@ -147,6 +158,7 @@ export class FilledOperands extends OpenOperands {
   }
 
   override state64(offset: number): I64 {
+    if (offset === State.STACK_MASK && this.form.mode === 32 && this.#around.assumeFlat(Segment.SS)) return this.f.const64(0xffff_ffffn);
     if (offset !== State.FLAG_RESULT && offset !== State.FLAG_CARRY) return super.state64(offset);
     this.#flags.toWords(this);
     return (offset === State.FLAG_RESULT ? this.#flags.result : this.#flags.second).get;
@@ -166,7 +178,7 @@ export class FilledOperands extends OpenOperands {
     if (this.form.branch === 'cross') this.#lookUp(this.f.let64(target), () => undefined);
     else {
       // A target that wraps at the operand size lies elsewhere, though its place on the page is the same.
-      if (this.form.mode !== 64) {
+      if (this.form.mode !== 64 && !(this.form.operandSize === 4 && this.#around.assumeFlat(Segment.CS))) {
         const { now } = this.#flags;
         const whole = this.f.i64.add(this.#f.page.get, this.f.load64(this.f.parameter(1), Record.DISPLACEMENT));
         this.#f.plainIf(this.f.i64.ne(whole, target), () => this.#around.leaveTo(target, 0));
@@ -175,6 +187,10 @@ export class FilledOperands extends OpenOperands {
       this.#around.branch(target);
     }
     this.ended = true;
+  }
+
+  override checkTarget(target: I64): void {
+    if (this.form.mode === 64 || !this.#around.assumeFlat(Segment.CS)) super.checkTarget(target);
   }
 
   override jumpTo(target: I64, commit: () => void = () => undefined): void {

@@ -125,7 +125,7 @@ export class OpenOperands extends Emitter {
   address(beyond?: I64, write = this.form.writesMemory, bytes = this.form.memoryBytes): I64 {
     if (this.form.memory !== 'general') return this.effectiveAddress(beyond);
     const offset = this.f.let64(this.effectiveAddress(beyond));
-    return this.#inSegment(offset, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
+    return this.inSegment(offset, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
   }
 
   // --- XMM and MMX operands ---
@@ -259,8 +259,8 @@ export class OpenOperands extends Emitter {
 
   stringAddress(which: 'source' | 'destination', offset: Value, write = false, bytes: number = this.form.operandSize): I64 {
     const wide = this.f.let64(this.zeroExtend(this.form.addressSize, 8, offset));
-    if (which === 'destination') return this.form.mode === 64 ? wide : this.#inSegment(wide, this.f.const32(Segment.ES), bytes, write);
-    return this.#inSegment(wide, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
+    if (which === 'destination') return this.form.mode === 64 ? wide : this.inSegment(wide, this.f.const32(Segment.ES), bytes, write);
+    return this.inSegment(wide, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
   }
 
   push(size: Size, value: Value): void {
@@ -512,7 +512,7 @@ export class OpenOperands extends Emitter {
    * Linear address of an offset in a segment: in 64-bit mode FS and GS have a base and nothing has a limit. Elsewhere what is
    * not plainly inside a usual segment (limit, type, presence: APM vol. 2, 4.12) is for the slow check to decide.
    */
-  #inSegment(offset: I64, segment: I32, bytes: number, write: boolean): I64 {
+  protected inSegment(offset: I64, segment: I32, bytes: number, write: boolean): I64 {
     const { f } = this;
     const s = f.let32(f.i32.add(this.#state, f.i32.shl(segment, f.const32(4))));
     const base = f.load64(s, State.SEGMENTS + SegmentPart.BASE);
@@ -544,7 +544,7 @@ export class OpenOperands extends Emitter {
     const masked = f.let64(f.i64.and(moved, this.state64(State.STACK_MASK)));
     return {
       offset: moved,
-      linear: this.#inSegment(masked, f.const32(Segment.SS), size, write),
+      linear: this.inSegment(masked, f.const32(Segment.SS), size, write),
       set: (offset) => this.#setStackPointer(sp, offset),
     };
   }

@@ -23,14 +23,24 @@ export const impatient = (mostInstructions: number): CompilerSettings => ({
   mostCompiled: 20_000,
 });
 
+export type Program = {
+  readonly code: Uint8Array;
+  readonly data: Uint8Array;
+  readonly registers: readonly bigint[];
+  readonly bits: 64 | 32;
+  /** Where the data segments begin. */
+  readonly base: number;
+};
+
 class Side {
   readonly bench: Bench;
 
-  constructor(compiler: CompilerSettings | null) {
+  constructor(compiler: CompilerSettings | null, watchAll: boolean) {
     this.bench = new Bench(undefined, undefined, compiler);
+    this.bench.cpu.processor.mmu.watchAll = watchAll;
   }
 
-  load(code: Uint8Array, data: Uint8Array, registers: readonly bigint[]): void {
+  load({ code, data, registers, bits, base }: Program): void {
     const { bench } = this;
     bench.write(PHYSICAL.code, new Uint8Array(CODE_SIZE).fill(0xf4));
     bench.write(PHYSICAL.code, code);
@@ -44,12 +54,12 @@ class Side {
     bench.map(STACK - 0x1000, PHYSICAL.stack - 0x1000, WRITE);
     bench.unmap(LATE);
     bench.reset();
-    bench.setSegment(Segment.CS, 8, Flat.code64(0), FLAT, 0);
-    for (const s of [Segment.ES, Segment.SS, Segment.DS, Segment.FS, Segment.GS]) bench.setSegment(s, 16, Flat.data32(0), FLAT, 0);
-    registers.forEach((value, n) => bench.setGpr(n, value));
-    bench.setGpr(Gpr.RBX, BigInt(DATA));
+    bench.setSegment(Segment.CS, 8, bits === 64 ? Flat.code64(0) : Flat.code32(0), FLAT, 0);
+    for (const s of [Segment.ES, Segment.SS, Segment.DS, Segment.FS, Segment.GS])
+      bench.setSegment(s, 16, Flat.data32(0), FLAT, s === Segment.SS ? 0 : base);
+    registers.forEach((value, n) => bench.setGpr(n, bits === 64 ? value : BigInt.asUintN(32, value)));
+    bench.setGpr(Gpr.RBX, BigInt(DATA - base));
     bench.setGpr(Gpr.RSP, BigInt(STACK - 64));
-    bench.setGpr(13, BigInt(ALIAS));
     bench.setU64(State.RIP, BigInt(CODE));
     bench.settle();
   }
@@ -83,11 +93,12 @@ class Side {
 }
 
 export class Pair {
-  readonly #interpreted = new Side(null);
+  readonly #interpreted = new Side(null, false);
   readonly #compiled: Side;
 
-  constructor(compiler: CompilerSettings) {
-    this.#compiled = new Side(compiler);
+  /** `watchAll`: on the compiling side no store takes the fast path. */
+  constructor(compiler: CompilerSettings, watchAll = false) {
+    this.#compiled = new Side(compiler, watchAll);
   }
 
   get compiled(): number {
@@ -103,9 +114,9 @@ export class Pair {
   }
 
   /** Null if both sides agree to the end, or until so many instructions were retired; else what differs. */
-  run(code: Uint8Array, data: Uint8Array, registers: readonly bigint[], budget: () => number, most: number): string | null {
+  run(program: Program, budget: () => number, most: number): string | null {
     const sides = [this.#interpreted, this.#compiled] as const;
-    for (const side of sides) side.load(code, data, registers);
+    for (const side of sides) side.load(program);
     const start = this.#interpreted.bench.cpu.retired;
     for (;;) {
       const given = budget();

@@ -1,6 +1,7 @@
 // Programs at random, for running the same one on two tiers: arithmetic of all widths, memory within and across pages, branches,
 // loops in loops, calls direct and computed, a few faults, code that changes itself through another mapping, and code executed at two
-// addresses. Registers: rbx data, rsp stack, r13 the second mapping of the code, r14 and r15 count loops; all others are anybody's.
+// addresses. Registers: rbx data, rsp stack, rbp counts the outer loop; all others are anybody's. In 32-bit programs the data segment may
+// begin elsewhere than at 0.
 
 import type { RandomStream } from '../../src/util/random.ts';
 
@@ -16,33 +17,70 @@ export const Layout = {
   STACK: 0x3000_0000,
 } as const;
 
-const names: Readonly<Record<number, readonly string[]>> = {
-  8: ['rax', 'rcx', 'rdx', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12'],
-  4: ['eax', 'ecx', 'edx', 'ebp', 'esi', 'edi', 'r8d', 'r9d', 'r10d', 'r11d', 'r12d'],
-  2: ['ax', 'cx', 'dx', 'bp', 'si', 'di', 'r8w', 'r9w', 'r10w', 'r11w', 'r12w'],
-  1: ['al', 'cl', 'dl', 'bpl', 'sil', 'dil', 'r8b', 'r9b', 'r10b', 'r11b', 'r12b'],
+type Bits = 64 | 32;
+/** What the writer may name. */
+type Dialect = {
+  readonly registers: Readonly<Record<number, readonly string[]>>;
+  readonly indices: readonly string[];
+  /** Width of addresses and of the stack. */
+  readonly word: 8 | 4;
+  readonly data: string;
+  readonly outer: string;
+};
+const dialects: Readonly<Record<Bits, Dialect>> = {
+  64: {
+    registers: {
+      8: ['rax', 'rcx', 'rdx', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'],
+      4: ['eax', 'ecx', 'edx', 'esi', 'edi', 'r8d', 'r9d', 'r10d', 'r11d', 'r12d', 'r13d', 'r14d', 'r15d'],
+      2: ['ax', 'cx', 'dx', 'si', 'di', 'r8w', 'r9w', 'r10w', 'r11w', 'r12w', 'r13w', 'r14w', 'r15w'],
+      1: ['al', 'cl', 'dl', 'sil', 'dil', 'r8b', 'r9b', 'r10b', 'r11b', 'r12b', 'r13b', 'r14b', 'r15b'],
+    },
+    indices: ['r8', 'r9', 'r10', 'r11'],
+    word: 8,
+    data: 'rbx',
+    outer: 'ebp',
+  },
+  32: {
+    registers: { 4: ['eax', 'ecx', 'edx', 'esi', 'edi'], 2: ['ax', 'cx', 'dx', 'si', 'di'], 1: ['al', 'cl', 'dl', 'ah', 'ch', 'dh'] },
+    indices: ['esi', 'edi', 'eax'],
+    word: 4,
+    data: 'ebx',
+    outer: 'ebp',
+  },
 };
 const legacyBytes = ['al', 'cl', 'dl', 'ah', 'ch', 'dh'];
 const widthNames: Readonly<Record<number, string>> = { 1: 'byte', 2: 'word', 4: 'dword', 8: 'qword' };
 const conditions = 'o no b ae e ne be a s ns p np l ge le g'.split(' ');
-const sizes = [1, 2, 4, 4, 8, 8] as const;
 
 export class ProgramWriter {
   readonly #random: RandomStream;
+  readonly #bits: Bits;
+  readonly #dialect: Dialect;
+  readonly #sizes: readonly number[];
+  readonly #wide: readonly number[];
+  /** Linear address at which data segments begin. */
+  readonly #base: number;
   readonly #lines: string[] = [];
   #labels = 0;
   #patches: string[] = [];
 
-  constructor(random: RandomStream) {
+  constructor(random: RandomStream, bits: Bits = 64, base = 0) {
     this.#random = random;
+    this.#bits = bits;
+    this.#dialect = dialects[bits];
+    this.#sizes = bits === 64 ? [1, 2, 4, 4, 8, 8] : [1, 2, 4, 4];
+    this.#wide = bits === 64 ? [2, 4, 8] : [2, 4];
+    this.#base = base;
   }
 
   /** Source of a program that ends with HLT. */
   write(): string {
     const functions = 1 + this.#below(3);
-    this.#emit(`mov r15d, ${20 + this.#below(60)}`, 'main:');
+    const { outer } = this.#dialect;
+    if (this.#bits === 32) this.#emit('bits 32');
+    this.#emit(`mov ${outer}, ${20 + this.#below(60)}`, 'main:');
     this.#body(functions, 2);
-    this.#emit('dec r15d', 'jnz main', 'hlt');
+    this.#emit(`dec ${outer}`, 'jnz main', 'hlt');
     for (let n = 0; n < functions; n++) {
       // Some functions lie across the border of the pages.
       if (this.#below(3) === 0) this.#emit(`times ${this.#below(1200)} db 0x90`);
@@ -67,16 +105,18 @@ export class ProgramWriter {
 
   #loop(functions: number, depth: number): void {
     const top = this.#label();
-    this.#emit('push r14', `mov r14d, ${1 + this.#below(12)}`, `${top}:`);
+    const { word } = this.#dialect;
+    const stack = word === 8 ? 'rsp' : 'esp';
+    this.#emit(`push ${1 + this.#below(12)}`, `${top}:`);
     this.#body(functions, depth - 1);
-    this.#emit('dec r14', `jnz ${top}`, 'pop r14');
+    this.#emit(`dec ${widthNames[word]} [${stack}]`, `jnz ${top}`, `lea ${stack}, [${stack} + ${word}]`);
   }
 
   /** A branch forward over some instructions. */
   #skip(functions: number): void {
     const end = this.#label();
     if (this.#below(3) !== 0) this.#compare();
-    this.#emit(this.#below(8) === 0 ? `jrcxz ${end}` : `j${this.#pick(conditions)} ${end}`);
+    this.#emit(this.#below(8) === 0 ? `${this.#bits === 64 ? 'jrcxz' : 'jecxz'} ${end}` : `j${this.#pick(conditions)} ${end}`);
     for (let k = 1 + this.#below(5); k > 0; k--) this.#instruction();
     if (functions > 0 && this.#below(4) === 0) this.#call(functions);
     this.#emit(`${end}:`);
@@ -87,10 +127,10 @@ export class ProgramWriter {
     const kind = this.#below(4);
     if (kind < 2) this.#emit(`call ${name}`);
     else {
-      this.#emit(`lea rax, [rel ${name}]`);
+      this.#emit(this.#bits === 64 ? `lea rax, [rel ${name}]` : `mov eax, ${name}`);
       // The other mapping of the same code.
       if (kind === 3) this.#emit(`xor eax, ${Layout.CODE ^ Layout.ALIAS}`);
-      this.#emit('call rax');
+      this.#emit(this.#bits === 64 ? 'call rax' : 'call eax');
     }
   }
 
@@ -104,13 +144,15 @@ export class ProgramWriter {
       const label = this.#pick(this.#patches);
       // Not every time: code that changes all the time is not compiled.
       const end = this.#label();
-      this.#emit('test r15b, 15', `jnz ${end}`, `mov byte [r13 + ${label} - ${Layout.CODE} + ${1 + this.#below(3)}], r15b`, `${end}:`);
+      const { outer } = this.#dialect;
+      const place = `${label} + ${Layout.ALIAS - Layout.CODE - this.#base + 1 + this.#below(3)}`;
+      this.#emit(`test ${outer}, 15`, `jnz ${end}`, `mov eax, ${outer}`, `mov byte [${place}], al`, `${end}:`);
     }
   }
 
   /** Mostly of small numbers: equality and overflow must happen. */
   #compare(): void {
-    const size = this.#pick(sizes);
+    const size = this.#pick(this.#sizes);
     const r = this.#register(size);
     const operation = this.#pick(['cmp', 'cmp', 'test', 'sub', 'add', 'dec', 'inc']);
     if (this.#below(3) === 0) this.#emit(`${this.#pick(['cmp', 'test', 'sub'])} ${r}, ${this.#source(size)}`);
@@ -125,10 +167,12 @@ export class ProgramWriter {
   }
 
   #instruction(): void {
-    const size = this.#pick(sizes);
-    const wide = this.#pick([2, 4, 8] as const);
+    const size = this.#pick(this.#sizes);
+    const wide = this.#pick(this.#wide);
     const r = this.#register(size);
     const w = this.#register(wide);
+    const { data, word } = this.#dialect;
+    const [si, di] = word === 8 ? ['rsi', 'rdi'] : ['esi', 'edi'];
     const choices: (() => string)[] = [
       () => `mov ${r}, ${this.#source(size)}`,
       () => `mov ${this.#memory(size)}, ${r}`,
@@ -140,31 +184,35 @@ export class ProgramWriter {
       () => `imul ${w}, ${this.#register(wide)}`,
       () => `${this.#pick(['mul', 'imul'])} ${r}`,
       () =>
-        `${this.#pick(['movzx', 'movsx'])} ${this.#register(this.#pick([4, 8]))}, ${this.#pick(['byte', 'word'])} [rbx + ${this.#offset()}]`,
-      () => `lea ${this.#register(8)}, [${this.#register(8)} + ${this.#register(8)}*${this.#pick([1, 2, 4, 8])} + ${this.#offset()}]`,
+        `${this.#pick(['movzx', 'movsx'])} ${this.#register(this.#whole)}, ${this.#pick(['byte', 'word'])} [${data} + ${this.#offset()}]`,
+      () =>
+        `lea ${this.#register(word)}, [${this.#register(word)} + ${this.#register(word)}*${this.#pick([1, 2, 4, 8])} + ${this.#offset()}]`,
       () => `cmov${this.#pick(conditions)} ${w}, ${this.#register(wide)}`,
       () => `set${this.#pick(conditions)} ${this.#register(1)}`,
       () => `xchg ${r}, ${this.#below(2) === 0 ? this.#register(size) : this.#memory(size)}`,
       () => `${this.#pick(['bsf', 'bsr', 'popcnt', 'tzcnt'])} ${w}, ${this.#register(wide)}`,
       () => `${this.#pick(['bt', 'bts', 'btr', 'btc'])} ${w}, ${this.#below(64)}`,
-      () => `${this.#pick(['cdq', 'cqo', 'cdqe', 'cbw', 'clc', 'stc', 'cmc', 'lahf', 'sahf', 'nop', 'cld'])}`,
-      () => `push ${this.#register(8)}\npop ${this.#register(8)}`,
-      () => `pushfq\npop ${this.#register(8)}`,
+      () =>
+        `${this.#pick([...(word === 8 ? ['cqo', 'cdqe'] : ['cwd', 'cwde']), 'cdq', 'cbw', 'clc', 'stc', 'cmc', 'lahf', 'sahf', 'nop', 'cld'])}`,
+      () => `push ${this.#register(word)}\npop ${this.#register(word)}`,
+      () => `${word === 8 ? 'pushfq' : 'pushfd'}\npop ${this.#register(word)}`,
       () => `xadd ${this.#memory(size)}, ${r}`,
       () => `cmpxchg ${this.#memory(size)}, ${r}`,
       () => `mov ah, ${this.#pick(legacyBytes)}`,
       () => `add ${this.#pick(legacyBytes)}, ${this.#pick(legacyBytes)}`,
-      () => `bswap ${this.#register(this.#pick([4, 8]))}`,
+      () => `bswap ${this.#register(this.#whole)}`,
       () => `or ecx, 1\nmov edx, 0\ndiv ecx`,
-      () => `div ${this.#register(this.#pick([4, 8]))}`,
-      () => `lea rdi, [rbx + ${this.#offset()}]\nmov ecx, ${this.#below(40)}\nrep stosb`,
+      () => `div ${this.#register(this.#whole)}`,
+      () => `lea ${di}, [${data} + ${this.#offset()}]\nmov ecx, ${this.#below(40)}\nrep ${this.#pick(['stosb', 'stosd'])}`,
       () =>
-        `lea rsi, [rbx + ${this.#offset()}]\nlea rdi, [rbx + ${this.#offset()}]\n${this.#pick(['movsb', 'movsq', 'lodsd', 'stosw', 'scasb', 'cmpsb'])}`,
-      () => `movdqu xmm${this.#below(4)}, [rbx + ${this.#offset()}]`,
-      () => `movups [rbx + ${this.#offset()}], xmm${this.#below(4)}`,
+        `lea ${si}, [${data} + ${this.#offset()}]\nlea ${di}, [${data} + ${this.#offset()}]\n${this.#pick(['movsb', 'movsd', 'lodsd', 'stosw', 'scasb', 'cmpsb'])}`,
+      () =>
+        `lea ${si}, [${data} + ${this.#offset()}]\nlea ${di}, [${data} + ${this.#offset()}]\nmov ecx, ${this.#below(60)}\n${this.#pick(['rep movsb', 'rep movsd', 'repe cmpsb', 'repne scasb'])}`,
+      () => `movdqu xmm${this.#below(4)}, [${data} + ${this.#offset()}]`,
+      () => `movups [${data} + ${this.#offset()}], xmm${this.#below(4)}`,
       () =>
         `${this.#pick(['paddd', 'pxor', 'psubb', 'pmuludq', 'pand', 'punpcklbw', 'addps', 'mulsd', 'addsd'])} xmm${this.#below(4)}, xmm${this.#below(4)}`,
-      () => `movq xmm${this.#below(4)}, ${this.#register(8)}`,
+      () => `${word === 8 ? 'movq' : 'movd'} xmm${this.#below(4)}, ${this.#register(word)}`,
       () => `movd ${this.#register(4)}, xmm${this.#below(4)}`,
       () => `cvtsi2sd xmm${this.#below(4)}, ${this.#register(4)}`,
       () => `ucomisd xmm${this.#below(4)}, xmm${this.#below(4)}`,
@@ -183,10 +231,11 @@ export class ProgramWriter {
   }
 
   #memory(size: number): string {
-    if (this.#below(4) !== 0) return `${widthNames[size]} [rbx + ${this.#offset()}]`;
-    const index = this.#pick(['r8', 'r9', 'r10', 'r11']);
-    this.#emit(`and ${index}d, 0x3ff`);
-    return `${widthNames[size]} [rbx + ${index}*${this.#pick([1, 2, 4, 8])} + ${this.#below(64)}]`;
+    const { data } = this.#dialect;
+    if (this.#below(4) !== 0) return `${widthNames[size]} [${data} + ${this.#offset()}]`;
+    const index = this.#pick(this.#dialect.indices);
+    this.#emit(`and ${index}, 0x3ff`);
+    return `${widthNames[size]} [${data} + ${index}*${this.#pick([1, 2, 4, 8])} + ${this.#below(64)}]`;
   }
 
   /** Into the data: mostly the first page, some across the border behind it, few beyond. */
@@ -198,7 +247,12 @@ export class ProgramWriter {
   }
 
   #register(size: number): string {
-    return this.#pick(names[size] as readonly string[]);
+    return this.#pick(this.#dialect.registers[size] as readonly string[]);
+  }
+
+  /** 4 or more. */
+  get #whole(): number {
+    return this.#bits === 64 ? this.#pick([4, 8]) : 4;
   }
 
   #label(): string {

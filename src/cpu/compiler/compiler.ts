@@ -3,7 +3,7 @@
 // form in the records it begins at, so that stopping a record, which is what happens to code that changes, keeps everybody out.
 
 import type { EngineMemory } from '../../memory/map.ts';
-import { State } from '../../memory/state.ts';
+import { Segment, State } from '../../memory/state.ts';
 import { Type } from '../../wasm/function.ts';
 import { FunctionBuilder } from '../../wasm/function.ts';
 import { ModuleBuilder } from '../../wasm/module.ts';
@@ -12,6 +12,7 @@ import { RECORD_SIZE } from '../../x86/record.ts';
 import type { CodeCache, RegionOwner } from '../code-cache.ts';
 import { declareImports, type Interpreter } from '../interpreter.ts';
 import { RegionEmitter } from './emit.ts';
+import { flatSegments } from './flat-segments.ts';
 import { type Bounds, discover, type Step } from './graph.ts';
 import { type Place, type Region, Regions } from './regions.ts';
 import { Steps } from './steps.ts';
@@ -105,6 +106,7 @@ export class Compiler implements RegionOwner {
     emitCompute(compute);
     const computeIndex = module.function(module.type([I32, I64, I64], [I64]), compute);
     const type = module.type([I32, I32], [I32]);
+    const flat = flatSegments(this.#memory.view, this.state);
     const made: Region[] = [];
     const claimed = new Set<number>();
     for (const [record, place] of this.#queue) {
@@ -113,7 +115,7 @@ export class Compiler implements RegionOwner {
       if (!(this.settings.eager || this.#code.isStable(frame)) || !this.#code.isKnown(record)) continue;
       for (let most = this.settings.mostInstructions; most > 0; most >>= 1) {
         const pages = new Map([[frame, place.page]]);
-        const graph = discover(record, this.#steps.source(place, pages), this.#bounds(most, claimed, pages, place));
+        const graph = discover(record, this.#steps.source(place, pages, flat.has(Segment.CS)), this.#bounds(most, claimed, pages, place));
         if (!graph || !this.#regions.hasRoom(graph.entries.length)) break;
         const region = this.#regions.describe(graph, place);
         const twins = new Map(region.entries.map((at) => [at, this.#regions.twinOf(at)]));
@@ -124,6 +126,7 @@ export class Compiler implements RegionOwner {
           misses: (at: number) => this.#memory.view.getUint32(this.#missesAt(at), true),
           missesAt: (at: number) => this.#missesAt(at),
           manyMisses: this.settings.manyMisses,
+          flat,
           threshold: this.settings.threshold,
         };
         const body = new RegionEmitter(this.#memory.view, plan, imports, computeIndex).emit();

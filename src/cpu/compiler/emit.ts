@@ -2,7 +2,7 @@
 // of a handler (interpreter.ts), so a region is entered like any form: its number stands in the record.
 
 import { Context } from '../../memory/map.ts';
-import { Leave, State } from '../../memory/state.ts';
+import { Leave, type Segment, State } from '../../memory/state.ts';
 import type { I32, I64, Label, Local } from '../../wasm/function.ts';
 import { Type } from '../../wasm/function.ts';
 import { FilledBuilder } from '../../x86/filled-builder.ts';
@@ -14,8 +14,12 @@ import { Record } from '../../x86/record.ts';
 import { semanticsOf } from '../../x86/semantics/all.ts';
 import { type Budget, budgetOf } from './budget.ts';
 import { type FlagLiveness, flagLiveness } from './flag-liveness.ts';
+import { emitNotFlat } from './flat-segments.ts';
 import type { Graph, Step } from './graph.ts';
 import { leadsBack, type Node, type Structure, structure, viaRoot } from './structure.ts';
+
+/** More than any budget. */
+const WITHHELD = 0x4000_0000;
 
 export type RegionPlan = {
   readonly graph: Graph;
@@ -27,6 +31,8 @@ export type RegionPlan = {
   readonly misses: (record: number) => number;
   readonly missesAt: (record: number) => number;
   readonly manyMisses: number;
+  /** Segments that cover all of 32 bits now, and probably when the region is entered. */
+  readonly flat: ReadonlySet<Segment>;
   /** Each so many times that it goes to a place which is not compiled, that is reported. */
   readonly threshold: number;
 };
@@ -43,6 +49,7 @@ export class RegionEmitter implements Surroundings {
   readonly #entry: Local<I32>;
   readonly #exit: Local<I32>;
   #leave: Label = { depth: 0 };
+  readonly #assumed = new Set<Segment>();
   readonly #forward = new Map<Node, Label>();
   readonly #loops = new Map<Node, Label>();
   readonly #flagsInto = new Map<Node, Flags>();
@@ -81,7 +88,9 @@ export class RegionEmitter implements Surroundings {
     this.flags.finish();
     f.store64(f.state, this.flags.result.get, State.FLAG_RESULT);
     f.store64(f.state, this.flags.second.get, State.FLAG_CARRY);
-    f.store32(f.state, this.#fuel.get, State.FUEL);
+    // What was withheld from the budget, so that nothing is executed, belongs to it.
+    const withheld = this.#assumed.size > 0 ? f.fixed<I32>(Type.I32) : undefined;
+    f.store32(f.state, withheld ? f.i32.add(this.#fuel.get, withheld.get) : this.#fuel.get, State.FUEL);
     f.result(this.#exit.get);
     // Only now is it known what the region uses.
     const body = f.code.length;
@@ -90,6 +99,11 @@ export class RegionEmitter implements Surroundings {
     f.set(this.flags.second, f.load64(f.state, State.FLAG_CARRY));
     // The interpreter has counted the record it entered at.
     f.set(this.#fuel, f.i32.add(f.load32(f.state, State.FUEL), f.const32(1)));
+    if (withheld) {
+      const odd = [...this.#assumed].map((segment) => emitNotFlat(f, f.state, segment)).reduce((all, one) => f.i32.or(all, one));
+      f.set(withheld, f.i32.select(odd, f.const32(WITHHELD), f.const32(0)));
+      f.set(this.#fuel, f.i32.sub(this.#fuel.get, withheld.get));
+    }
     f.set(this.#entry, f.i32.sub(f.loadU16(f.entered, Record.FORM), f.const32(this.#plan.firstForm)));
     f.code.toFront(body);
     return f;
@@ -190,7 +204,8 @@ export class RegionEmitter implements Surroundings {
   /** Runs on to the next page: through the jump cache, or by the record that leads there. */
   #cross(step: Step): void {
     const f = this.#f;
-    const target = f.let64(f.i64.add(f.page.get, f.const64(BigInt(step.crossing))));
+    const sum = f.i64.add(f.page.get, f.const64(BigInt(step.crossing)));
+    const target = f.let64(step.form.mode === 64 ? sum : f.i64.and(sum, f.const64(0xffff_ffffn)));
     const entry = f.let32(f.i32.add(f.context.get, jumpIndex(f, target)));
     f.plainIf(f.i64.ne(f.load64(entry, Context.JUMP + Context.TARGET), target), () => this.#leaveAt(step.exit, 0));
     this.#goOn(entry, target, 0);
@@ -259,6 +274,12 @@ export class RegionEmitter implements Surroundings {
 
   get callsSlowPath(): boolean {
     return this.#plan.misses(this.#f.record) >= this.#plan.manyMisses;
+  }
+
+  assumeFlat(segment: Segment): boolean {
+    const flat = this.#plan.flat.has(segment);
+    if (flat) this.#assumed.add(segment);
+    return flat;
   }
 
   noteStanding(): void {

@@ -23,18 +23,20 @@ export class Steps {
     this.#regions = regions;
   }
 
-  /** Steps of a region that begins in a frame, at a place; `pages` gets the linear page of each frame. Other pages are those that the jump cache knows. */
-  source({ context }: Place, pages: Map<number, bigint>): StepSource {
+  /** Steps of a region that begins in a frame, at a place; `pages` gets the linear page of each frame; `flat`: the code segment covers all of 32 bits. Other pages are those that the jump cache knows. */
+  source({ context }: Place, pages: Map<number, bigint>, flat: boolean): StepSource {
     const { view } = this.#memory;
     return (record) => {
       const frame = this.#code.frameOf(record);
-      const step = this.#step(record, frame);
+      const step = this.#step(record, frame, flat);
       const from = pages.get(frame);
-      if (!step || step.form.mode !== 64 || from === undefined) return step;
-      const branches = step.form.branch === 'cross' && step.form.operandSize === 8;
+      if (!step || from === undefined) return step;
+      const { mode } = step.form;
+      if (mode !== 64 && !(mode === 32 && flat)) return step;
+      const branches = step.form.branch === 'cross' && 8 * step.form.operandSize === mode;
       if (!branches && step.crossing === 0) return step;
       const distance = branches ? view.getBigInt64(record + Record.DISPLACEMENT, true) : BigInt(step.crossing);
-      const target = BigInt.asUintN(64, from + distance);
+      const target = BigInt.asUintN(mode, from + distance);
       const entry = context + Context.JUMP + jumpEntry(Number(target & 0xffff_ffffn));
       if (view.getBigUint64(entry + Context.TARGET, true) !== target) return step;
       const across = view.getUint32(entry + Context.RECORD, true);
@@ -59,7 +61,7 @@ export class Steps {
     return found;
   }
 
-  #step(record: number, frame: number): Step | undefined {
+  #step(record: number, frame: number, flat: boolean): Step | undefined {
     const number = this.#regions.formOf(record);
     const form = this.#interpreter.form(number);
     if (!form) return undefined;
@@ -70,7 +72,7 @@ export class Steps {
     const next =
       steering === Steering.LINK ? this.#linked(behind, frame, form) : this.#interpreter.form(steering) === undefined ? 0 : behind;
     const crossing =
-      info.falls && steering === Steering.CROSS && form.mode === 64
+      info.falls && steering === Steering.CROSS && (form.mode === 64 || (form.mode === 32 && flat))
         ? Number(this.#memory.view.getBigInt64(behind + Record.DISPLACEMENT, true))
         : 0;
     return {
