@@ -7,13 +7,13 @@ import { STATE_SIZE } from './state.ts';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** One translation context: read array, write array, jump cache; 1,024 entries of 16 bytes each. */
+/** One translation context: read array, write array, jump cache; 4,096 entries of 16 bytes each. */
 export const Context = {
   READ: 0,
-  WRITE: 16 * KIB,
-  JUMP: 32 * KIB,
-  SIZE: 48 * KIB,
-  ENTRIES: 1024,
+  WRITE: 64 * KIB,
+  JUMP: 128 * KIB,
+  SIZE: 192 * KIB,
+  ENTRIES: 4096,
   /** Parts of a read or write entry: u64 tag (linear page; all ones: invalid), i32 delta (host address = delta + low half of the linear one), u32 frame. */
   TAG: 0,
   DELTA: 8,
@@ -31,6 +31,9 @@ export const Context = {
 export const jumpEntry = (low: number): number => ((low ^ (low >>> JUMP_FOLD)) << 4) & ((Context.ENTRIES - 1) << 4);
 /** For code that is generated: how far RIP is shifted before it is combined with itself. */
 export const JUMP_FOLD = 6;
+
+/** Where a read or write array has the entry of a linear address: offset from its beginning. */
+export const pageEntry = (low: number): number => (low >>> 8) & ((Context.ENTRIES - 1) << 4);
 
 /** A tag that no linear page has: entries that hold it never hit. */
 export const INVALID_TAG_LOW = -1;

@@ -16,7 +16,7 @@ const Info = { P: 1, RW: 2, US: 4, RSV: 8, ID: 16 } as const;
 const INFO_HIGH_FINAL = 1; // bit 32
 const INFO_HIGH_TABLE = 2; // bit 33
 
-const CACHE_ENTRIES = 4096;
+const CACHE_ENTRIES = 16384;
 const HOST_KEY = 0;
 
 export class Nested {

@@ -15,7 +15,7 @@ import { semanticsOf } from '../../x86/semantics/all.ts';
 import { type Budget, budgetOf } from './budget.ts';
 import { type FlagLiveness, flagLiveness } from './flag-liveness.ts';
 import { emitNotFlat } from './flat-segments.ts';
-import type { Graph, Step } from './graph.ts';
+import type { Block, Graph, Step } from './graph.ts';
 import { leadsBack, type Node, type Structure, structure, viaRoot } from './structure.ts';
 
 /** More than any budget. */
@@ -190,7 +190,7 @@ export class RegionEmitter implements Surroundings {
   /** Leaves before a node unless so much of the budget is left. */
   #look(node: Node, fuel: number): void {
     if (fuel === 0) return;
-    const { record } = node.block?.steps[0] as Step;
+    const { record } = (node.block as Block).steps[0] as Step;
     this.#f.plainIf(this.#f.i32.ltS(this.#fuel.get, this.#f.const32(fuel)), () => this.#leaveAt(this.#plan.insteadOf(record), 0));
   }
 
