@@ -37,7 +37,7 @@ const ONE_BY_ONE = Rflags.TF | Rflags.RF;
 const straddles = (p: Processor, record: number): boolean => p.offsetOf(record) + p.instructionLength(record) > 4096;
 
 /** Longest entry of generated code: a loop that is entered once would stay in V8's baseline code for ever. */
-const FIRST_SLICES = 20;
+const FIRST_SLICES = 400;
 const FIRST_SLICE = 100_000;
 const LONGEST_SLICE = 10_000_000;
 /** So many deliveries in a row without an instruction retired are free; each one more counts as one. */

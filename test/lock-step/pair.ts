@@ -16,6 +16,7 @@ const PHYSICAL = { code: 0x10_0000, data: 0x20_0000, stack: 0x30_0000 } as const
 export const impatient = (mostInstructions: number): CompilerSettings => ({
   ...compilerDefaults,
   threshold: 2,
+  entryFactor: 2,
   batch: 1,
   patience: 0,
   manyMisses: 3,

@@ -20,6 +20,8 @@ import { Steps } from './steps.ts';
 export type CompilerSettings = {
   /** Executions of a branch that make its target hot: a power of two. */
   readonly threshold: number;
+  /** So many times as often something must be reached that a region covers, before it becomes an entry: all is compiled anew for it. */
+  readonly entryFactor: number;
   /** Most instructions of one region. */
   readonly mostInstructions: number;
   /** Regions are compiled when so many wait, or the first has waited for so many instructions. */
@@ -35,6 +37,7 @@ export type CompilerSettings = {
 
 export const compilerDefaults: CompilerSettings = {
   threshold: 1024,
+  entryFactor: 16,
   mostInstructions: 500,
   batch: 32,
   patience: 100_000,
@@ -56,8 +59,8 @@ export class Compiler implements RegionOwner {
   readonly settings: CompilerSettings;
   /** Records to compile, and the linear page and context that each was reached in. */
   readonly #queue = new Map<number, Place>();
-  /** Records that are executed often although a region covers them, seen once. */
-  readonly #seen = new Set<number>();
+  /** How often records were reported although a region covers them. */
+  readonly #covered = new Map<number, number>();
   #compiled = 0;
   /** The state block in force. */
   state = 0;
@@ -81,10 +84,12 @@ export class Compiler implements RegionOwner {
   note(record: number, now: number, state: number): void {
     if (this.#regions.isEntry(record)) return;
     // What a region covers was often reached before that was there; only if it still is, it needs an entry.
-    if (!this.settings.eager && this.#regions.covering(record).length > 0 && !this.#seen.delete(record)) {
-      this.#seen.add(record);
-      return;
+    if (!this.settings.eager && this.#regions.covering(record).length > 0) {
+      const times = (this.#covered.get(record) ?? 0) + 1;
+      this.#covered.set(record, times);
+      if (times < this.settings.entryFactor) return;
     }
+    this.#covered.delete(record);
     const { view } = this.#memory;
     this.#enqueue(record, { page: view.getBigUint64(state + State.PAGE, true), context: view.getUint32(state + State.CONTEXT, true) }, now);
     if (this.#queue.size >= this.settings.batch) this.deadline = now;
@@ -123,8 +128,9 @@ export class Compiler implements RegionOwner {
           graph,
           firstForm: region.firstForm,
           insteadOf: (at: number) => twins.get(at) ?? at,
-          misses: (at: number) => this.#memory.view.getUint32(this.#missesAt(at), true),
-          missesAt: (at: number) => this.#missesAt(at),
+          misses: (at: number) => this.#misses(at) + this.#misses(twins.get(at) ?? at),
+          records: this.#memory.records,
+          missesAt: this.#memory.misses,
           manyMisses: this.settings.manyMisses,
           flat,
           threshold: this.settings.threshold,
@@ -176,7 +182,8 @@ export class Compiler implements RegionOwner {
   }
 
   /** Compiled code has left very often at a record: what covers it is compiled anew. No region may be executing. */
-  noteMisses(record: number, now: number): void {
+  noteMisses(standing: number, now: number): void {
+    const record = this.#regions.recordOf(standing);
     for (const region of this.#regions.covering(record)) {
       const head = region.entries.find((at) => this.#regions.enteredAt(at) === region);
       this.#regions.drop(region);
@@ -184,8 +191,8 @@ export class Compiler implements RegionOwner {
     }
   }
 
-  #missesAt(record: number): number {
-    return this.#memory.misses + (record - this.#memory.records) / (RECORD_SIZE / 4);
+  #misses(record: number): number {
+    return this.#memory.view.getUint32(this.#memory.misses + (record - this.#memory.records) / (RECORD_SIZE / 4), true);
   }
 
   // --- RegionOwner ---
@@ -204,7 +211,7 @@ export class Compiler implements RegionOwner {
 
   onReset(): void {
     this.#queue.clear();
-    this.#seen.clear();
+    this.#covered.clear();
     this.deadline = Number.POSITIVE_INFINITY;
     this.#regions.reset();
     this.#compiled = 0;
@@ -212,7 +219,7 @@ export class Compiler implements RegionOwner {
 
   #dropAll(): void {
     this.#regions.dropAll();
-    this.#seen.clear();
+    this.#covered.clear();
     this.#compiled = 0;
   }
 }

@@ -10,7 +10,7 @@ import { FilledOperands, jumpIndex, type Surroundings } from '../../x86/filled.t
 import { CARRIED, type Flags, LazyFlags } from '../../x86/lazy-flags.ts';
 import type { Imports } from '../../x86/open.ts';
 import { FIRST_REGION } from '../interpreter.ts';
-import { Record } from '../../x86/record.ts';
+import { Record, RECORD_SIZE } from '../../x86/record.ts';
 import { semanticsOf } from '../../x86/semantics/all.ts';
 import { type Budget, budgetOf } from './budget.ts';
 import { type FlagLiveness, flagLiveness } from './flag-liveness.ts';
@@ -18,6 +18,8 @@ import { emitNotFlat } from './flat-segments.ts';
 import type { Block, Graph, Step } from './graph.ts';
 import { leadsBack, type Node, type Structure, structure, viaRoot } from './structure.ts';
 
+/** Of a packed exit: number of the record below, fuel to give back above. */
+const UNDONE_SHIFT = 21;
 /** More than any budget. */
 const WITHHELD = 0x4000_0000;
 
@@ -27,9 +29,11 @@ export type RegionPlan = {
   readonly firstForm: number;
   /** For a record that the region is entered at: one that holds the instruction itself. */
   readonly insteadOf: (record: number) => number;
-  /** How often it was left at a record for want of a TLB entry, and where that is counted. */
+  /** How often regions were left at a record for want of a TLB entry. */
   readonly misses: (record: number) => number;
-  readonly missesAt: (record: number) => number;
+  /** Where all records begin, and where a word for each counts that. */
+  readonly records: number;
+  readonly missesAt: number;
   readonly manyMisses: number;
   /** Segments that cover all of 32 bits now, and probably when the region is entered. */
   readonly flat: ReadonlySet<Segment>;
@@ -48,7 +52,10 @@ export class RegionEmitter implements Surroundings {
   readonly #fuel: Local<I32>;
   readonly #entry: Local<I32>;
   readonly #exit: Local<I32>;
+  // Ways out: with exit and fuel as they should be; with exit packed; the same for want of a TLB entry.
   #leave: Label = { depth: 0 };
+  #packed: Label = { depth: 0 };
+  #missed: Label = { depth: 0 };
   readonly #assumed = new Set<Segment>();
   readonly #forward = new Map<Node, Label>();
   readonly #loops = new Map<Node, Label>();
@@ -79,10 +86,18 @@ export class RegionEmitter implements Surroundings {
     const f = this.#f;
     f.plainBlock((leave) => {
       this.#leave = leave;
-      f.plainLoop((again) => {
-        this.#loops.set(this.#shape.root, again);
-        this.#within(this.#shape.root);
+      f.plainBlock((packed) => {
+        this.#packed = packed;
+        f.plainBlock((missed) => {
+          this.#missed = missed;
+          f.plainLoop((again) => {
+            this.#loops.set(this.#shape.root, again);
+            this.#within(this.#shape.root);
+          });
+        });
+        this.#countMiss();
       });
+      this.#unpack();
     });
     f.epilogue();
     this.flags.finish();
@@ -251,8 +266,21 @@ export class RegionEmitter implements Surroundings {
   /** Leaves for a record, with fuel given back for what was not done of the block. */
   #leaveAt(record: number, undone: number): void {
     this.flags.emitStore(this.#operands);
-    this.#f.set(this.#exit, this.#f.const32(record));
-    this.#leaveWith(undone);
+    this.#leavePacked(record, undone, this.#packed);
+  }
+
+  /** There are very many places to leave at: record and fuel to give back are one constant. */
+  #leavePacked(record: number, undone: number, way: Label): void {
+    const f = this.#f;
+    f.set(this.#exit, f.const32(((record - this.#plan.records) / RECORD_SIZE) | (undone << UNDONE_SHIFT)));
+    f.br(way);
+  }
+
+  #unpack(): void {
+    const f = this.#f;
+    f.set(this.#fuel, f.i32.add(this.#fuel.get, f.i32.shrU(this.#exit.get, f.const32(UNDONE_SHIFT))));
+    const index = f.i32.and(this.#exit.get, f.const32((1 << UNDONE_SHIFT) - 1));
+    f.set(this.#exit, f.i32.add(f.i32.mul(index, f.const32(RECORD_SIZE)), f.const32(this.#plan.records)));
   }
 
   #leaveWith(undone: number): void {
@@ -291,17 +319,20 @@ export class RegionEmitter implements Surroundings {
   leaveBefore(miss: boolean): void {
     const step = this.#node.block?.steps[this.#index] as Step;
     if (!step.info.mayLeave) throw new RangeError(`${step.form.name} leaves, which its probe did not say`);
-    if (miss) this.#countMiss();
-    this.#leaveAt(this.#plan.insteadOf(this.#f.record), this.#undone);
+    this.flags.emitStore(this.#operands);
+    this.#leavePacked(this.#plan.insteadOf(this.#f.record), this.#undone, miss ? this.#missed : this.#packed);
   }
 
-  /** In a word beside the record; when it has happened often, that is reported. */
+  /** In a word for each record; when it has happened often, that is reported. */
   #countMiss(): void {
     const f = this.#f;
-    const at = f.const32(this.#plan.missesAt(f.record));
+    const index = f.let32(f.i32.and(this.#exit.get, f.const32((1 << UNDONE_SHIFT) - 1)));
+    const at = f.let32(f.i32.add(f.i32.shl(index, f.const32(2)), f.const32(this.#plan.missesAt)));
     const n = f.let32(f.i32.add(f.load32(at), f.const32(1)));
     f.store32(at, n);
-    f.plainIf(f.i32.eq(n, f.const32(this.#plan.manyMisses)), () => f.store32(f.state, f.const32(f.record), State.MISSED));
+    f.plainIf(f.i32.eq(n, f.const32(this.#plan.manyMisses)), () => {
+      f.store32(f.state, f.i32.add(f.i32.mul(index, f.const32(RECORD_SIZE)), f.const32(this.#plan.records)), State.MISSED);
+    });
   }
 
   leaveTo(rip: I64, link: number): void {
@@ -313,7 +344,9 @@ export class RegionEmitter implements Surroundings {
     f.store64(f.state, rip, State.RIP);
     f.store32(f.state, f.const32(link), State.LINK);
     f.store32(f.state, f.const32(why), State.LEAVE);
-    this.#leaveAt(0, undone);
+    this.flags.emitStore(this.#operands);
+    f.set(this.#exit, f.const32(0));
+    this.#leaveWith(undone);
   }
 
   goOn(entry: I32, target: I64): void {

@@ -28,6 +28,8 @@ export class Regions {
   readonly #code: CodeCache;
   readonly #byFrame = new Map<number, Set<Region>>();
   readonly #heads = new Map<number, Head>();
+  /** The record beside which each twin stands. */
+  readonly #beside = new Map<number, number>();
   /** Entries of each region that still lead into it. */
   readonly #live = new Map<Region, number>();
   #nextForm = FIRST_REGION;
@@ -67,13 +69,22 @@ export class Regions {
   /** The record that holds the instruction of one at which a region is to be entered. */
   twinOf(record: number): number {
     let head = this.#heads.get(record);
-    if (!head) this.#heads.set(record, (head = { form: this.formOf(record), twin: this.#code.twin(record), region: null }));
+    if (!head) {
+      this.#heads.set(record, (head = { form: this.formOf(record), twin: this.#code.twin(record), region: null }));
+      this.#beside.set(head.twin, record);
+    }
     return head.twin;
+  }
+
+  /** The record of which this is the twin, or the record itself. */
+  recordOf(record: number): number {
+    return this.#beside.get(record) ?? record;
   }
 
   takeTwin(record: number): number {
     const twin = this.#heads.get(record)?.twin ?? 0;
     if (twin !== 0) this.#heads.delete(record);
+    this.#beside.delete(twin);
     return twin;
   }
 
@@ -158,6 +169,7 @@ export class Regions {
     this.#live.clear();
     this.#byFrame.clear();
     this.#heads.clear();
+    this.#beside.clear();
     this.#nextForm = FIRST_REGION;
   }
 }
