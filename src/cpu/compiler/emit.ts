@@ -16,7 +16,7 @@ import { type Budget, budgetOf } from './budget.ts';
 import { type FlagLiveness, flagLiveness } from './flag-liveness.ts';
 import { emitNotFlat } from './flat-segments.ts';
 import type { Block, Graph, Step } from './graph.ts';
-import { leadsBack, type Node, type Structure, structure, viaRoot } from './structure.ts';
+import { carries, inlineChild, leadsBack, type Node, type Structure, structure, viaRoot } from './structure.ts';
 
 /** Of a packed exit: number of the record below, fuel to give back above. */
 const UNDONE_SHIFT = 21;
@@ -396,16 +396,4 @@ export class RegionEmitter implements Surroundings {
     }
     this.#f.br(this.#next as Label);
   }
-}
-
-/** Is a node reached from one place only, so that what is known there is known in it? */
-const carries = (node: Node): boolean => node.predecessors.length === 1 && node.entry < 0 && !node.isLoop;
-
-/** What a block falls through to, if nobody else goes there: it can stand right behind it. */
-function inlineChild(node: Node): Node | null {
-  const { block } = node;
-  if (!block?.falls || block.falls === block.taken) return null;
-  const child = node.children.find((c) => c.block === block.falls);
-  if (!child || child.entry >= 0) return null;
-  return child.predecessors.every((from) => from === node || leadsBack(from, child)) ? child : null;
 }

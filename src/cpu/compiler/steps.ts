@@ -49,13 +49,12 @@ export class Steps {
 
   /** Where computed branches went at least so often, as far as the jump cache remembers. */
   observed(context: number, often: number): number[] {
-    const { view } = this.#memory;
+    const { i32 } = this.#memory;
     const found: number[] = [];
-    for (let k = 0; k < Context.ENTRIES; k++) {
-      const entry = context + Context.JUMP + 16 * k;
-      if (view.getUint32(entry + Context.COUNT, true) < often || view.getInt32(entry + Context.TARGET + 4, true) === INVALID_TARGET_HIGH)
-        continue;
-      const record = view.getUint32(entry + Context.RECORD, true);
+    const first = (context + Context.JUMP) >>> 2;
+    for (let at = first; at < first + 4 * Context.ENTRIES; at += 4) {
+      if (i32[at + (Context.COUNT >> 2)]! >>> 0 < often || i32[at + (Context.TARGET >> 2) + 1] === INVALID_TARGET_HIGH) continue;
+      const record = i32[at + (Context.RECORD >> 2)]! >>> 0;
       if (this.#regions.formOf(record) !== Steering.STOP) found.push(record);
     }
     return found;

@@ -32,6 +32,18 @@ export const viaRoot = (from: Node, to: Node): boolean => !from.successors.inclu
 /** Does an edge lead back, to the head of a loop? */
 export const leadsBack = (from: Node, to: Node): boolean => from.order >= to.order;
 
+/** Is a node reached from one place only, so that what is known there is known in it? */
+export const carries = (node: Node): boolean => node.predecessors.length === 1 && node.entry < 0 && !node.isLoop;
+
+export /** What a block falls through to, if nobody else goes there: it can stand right behind it. */
+function inlineChild(node: Node): Node | null {
+  const { block } = node;
+  if (!block?.falls || block.falls === block.taken) return null;
+  const child = node.children.find((c) => c.block === block.falls);
+  if (!child || child.entry >= 0) return null;
+  return child.predecessors.every((from) => from === node || leadsBack(from, child)) ? child : null;
+}
+
 export function structure(graph: Graph): Structure {
   const entries = graph.entries.slice();
   for (;;) {
