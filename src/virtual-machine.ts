@@ -19,6 +19,7 @@ import { Machine, type MachineOptions } from './machine/machine.ts';
 import { guestMap, hostMap } from './machine/memory-map.ts';
 import { portMap } from './machine/ports.ts';
 import { PAGE_SIZE, spa } from './util/address.ts';
+import type { CodeCounts } from './util/code-counts.ts';
 import { UserError } from './util/errors.ts';
 import { planBoot } from './hypervisor/boot.ts';
 import { planMultiboot } from './hypervisor/boot-multiboot.ts';
@@ -302,5 +303,5 @@ function checkMemory(memory: number): void {
     throw new UserError(`--memory ${memory} is not between 1M and 3G: give for example 64M`);
 }
 
-const byName = (counts: ReadonlyMap<number, number>): Record<string, number> =>
-  Object.fromEntries([...counts].sort(([a], [b]) => a - b).map(([code, count]) => [exitName(code), count]));
+const byName = (counts: CodeCounts): Record<string, number> =>
+  Object.fromEntries([...counts].map(([code, count]) => [exitName(code), count]));

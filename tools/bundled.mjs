@@ -40,6 +40,7 @@ await build({
 });
 await stop(); // its process is of no use any more, and what is measured wants the machine for itself
 process.argv.splice(1, 2, join(root, entry));
+process.env['CBIT_BUNDLE'] = outfile; // what a worker thread of the tool runs
 try {
   await import(pathToFileURL(outfile).href);
 } finally {

@@ -23,6 +23,9 @@ export const Rflags = {
   IOPL: 3 << 12, NT: 1 << 14, RF: 1 << 16, VM: 1 << 17, AC: 1 << 18, VIF: 1 << 19, VIP: 1 << 20, ID: 1 << 21,
 } as const;
 
+/** DebugCtl (APM vol. 2, 13.1.1): control-transfer recording, single step on control transfers, and what the breakpoint pins show. */
+export const DebugCtl = { LBR: 1 << 0, BTF: 1 << 1, PB: 0xf << 2, DEFINED: 0x3f } as const;
+
 /** APM vol. 1, 4.2.2. */
 export const Mxcsr = {
   IE: 1 << 0,

@@ -7,7 +7,7 @@ import type { Frames } from '../memory/frames.ts';
 import { DecodeProblem, InstructionDecoder } from '../x86/decode.ts';
 import type { Mode } from '../x86/form.ts';
 import { Record, RECORD_SIZE, Steering } from '../x86/record.ts';
-import type { Interpreter } from './interpreter.ts';
+import { FIRST_REGION, type Interpreter } from './interpreter.ts';
 import { writeInstruction, writeSteering } from './record-writer.ts';
 
 const PAGE = 4096;
@@ -41,6 +41,8 @@ export interface RegionOwner {
   onHalt(): void;
   /** Everything is forgotten. */
   onReset(): void;
+  /** The form of the instruction at which a region is entered. */
+  formOf(record: number): number;
   /** The record beside one at which a region was entered, which holds its instruction; 0: there is none. Asked once, when the record goes. */
   takeTwin(record: number): number;
 }
@@ -194,8 +196,7 @@ export class CodeCache {
     return twin;
   }
 
-  /** Number of the form that a record had before it was stopped. */
-  stoppedForm(record: number): number {
+  #stoppedForm(record: number): number {
     return this.#stopped[(record - this.#memory.records) / RECORD_SIZE] ?? 0;
   }
 
@@ -225,7 +226,7 @@ export class CodeCache {
   haltBehind(record: number): void {
     this.regions?.onHalt();
     if (record === 0) return;
-    const form = this.#interpreter.form(this.#formOf(record));
+    const form = this.#interpreter.form(this.formOf(record));
     if (form === undefined) return;
     if (form.repeat !== 'none') this.#hold(record);
     if (form.branch === 'page') this.#hold(this.#memory.view.getUint32(record + Record.LINK, true));
@@ -237,15 +238,17 @@ export class CodeCache {
 
   /** Nothing is in execution: records that `haltBehind` stopped are as they were. */
   resume(): void {
+    if (this.#held.length === 0) return;
     const { view } = this.#memory;
-    for (const record of this.#held) view.setUint16(record + Record.FORM, this.stoppedForm(record), true);
+    for (const record of this.#held) view.setUint16(record + Record.FORM, this.#stoppedForm(record), true);
     this.#held.length = 0;
   }
 
-  /** The form that a record has, or had before it was stopped. */
-  #formOf(record: number): number {
+  /** Number of the form that a record's instruction has, or had before it was stopped. */
+  formOf(record: number): number {
     const form = this.#memory.view.getUint16(record + Record.FORM, true);
-    return form === Steering.STOP ? this.stoppedForm(record) : form;
+    if (form === Steering.STOP) return this.#stoppedForm(record);
+    return form < FIRST_REGION ? form : (this.regions?.formOf(record) ?? Steering.STOP);
   }
 
   #hold(record: number): void {
@@ -261,7 +264,8 @@ export class CodeCache {
     const { view } = this.#memory;
     const form = view.getUint16(record + Record.FORM, true);
     if (form === from) view.setUint16(record + Record.FORM, to, true);
-    else if (form === Steering.STOP && this.stoppedForm(record) === from) this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = to;
+    else if (form === Steering.STOP && this.#stoppedForm(record) === from)
+      this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = to;
   }
 
   /** Forgets everything. */

@@ -11,6 +11,7 @@ import type { Mmu } from '../mmu/mmu.ts';
 import { SEGMENT_WRITE } from '../x86/open.ts';
 import { Leave, type Segment, State, STOP_NONE } from '../memory/state.ts';
 import { Dr6, DR6_BREAKPOINTS } from './breakpoints.ts';
+import { quietRip, traps } from './branch-step.ts';
 import { CodeCache } from './code-cache.ts';
 import { Compiler } from './compiler/compiler.ts';
 import { Delivery, deliver, raise } from './delivery/deliver.ts';
@@ -27,9 +28,6 @@ export const Stopped = {
   EXIT: 1, // State.STOP names an exit, STOP_INFO1 and STOP_INFO2 its information, STOP_TRAP whether RIP lies behind the instruction
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
-
-/** Flags under which instructions are executed one by one. */
-const ONE_BY_ONE = Rflags.TF | Rflags.RF;
 
 /** Longest entry of generated code: a loop that is entered once would stay in V8's baseline code for ever. */
 const FIRST_SLICES = 400;
@@ -79,11 +77,10 @@ export class Cpu {
       },
     };
     this.#interpreter = new Interpreter(memory, callbacks, options.forms ?? FormSet.shared(compiler?.threshold ?? 0));
-    p.formAt = (index) => this.#interpreter.form(index);
     this.#code = new CodeCache(memory, frames, this.#interpreter, () => p.retired);
     this.#fetch = new Fetch(p, this.#code);
     this.#compiler = compiler ? new Compiler(memory, this.#interpreter, this.#code, compiler) : null;
-    p.stoppedForm = (record) => this.#code.stoppedForm(record);
+    p.formAt = (record) => this.#interpreter.form(this.#code.formOf(record));
     // A trap behind this instruction: whatever it goes on to stops.
     mmu.onTouch = (number) => {
       p.breakpoints.pending |= Dr6.B0 << number;
@@ -177,14 +174,17 @@ export class Cpu {
         this.virtualInterrupt >= 0 ||
         this.virtualNmi ||
         i32[s + (State.SHADOW >> 2)] !== 0 ||
-        (flags & ONE_BY_ONE) !== 0 ||
+        (flags & Rflags.TF) !== 0 ||
         i32[s + (State.HALTED >> 2)] !== 0 ||
         p.breakpoints.ofCode
       ) {
         // What a MOV SS holds back is pending already.
         const { pending } = p.breakpoints;
+        const { virtualInterrupt, virtualNmi } = this;
         const stop = this.#events(flags);
         if (stop) return Stopped.EXIT;
+        // Behind an NMI an interrupt may be waiting for this very boundary, if the gate left IF set.
+        if (this.virtualInterrupt !== virtualInterrupt || this.virtualNmi !== virtualNmi) continue;
         // An interrupt that switched to a task with its T bit set.
         if (p.breakpoints.pending !== pending) continue;
         flags = i32[s + (State.RFLAGS >> 2)]!;
@@ -207,7 +207,9 @@ export class Cpu {
           left -= this.#chargeStall(++stalled);
           continue;
         }
-        if (i32[s + (State.SHADOW >> 2)] !== 0 || (flags & ONE_BY_ONE) !== 0 || watched) fuel = 1;
+        // RF is there for breakpoints.
+        const oneByOne = (flags & (p.breakpoints.ofCode ? Rflags.TF | Rflags.RF : Rflags.TF)) !== 0;
+        if (i32[s + (State.SHADOW >> 2)] !== 0 || oneByOne || watched) fuel = 1;
       }
       const longest = this.#entries < FIRST_SLICES ? FIRST_SLICE : LONGEST_SLICE;
       if (fuel > longest) fuel = longest;
@@ -221,7 +223,7 @@ export class Cpu {
       fuel = this.#compile(record, hot, fuel);
       this.#entries++;
       const wasShadow = i32[s + (State.SHADOW >> 2)];
-      const trap = flags & Rflags.TF;
+      const quiet = (flags & Rflags.TF) === 0 ? null : quietRip(p, record);
       // RF holds for one instruction; one that does not complete keeps it.
       const resume = flags & Rflags.RF;
       if (resume !== 0) i32[s + (State.RFLAGS >> 2)] = flags & ~Rflags.RF;
@@ -258,7 +260,7 @@ export class Cpu {
           break;
       }
       // Single step: a trap behind the instruction (13.1.4).
-      if (trap !== 0 && used > 0 && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0)
+      if (quiet !== null && used > 0 && traps(p, quiet) && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0)
         p.breakpoints.pending |= Dr6.BS;
     }
   }

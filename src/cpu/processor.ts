@@ -12,7 +12,7 @@ import type { TraceSink } from '../util/trace.ts';
 import { SystemResult } from '../x86/emitter.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
 import type { Form, Mode } from '../x86/form.ts';
-import { Record, Steering } from '../x86/record.ts';
+import { Record } from '../x86/record.ts';
 import { Breakpoints } from './breakpoints.ts';
 import type { CompilerSettings } from './compiler/compiler.ts';
 import type { FormSet } from './interpreter.ts';
@@ -228,6 +228,8 @@ export class Processor {
   exit(code: number, info1 = 0n, info2 = 0n): typeof SystemResult.FAULT {
     this.setU32(State.STOP, code);
     this.setU32(State.STOP_TRAP, 0);
+    const record = this.u32(State.RECORD);
+    this.setU32(State.STOP_LENGTH, record === 0 ? 0 : this.instructionLength(record));
     this.setU64(State.STOP_INFO1, info1);
     this.setU64(State.STOP_INFO2, info2);
     return SystemResult.FAULT;
@@ -259,9 +261,7 @@ export class Processor {
 
   /** The form of a record's instruction. */
   form(record: number): Form {
-    const number = this.view.getUint16(record + Record.FORM, true);
-    // An instruction that overwrote itself is still under way.
-    const form = this.formAt(number === Steering.STOP ? this.stoppedForm(record) : number);
+    const form = this.formAt(record);
     assert(form, 'a record has a form');
     return form;
   }
@@ -272,11 +272,8 @@ export class Processor {
     return name.endsWith('64') ? 8 : name.endsWith('32') ? 4 : 2;
   }
 
-  /** Set by the cpu: the form that a stopped record had. */
-  stoppedForm: (record: number) => number = () => 0;
-
-  /** Set by the cpu: the forms by number. */
-  formAt: (index: number) => Form | undefined = () => undefined;
+  /** Set by the cpu: the form of a record's instruction, also of one that overwrote itself and is still under way. */
+  formAt: (record: number) => Form | undefined = () => undefined;
 
   /** Offset in the state block of register operand n of a record. */
   operandSlot(record: number, n: number): number {

@@ -139,6 +139,7 @@ function initialState(image: Image, at: { bootPage: number; gdt: number; tables:
         gdtr,
         idtr: noIdt,
         cr0: BigInt(Cr0.PE + Cr0.MP + Cr0.ET + Cr0.NE),
+        cr4: BigInt(Cr4.OSFXSR + Cr4.OSXMMEXCPT),
         rip: BigInt(image.entry),
         rsp: stackTop,
       };

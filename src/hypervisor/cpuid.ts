@@ -11,8 +11,8 @@ export type CpuidGuest = {
   readonly technology: Technology;
   /** Position of the C-bit on this processor. */
   readonly cBit: number;
-  /** CR4 as far as the hypervisor knows it: leaf 1 mirrors OSXSAVE. */
-  readonly cr4: bigint;
+  /** Bits 31:0 of CR4 as far as the hypervisor knows it: leaf 1 mirrors OSXSAVE. */
+  readonly cr4: number;
   readonly xcr0: bigint;
   /** Is the local APIC enabled (APIC_BASE.AE)? */
   readonly apic: boolean;
@@ -22,7 +22,7 @@ export type CpuidGuest = {
 
 const HYPERVISOR_LEAF = 0x4000_0000;
 const SEV_LEAF = 0x8000_001f;
-const XSAVE_LEAF = 0xd;
+export const XSAVE_LEAF = 0xd;
 /** The legacy region and the header. */
 const XSAVE_HEADER_END = 576;
 /** 'cbit' three times, as EBX, ECX and EDX spell it. */
@@ -43,7 +43,7 @@ export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: numb
   switch (leaf) {
     case 1: {
       const hidden = Leaf1Ecx.MONITOR | Leaf1Ecx.SMX | Leaf1Ecx.OSXSAVE;
-      const mirrored = guest.cr4 & BigInt(Cr4.OSXSAVE) ? Leaf1Ecx.OSXSAVE : 0;
+      const mirrored = (guest.cr4 & Cr4.OSXSAVE) !== 0 ? Leaf1Ecx.OSXSAVE : 0;
       // EBX: one logical processor with APIC ID 0; CLFLUSH size and brand stay.
       return quad(
         eax,
@@ -56,7 +56,7 @@ export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: numb
       return none;
     case 7:
       if (subleaf !== 0) return quad(eax, ebx, ecx, edx);
-      return quad(eax, ebx, (ecx & ~Leaf7Ecx.OSPKE) | (guest.cr4 & BigInt(Cr4.PKE) ? Leaf7Ecx.OSPKE : 0), edx);
+      return quad(eax, ebx, (ecx & ~Leaf7Ecx.OSPKE) | ((guest.cr4 & Cr4.PKE) !== 0 ? Leaf7Ecx.OSPKE : 0), edx);
     case 0xa: // performance monitoring
       return none;
     case 0xb: // one thread, one core, APIC ID 0
@@ -80,6 +80,42 @@ export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: numb
       return memoryEncryption(guest, eax);
     default:
       return quad(eax, ebx, ecx, edx);
+  }
+}
+
+/** Bits of CR4 that answers depend on. */
+const CR4_BITS = Cr4.OSXSAVE | Cr4.PKE;
+/** So many answers are kept. */
+const ANSWERS = 64;
+
+/** A guest's CPUID. It asks for the same leaves again and again, each time by an exit: the answers given last are kept. */
+export class GuestCpuid {
+  readonly #processor: CpuidSource;
+  readonly #guest: Pick<CpuidGuest, 'technology' | 'cBit' | 'apicFeatures'>;
+  readonly #kept: ({ readonly leaf: number; readonly subleaf: number; readonly result: CpuidResult } | undefined)[] = [];
+  /** What the answers kept are for. */
+  #cr4 = 0;
+  #apic = false;
+
+  constructor(processor: CpuidSource, guest: Pick<CpuidGuest, 'technology' | 'cBit' | 'apicFeatures'>) {
+    this.#processor = processor;
+    this.#guest = guest;
+  }
+
+  /** `xcr0` counts for leaf Dh only. */
+  answer(leaf: number, subleaf: number, cr4: number, xcr0: bigint, apic: boolean): CpuidResult {
+    const bits = cr4 & CR4_BITS;
+    if (bits !== this.#cr4 || apic !== this.#apic) {
+      this.#kept.length = 0;
+      this.#cr4 = bits;
+      this.#apic = apic;
+    }
+    const slot = (leaf ^ (leaf >>> 26) ^ (subleaf << 2)) & (ANSWERS - 1);
+    const kept = this.#kept[slot];
+    if (kept !== undefined && kept.leaf === leaf && kept.subleaf === subleaf) return kept.result;
+    const result = guestCpuid(this.#processor, { ...this.#guest, cr4, xcr0, apic }, leaf, subleaf);
+    if (leaf !== XSAVE_LEAF) this.#kept[slot] = { leaf, subleaf, result };
+    return result;
   }
 }
 

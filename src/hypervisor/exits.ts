@@ -6,6 +6,9 @@ import { ExitCode, exitName } from '../arch/exit-code.ts';
 import { EventInj } from '../arch/ghcb.ts';
 import { Rflags } from '../arch/registers.ts';
 import { givesDoubleFault, pushesErrorCode, Vector } from '../arch/exception.ts';
+import { VmcbControl } from '../arch/vmcb.ts';
+import { fromHalves, highHalf, lowHalf } from '../util/halves.ts';
+import { XSAVE_LEAF } from './cpuid.ts';
 import { handleVmgexit } from './ghcb/vmgexit.ts';
 import { handleIoio } from './io.ts';
 import { handleNestedPageFault } from './mmio.ts';
@@ -15,6 +18,8 @@ import type { Vcpu } from './vcpu.ts';
 type Handler = (vcpu: Vcpu, code: number) => Outcome | null;
 
 const LOW = 0xffff_ffffn;
+const control = VmcbControl.layout;
+const RAX = 0;
 const RCX = 1;
 const RDX = 2;
 const RBX = 3;
@@ -83,10 +88,11 @@ export function handleExit(vcpu: Vcpu, code: number): Outcome | null {
       return { kind: 'stopped', reason: `nothing is known about the exit ${exitName(code)}` };
     // Any other intercept that the person asked for: counted, and executed by the guest itself.
     vcpu.stepOver(code);
+    resumeDelivery(vcpu); // it may be the delivery that was intercepted: a task switch through a gate
     return null;
   }
   const outcome = handler(vcpu, code);
-  resumeDelivery(vcpu);
+  if (outcome === null) resumeDelivery(vcpu);
   return outcome;
 }
 
@@ -95,39 +101,44 @@ export function handleExit(vcpu: Vcpu, code: number): Outcome | null {
  * still at an INT n, INT3 or INTO, which the guest executes again.
  */
 function resumeDelivery(vcpu: Vcpu): void {
-  const interrupted = vcpu.vmcb.exitIntInfo;
-  if ((interrupted & BigInt(EventInj.VALID)) === 0n || (vcpu.vmcb.eventInj & BigInt(EventInj.VALID)) !== 0n) return;
-  const type = interrupted & 0x700n;
-  const vector = Number(interrupted & 0xffn);
-  const trap = type === BigInt(EventInj.TYPE_EXCEPTION) && (vector === Vector.BP || vector === Vector.OF);
-  if (type !== BigInt(EventInj.TYPE_SOFTWARE) && !trap) vcpu.inject(interrupted);
+  const { port } = vcpu;
+  const interrupted = port.u32(control.exitIntInfo.offset);
+  if ((interrupted & EventInj.VALID) === 0 || (port.u32(control.eventInj.offset) & EventInj.VALID) !== 0) return;
+  const type = interrupted & 0x700;
+  const vector = interrupted & 0xff;
+  const trap = type === EventInj.TYPE_EXCEPTION && (vector === Vector.BP || vector === Vector.OF);
+  if (type === EventInj.TYPE_SOFTWARE || trap) return;
+  // As the processor would have pushed it; the registers of an SEV-ES guest are its own.
+  const isFault = type === EventInj.TYPE_EXCEPTION && vector !== Vector.DB;
+  if (isFault && !vcpu.vm.encryptedState) vcpu.save.rflags |= BigInt(Rflags.RF);
+  vcpu.inject(vcpu.vmcb.exitIntInfo);
 }
 
 function cpuid(vcpu: Vcpu): null {
-  const [eax, ebx, ecx, edx] = vcpu.cpuid(Number(vcpu.save.rax & LOW), Number(vcpu.gpr(RCX) & LOW), vcpu.vm.host.xcr0);
-  vcpu.save.rax = BigInt(eax);
-  vcpu.setGpr(RBX, BigInt(ebx));
-  vcpu.setGpr(RCX, BigInt(ecx));
-  vcpu.setGpr(RDX, BigInt(edx));
+  const leaf = vcpu.gpr32(RAX);
+  const [eax, ebx, ecx, edx] = vcpu.cpuid(leaf, vcpu.gpr32(RCX), leaf === XSAVE_LEAF ? vcpu.vm.host.xcr0 : 1n);
+  vcpu.setGpr32(RAX, eax);
+  vcpu.setGpr32(RBX, ebx);
+  vcpu.setGpr32(RCX, ecx);
+  vcpu.setGpr32(RDX, edx);
   return skip(vcpu);
 }
 
 function msr(vcpu: Vcpu): null {
-  const index = Number(vcpu.gpr(RCX) & LOW);
-  if ((vcpu.vmcb.exitInfo1 & 1n) === 1n) {
-    return vcpu.writeMsr(index, ((vcpu.gpr(RDX) & LOW) << 32n) | (vcpu.save.rax & LOW)) ? skip(vcpu) : refuse(vcpu);
-  }
+  const index = vcpu.gpr32(RCX);
+  if ((vcpu.port.u32(control.exitInfo1.offset) & 1) !== 0)
+    return vcpu.writeMsr(index, fromHalves(vcpu.gpr32(RAX), vcpu.gpr32(RDX))) ? skip(vcpu) : refuse(vcpu);
   const value = vcpu.readMsr(index);
-  if (value === null) return refuse(vcpu);
-  vcpu.save.rax = value & LOW;
-  vcpu.setGpr(RDX, value >> 32n);
-  return skip(vcpu);
+  return value === null ? refuse(vcpu) : giveEdxEax(vcpu, value);
 }
 
 function rdtsc(vcpu: Vcpu): null {
-  const tsc = vcpu.tsc();
-  vcpu.save.rax = tsc & LOW;
-  vcpu.setGpr(RDX, tsc >> 32n);
+  return giveEdxEax(vcpu, vcpu.tsc());
+}
+
+function giveEdxEax(vcpu: Vcpu, value: bigint): null {
+  vcpu.setGpr32(RAX, lowHalf(value));
+  vcpu.setGpr32(RDX, highHalf(value));
   return skip(vcpu);
 }
 
@@ -143,8 +154,10 @@ function writeBack(vcpu: Vcpu): null {
 
 /** On behind the instruction once something has woken the guest; or there for good. */
 function halt(vcpu: Vcpu): Outcome | null {
+  // An SEV-ES guest is behind it already. One that single-steps gets its trap, which ends the halt before it begins.
+  if (!vcpu.vm.encryptedState && vcpu.singleSteps) return skip(vcpu);
   const woken = vcpu.interrupts.halt();
-  if (!vcpu.vm.encryptedState) vcpu.skip(); // an SEV-ES guest is behind it already
+  if (!vcpu.vm.encryptedState) vcpu.skip();
   return woken ? null : { kind: 'halted', interruptsEnabled: vcpu.interruptsEnabled };
 }
 

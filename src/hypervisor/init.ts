@@ -34,6 +34,7 @@ export function initialise(vcpu: Vcpu): void {
   save.rip = 0xfff0n;
   save.dr6 = 0xffff_0ff0n;
   save.dr7 = 0x400n;
+  save.dbgCtl = 0n;
   vcpu.vmcb.interruptState = 0n;
   vcpu.vmcb.eventInj = 0n;
   vcpu.interrupts.reset();

@@ -4,28 +4,28 @@
 
 import { Ioio } from '../arch/ghcb.ts';
 import { Rflags } from '../arch/registers.ts';
+import { VmcbControl } from '../arch/vmcb.ts';
 import { BytesPort } from '../util/struct.ts';
 import { decodeIoio, type PortAccess } from './ghcb/ioio.ts';
 import type { Outcome } from './outcome.ts';
 import type { Vcpu } from './vcpu.ts';
 
+const { exitInfo1 } = VmcbControl.layout;
+const RAX = 0;
 const RCX = 1;
 const RSI = 6;
 const RDI = 7;
 
 export function handleIoio(vcpu: Vcpu): Outcome | null {
-  const word = vcpu.vmcb.exitInfo1;
-  const access = decodeIoio(word);
-  if (access === null) return { kind: 'stopped', reason: `the exit IOIO has EXITINFO1 0x${word.toString(16)}` };
-  if (access.string) return stringElement(vcpu, access, Number(word));
+  const word = vcpu.port.u32(exitInfo1.offset);
+  const access = vcpu.port.u32(exitInfo1.offset + 4) === 0 ? decodeIoio(word) : null;
+  if (access === null) return { kind: 'stopped', reason: `the exit IOIO has EXITINFO1 0x${vcpu.vmcb.exitInfo1.toString(16)}` };
+  if (access.string) return stringElement(vcpu, access, word);
   const { port, size, input } = access;
-  const rax = vcpu.save.rax;
-  if (input) {
-    const value = BigInt(vcpu.portIn(port, size));
-    vcpu.save.rax = size === 4 ? value : (rax & ~mask(size)) | value;
-  } else {
-    vcpu.portOut(port, size, Number(rax & mask(size)));
-  }
+  const bits = size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff;
+  if (!input) vcpu.portOut(port, size, (vcpu.gpr32(RAX) & bits) >>> 0);
+  else if (size === 4) vcpu.setGpr32(RAX, vcpu.portIn(port, size));
+  else vcpu.setLow32(RAX, ((vcpu.gpr32(RAX) & ~bits) | vcpu.portIn(port, size)) >>> 0);
   vcpu.skip();
   return null;
 }

@@ -83,13 +83,14 @@ export function launch(host: Host, config: Omit<VmConfig, 'asid' | 'cBit'>, plan
   vmcb.nestedControl = BigInt(
     NestedControl.NP_ENABLE | (technology === 'none' ? 0 : NestedControl.SEV) | (technology === 'sev-es' ? NestedControl.SEV_ES : 0),
   );
+  // The guest has a DebugCtl of its own (15.23); SEV-ES demands it.
+  vmcb.virtualizationControl = BigInt(VirtualizationControl.LBR);
   const { state } = plan;
   let vmsa: Spa | null = null;
   if (technology === 'sev-es') {
     vmsa = vm.pages.take();
     host.memory.write(vmsa, vmsaImage(state));
     vmcb.vmsaPointer = BigInt(vmsa);
-    vmcb.virtualizationControl = BigInt(VirtualizationControl.LBR);
     vmcb.ghcb = sevInformation(capabilities.cBit);
   }
   const launched = technology === 'none' ? null : launchEncrypted(vm, asid, plan, vmsa);

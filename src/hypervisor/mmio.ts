@@ -2,9 +2,12 @@
 // (decode assists); the instruction is executed in the guest's stead, its operand at the faulting address being the device's.
 // SEV-ES guests do this themselves, through the GHCB.
 
-import { Cr0, Efer, SegmentAttribute } from '../arch/registers.ts';
+import { vectorName } from '../arch/exception.ts';
+import { EventInj } from '../arch/ghcb.ts';
+import { Efer, SegmentAttribute } from '../arch/registers.ts';
 import { INSTRUCTION_BYTES, NestedPageFault } from '../arch/vmcb.ts';
 import { spa } from '../util/address.ts';
+import { translateLinear } from './guest-walk.ts';
 import type { Outcome } from './outcome.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -38,10 +41,13 @@ const RSP = 4;
 const instruction = new Uint8Array(INSTRUCTION_BYTES.most);
 
 export function handleNestedPageFault(vcpu: Vcpu): Outcome | null {
-  const { exitInfo1, exitInfo2: gpa } = vcpu.vmcb;
+  const { exitInfo1, exitInfo2: gpa, exitIntInfo } = vcpu.vmcb;
   const stopped = (what: string): Outcome => ({ kind: 'stopped', reason: `${what} at ${vcpu.vm.describe(gpa)}` });
   if ((exitInfo1 & BigInt(NestedPageFault.ID)) !== 0n) return stopped('the guest executes');
   if ((exitInfo1 & (1n << BigInt(NestedPageFault.TABLE_BIT))) !== 0n) return stopped('the guest has a page table');
+  // The access is the processor's own, for the frame of an event or a table that the event needs: no instruction stands for it, and to
+  // deliver the event anew would only come back here.
+  if ((exitIntInfo & BigInt(EventInj.VALID)) !== 0n) return stopped(`the delivery of ${eventName(exitIntInfo)} accesses memory`);
   vcpu.vm.host.memory.read(spa(vcpu.vmcbAddress + INSTRUCTION_BYTES.offset), instruction);
   const bytes = instruction.subarray(0, vcpu.vmcb.instructionBytesFetched);
   const state = registersOf(vcpu);
@@ -73,9 +79,19 @@ function registersOf(vcpu: Vcpu): EmulatedState {
 const operand = new Uint8Array(8);
 const operandView = new DataView(operand.buffer);
 
-/** The operand whose offset in its page is that of the fault lies there; any other is in RAM, if the guest's tables can be read. */
+/**
+ * By the guest's tables if they can be read. If not, the operand whose offset in its page is that of the fault lies there, and any other
+ * is out of reach.
+ */
 function operandsOf(vcpu: Vcpu, gpa: bigint): OperandMemory {
-  const locate = (linear: bigint): bigint | null => ((linear & OFFSET) === (gpa & OFFSET) ? gpa : translate(vcpu, linear));
+  let faulting: bigint | null = null;
+  const locate = (linear: bigint): bigint | null => {
+    const found = translate(vcpu, linear);
+    if (found !== null) return found;
+    if ((linear & OFFSET) !== (gpa & OFFSET) || (faulting !== null && faulting !== linear)) return null;
+    faulting = linear;
+    return gpa;
+  };
   return {
     load(linear, size) {
       const at = locate(linear);
@@ -96,30 +112,22 @@ function operandsOf(vcpu: Vcpu, gpa: bigint): OperandMemory {
   };
 }
 
-/** Walks the tables of a plain guest in long mode; null: not mapped, or not to be read by a host. */
+/** null: not mapped, or in tables that a host cannot read. */
 function translate(vcpu: Vcpu, linear: bigint): bigint | null {
-  const { save, vm } = vcpu;
-  if (vm.config.technology !== 'none') return null;
-  if ((save.cr0 & BigInt(Cr0.PG)) === 0n) return linear;
-  if ((save.efer & BigInt(Efer.LMA)) === 0n) return null;
-  const bytes = new Uint8Array(8);
-  const view = new DataView(bytes.buffer);
-  let table = save.cr3 & ADDRESS;
-  for (let level = 4; ; level--) {
-    const shift = BigInt(12 + 9 * (level - 1));
-    if (!vcpu.readMemory(table + 8n * ((linear >> shift) & 0x1ffn), bytes)) return null;
-    const entry = view.getBigUint64(0, true);
-    if ((entry & PRESENT) === 0n) return null;
-    if (level === 1 || (level < 4 && (entry & LARGE) !== 0n)) {
-      const inside = (1n << shift) - 1n;
-      return (entry & ADDRESS & ~inside) | (linear & inside);
-    }
-    table = entry & ADDRESS;
-  }
+  if (vcpu.vm.config.technology !== 'none') return null;
+  return translateLinear(vcpu.save, linear, (gpa, size) => {
+    const bytes = operand.subarray(0, size);
+    operand.fill(0);
+    return vcpu.readMemory(gpa, bytes) ? operandView.getBigUint64(0, true) : null;
+  });
 }
 
-const ADDRESS = 0x000f_ffff_ffff_f000n;
-const PRESENT = 1n;
-const LARGE = 1n << 7n;
+/** The event of EXITINTINFO, for people. */
+function eventName(event: bigint): string {
+  const vector = Number(event & 0xffn);
+  const type = Number(event & 0x700n);
+  if (type === EventInj.TYPE_SOFTWARE) return `INT ${vector}`;
+  return type === EventInj.TYPE_EXCEPTION || type === EventInj.TYPE_NMI ? vectorName(vector) : `interrupt ${vector}`;
+}
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ');

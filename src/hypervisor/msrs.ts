@@ -19,6 +19,7 @@ const passedThrough: readonly number[] = [
   Msr.SYSENTER_EIP,
   Msr.TSC_AUX,
   Msr.SPEC_CTRL,
+  Msr.DEBUGCTL,
   Msr.XSS,
   Msr.GHCB,
   Msr.SEV_STATUS,
@@ -109,7 +110,6 @@ const rows = new Map<number, MsrRow>([
   [Msr.MTRR_CAP, constant(MTRR_CAP)],
   [Msr.MCG_CAP, constant(0n)],
   [Msr.MCG_STATUS, storage(Msr.MCG_STATUS, 0n, 0x7n)],
-  [Msr.DEBUGCTL, storage(Msr.DEBUGCTL, 0n, 0x3fn)],
   ...Array.from({ length: 8 }, (_, n): [number, MsrRow][] => [
     [Msr.MTRR_PHYS_BASE0 + 2 * n, ruled(Msr.MTRR_PHYS_BASE0 + 2 * n, 0n, (value, vcpu) => typed(value) && address(vcpu, value, 7n))],
     [Msr.MTRR_PHYS_BASE0 + 2 * n + 1, ruled(Msr.MTRR_PHYS_BASE0 + 2 * n + 1, 0n, (value, vcpu) => address(vcpu, value, MASK_VALID))],

@@ -5,18 +5,21 @@
 import { Feature } from '../arch/cpuid.ts';
 import { ExitCode } from '../arch/exit-code.ts';
 import { Msr } from '../arch/msr.ts';
-import { Rflags, SegmentAttribute } from '../arch/registers.ts';
+import { DebugCtl, Rflags, SegmentAttribute } from '../arch/registers.ts';
 import { SaveArea } from '../arch/save-area.ts';
 import { InterruptState, SAVE_AREA_OFFSET, VmcbControl } from '../arch/vmcb.ts';
 import type { PortSize } from '../devices/device.ts';
 import type { GuestRegisters } from '../svm/host.ts';
 import type { Gpa, Spa } from '../util/address.ts';
+import { CodeCounts } from '../util/code-counts.ts';
+import { lowHalf } from '../util/halves.ts';
 import type { Port, View } from '../util/struct.ts';
 import type { TraceNote } from '../util/trace.ts';
 import { cr4Bits, eferAfter, refusesControlRegister, shownEfer } from './control-registers.ts';
 import { isApicMsr, readApicMsr, writeApicMsr } from './apic-msrs.ts';
-import { vectorName } from '../arch/exception.ts';
-import { apicFeatures, guestCpuid } from './cpuid.ts';
+import { Vector, vectorName } from '../arch/exception.ts';
+import { EventInj } from '../arch/ghcb.ts';
+import { apicFeatures, GuestCpuid } from './cpuid.ts';
 import { handleExit } from './exits.ts';
 import { GhcbPage } from './ghcb/page.ts';
 import type { CpuidResult } from './ghcb/services.ts';
@@ -37,6 +40,18 @@ import type { Outcome } from './outcome.ts';
 import { ShiftedPort } from './shifted-port.ts';
 import type { Vm } from './vm.ts';
 
+/** DR6: a single-step trap. */
+const DR6_BS = 1n << 14n;
+const SINGLE_STEP = BigInt(EventInj.VALID + EventInj.TYPE_EXCEPTION + Vector.DB);
+const control = VmcbControl.layout;
+/** Where the save area's registers are in the VMCB. */
+const RAX = SAVE_AREA_OFFSET + SaveArea.layout.rax.offset;
+const RSP = SAVE_AREA_OFFSET + SaveArea.layout.rsp.offset;
+const RIP = SAVE_AREA_OFFSET + SaveArea.layout.rip.offset;
+const CR4 = SAVE_AREA_OFFSET + SaveArea.layout.cr4.offset;
+const RFLAGS = SAVE_AREA_OFFSET + SaveArea.layout.rflags.offset;
+const DEBUG_CONTROL = SAVE_AREA_OFFSET + SaveArea.layout.dbgCtl.offset;
+
 /** Ticks of the time-stamp counter for one instruction: 2 GHz, 16 ns. */
 const TICKS = 32n;
 /** Exits in a row at which neither the processor retired anything nor the hypervisor did something for the guest. */
@@ -53,17 +68,20 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   readonly save: View<typeof SaveArea.layout>;
   /** RAX..R15 of a plain or SEV guest as software keeps them; RAX and RSP are in the save area. */
   readonly registers: GuestRegisters = new BigUint64Array(16);
+  readonly #halves = new Uint32Array(this.registers.buffer);
   readonly msrValues = new Map<number, bigint>();
   readonly ghcb: GhcbPage;
   readonly interrupts: Interrupts;
   /** Count of #VMEXITs by exit code. */
-  readonly exits = new Map<number, number>();
+  readonly exits = new CodeCounts();
   /** Instructions and elements that the hypervisor executed in the guest's stead. */
   emulated = 0;
   debugControl = 0x400n;
   readonly #vectors: InterceptVectors;
   /** What the hypervisor knows of an SEV-ES guest's control registers. */
   readonly #known: { cr0: bigint; cr4: bigint; cr8: bigint; efer: bigint };
+  #knownCr4: number;
+  readonly #cpuid: GuestCpuid;
   #controlRegistersArmed = false;
   /** The intercept that is lifted for one instruction. */
   #steppingOver: number | null = null;
@@ -81,6 +99,9 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     this.#vectors = initialVectors(vm.config.intercepts, vm.encryptedState);
     for (let i = 0; i < INTERCEPT_VECTORS; i++) this.#store(i);
     this.#apicFeatures = apicFeatures(vm.config.withheld ?? []);
+    const { technology, cBit } = vm.config;
+    this.#cpuid = new GuestCpuid((leaf, subleaf) => vm.host.cpuid(leaf, subleaf), { technology, cBit, apicFeatures: this.#apicFeatures });
+    this.#knownCr4 = lowHalf(initial.cr4);
     this.interrupts = new Interrupts(this);
   }
 
@@ -100,9 +121,9 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
       host.setTimer(this.#steppingOver === null ? Math.min(end - before, this.interrupts.prepare()) : 1);
       const fault = host.vmrun(this.vmcbAddress, this.registers);
       if (fault !== null) return { kind: 'refused', reason: `VMRUN raised ${vectorName(fault)}` };
-      const code = this.port.u32(VmcbControl.layout.exitCode.offset) | 0;
+      const code = this.port.u32(control.exitCode.offset) | 0;
       if (this.#steppingOver !== null) this.#stepped(code);
-      this.exits.set(code, (this.exits.get(code) ?? 0) + 1);
+      this.exits.add(code);
       const outcome = handleExit(this, code) ?? this.vm.ended;
       if (outcome !== null) return outcome;
       fruitless = this.consumed === before ? fruitless + 1 : 0;
@@ -125,16 +146,49 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     else this.registers[n] = value;
   }
 
+  /** The low half of a register, unsigned. */
+  gpr32(n: number): number {
+    return n === 0 ? this.port.u32(RAX) : n === 4 ? this.port.u32(RSP) : this.#halves[2 * n]!;
+  }
+
+  /** A 32-bit result clears the upper half (APM vol. 1, 3.1.2). */
+  setGpr32(n: number, value: number): void {
+    this.setLow32(n, value);
+    if (n === 0) this.port.setU32(RAX + 4, 0);
+    else if (n === 4) this.port.setU32(RSP + 4, 0);
+    else this.#halves[2 * n + 1] = 0;
+  }
+
+  /** Sets the low half of a register; the upper one stays. */
+  setLow32(n: number, value: number): void {
+    if (n === 0) this.port.setU32(RAX, value);
+    else if (n === 4) this.port.setU32(RSP, value);
+    else this.#halves[2 * n] = value;
+  }
+
   /** Done with the intercepted instruction: on to the next. */
   skip(): void {
-    this.save.rip = this.vmcb.nRip;
+    const { port } = this;
+    port.setU32(RIP, port.u32(control.nRip.offset));
+    port.setU32(RIP + 4, port.u32(control.nRip.offset + 4));
     this.executed();
   }
 
-  /** An instruction was executed in the guest's stead; RIP is where it goes on. */
+  /** An instruction was executed in the guest's stead; RIP is where it goes on. With TF set that is where the guest gets its trap (13.1.4). */
   executed(): void {
-    this.vmcb.interruptState &= ~BigInt(InterruptState.INTERRUPT_SHADOW);
+    const { port } = this;
+    const { offset } = control.interruptState;
+    port.setU32(offset, (port.u32(offset) & ~InterruptState.INTERRUPT_SHADOW) >>> 0);
     this.emulated++;
+    if (!this.singleSteps) return;
+    this.save.dr6 |= DR6_BS;
+    this.inject(SINGLE_STEP);
+  }
+
+  /** Does an instruction that is no branch end in a trap (13.1.4)? */
+  get singleSteps(): boolean {
+    const { port } = this;
+    return (port.u32(RFLAGS) & Rflags.TF) !== 0 && (port.u32(DEBUG_CONTROL) & DebugCtl.BTF) === 0;
   }
 
   /** An event for the next VMRUN, in the format of EVENTINJ. */
@@ -181,8 +235,10 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   /** A control register was written (exit 90h + n, after the fact): the view follows. */
   trappedControlRegister(n: number, value: bigint): void {
     if (n === 0) this.#known.cr0 = value;
-    else if (n === 4) this.#known.cr4 = value;
-    else if (n === 8) this.#known.cr8 = value;
+    else if (n === 4) {
+      this.#known.cr4 = value;
+      this.#knownCr4 = lowHalf(value);
+    } else if (n === 8) this.#known.cr8 = value;
     if (this.#controlRegistersArmed) this.#arm(ExitCode.CR0_WRITE + n);
   }
 
@@ -213,16 +269,16 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   set ghcbMsr(value: bigint) {
     this.vmcb.ghcb = value;
   }
+  get ghcbMsrLow(): number {
+    return this.port.u32(control.ghcb.offset);
+  }
+  get ghcbMsrHigh(): number {
+    return this.port.u32(control.ghcb.offset + 4);
+  }
 
   cpuid(leaf: number, subleaf: number, xcr0: bigint): CpuidResult {
-    const { technology, cBit } = this.vm.config;
-    const cr4 = this.vm.encryptedState ? this.#known.cr4 : this.save.cr4;
-    return guestCpuid(
-      (l, s) => this.vm.host.cpuid(l, s),
-      { technology, cBit, cr4, xcr0, apic: this.interrupts.apic.enabled, apicFeatures: this.#apicFeatures },
-      leaf >>> 0,
-      subleaf >>> 0,
-    );
+    const cr4 = this.vm.encryptedState ? this.#knownCr4 : this.port.u32(CR4);
+    return this.#cpuid.answer(leaf >>> 0, subleaf >>> 0, cr4, xcr0, this.interrupts.apic.enabled);
   }
   readMsr(index: number): bigint | null {
     const n = index >>> 0;
@@ -326,7 +382,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
 
   /** Would an interrupt reach the guest now? For an SEV-ES guest the VMCB says so (GUEST_INTERRUPT_MASK, 15.35.9). */
   get interruptsEnabled(): boolean {
-    if (this.vm.encryptedState) return (this.vmcb.interruptState & BigInt(InterruptState.GUEST_INTERRUPT_MASK)) !== 0n;
-    return (this.save.rflags & BigInt(Rflags.IF)) !== 0n;
+    if (this.vm.encryptedState) return (this.port.u32(control.interruptState.offset) & InterruptState.GUEST_INTERRUPT_MASK) !== 0;
+    return (this.port.u32(RFLAGS) & Rflags.IF) !== 0;
   }
 }

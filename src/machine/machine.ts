@@ -15,6 +15,7 @@ import { TrustedMemory } from '../sev/trusted-memory.ts';
 import type { Host } from '../svm/host.ts';
 import { Svm } from '../svm/svm.ts';
 import { PAGE_SIZE } from '../util/address.ts';
+import type { CodeCounts } from '../util/code-counts.ts';
 import { RandomSource } from '../util/random.ts';
 import type { TraceSink } from '../util/trace.ts';
 import { type Engine, returnEngine, takeEngine, type Tier } from './engine.ts';
@@ -68,7 +69,7 @@ export class Machine {
   }
 
   /** #VC by exit code: what only the processor knows. */
-  get vcCounts(): ReadonlyMap<number, number> {
+  get vcCounts(): CodeCounts {
     return this.#svm.vcCounts;
   }
 

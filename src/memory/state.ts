@@ -76,6 +76,7 @@ export const State = {
   EXIT_INT_INFO: 816, // u64, the event whose delivery an exit interrupted, as EXITINTINFO names it; 0: none
   MISSED: 824, // u32, record at which compiled code has left very often for want of a TLB entry, or 0
   DROPPED: 828, // u32, 1: compiled code was dropped since this was last cleared
+  STOP_LENGTH: 944, // u32, bytes of the instruction that STOP intercepted; 0: read it to know
   XMM: 1024, // 16 x 16 bytes
   YMM_HIGH: 1280, // 16 x 16 bytes
   X87: 1536, // physical registers R0..R7, 16 bytes each (10 used)

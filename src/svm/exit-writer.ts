@@ -36,7 +36,7 @@ export class ExitWriter {
     if (encryptedState) return;
     // Behind a trap RIP is the next one.
     const behind = this.#namesNextRip(code, state >>> 2) || this.#i32[(state + State.STOP_TRAP) >>> 2] !== 0;
-    if (hasNextInstruction(code) && !behind) this.#length = this.#reader.length(state);
+    if (hasNextInstruction(code) && !behind) this.#length = this.#i32[(state + State.STOP_LENGTH) >>> 2]! || this.#reader.length(state);
     else if (this.#showsInstruction(state, code)) this.#bytes = this.#reader.fetch(state);
   }
 

@@ -29,6 +29,8 @@ export type GuestKind = {
   asid: number;
   /** SYSCFG.MemEncryptionModEn. */
   encryption: boolean;
+  /** DebugCtl is the guest's own: LBR virtualization (15.23). */
+  debugControl: boolean;
 };
 
 /** `v` and `s`: word indices of the VMCB and of the state block. */

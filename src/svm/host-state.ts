@@ -9,7 +9,7 @@ import { type Frames, type LazyOwner, Status, VOID_FRAME } from '../memory/frame
 import type { EngineMemory } from '../memory/map.ts';
 import { pageOf } from '../util/address.ts';
 import { gprAt, Gpr, Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
-import { canonicaliseBases, hostTransferA, hostTransferB } from './transfer.ts';
+import { canonicaliseBases, debugControlTransfer, hostTransferA, hostTransferB } from './transfer.ts';
 
 const KEY = 0;
 const EMPTY_TAGS = 0xffff;
@@ -42,6 +42,7 @@ export class HostState implements LazyOwner {
   #ownStale = true;
   #bStale = true;
   #cStale = true;
+  #debugControl = 0;
 
   constructor(memory: EngineMemory, frames: Frames, live: number, own: number) {
     this.#memory = memory;
@@ -130,6 +131,17 @@ export class HostState implements LazyOwner {
     this.#ownStale = false;
     if (!known) this.#bStale = true;
     this.#watch();
+  }
+
+  /** LBR virtualization of a guest without SEV-ES: its own DebugCtl is in force until #VMEXIT (15.23). `save`: address of its save area. */
+  giveDebugControl(save: number): void {
+    this.#debugControl = this.#memory.i32[(this.live + State.DEBUGCTL) >>> 2]!;
+    debugControlTransfer.load(this.#memory, save, this.#memory, this.live);
+  }
+
+  takeDebugControlBack(save: number): void {
+    debugControlTransfer.store(this.#memory, this.live, this.#memory, save);
+    this.#memory.i32[(this.live + State.DEBUGCTL) >>> 2] = this.#debugControl;
   }
 
   /** #VMEXIT. */

@@ -5,6 +5,7 @@ import type { Frames } from '../memory/frames.ts';
 import { PagePort } from '../memory/host-page.ts';
 import type { Asids } from '../sev/asids.ts';
 import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
+import type { CodeCounts } from '../util/code-counts.ts';
 import type { Port } from '../util/struct.ts';
 import type { GuestRegisters, Host, HostFault, HostMemory, Mailbox } from './host.ts';
 import type { CpuPort } from './ports.ts';
@@ -97,7 +98,7 @@ export class Svm implements Host {
   // --- for those who see everything; Host does not have it --------------------------------------------------------------------
 
   /** How often each exit code became a #VC. */
-  get vcCounts(): ReadonlyMap<number, number> {
+  get vcCounts(): CodeCounts {
     return this.#switch.vcCounts;
   }
   /** Why the last VMRUN gave INVALID, in words; null if it did not. */

@@ -4,7 +4,7 @@
 import { ARITHMETIC_FLAGS, Cr0, Rflags } from '../arch/registers.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
 import { SegmentPart, State, segmentAt, type Segment } from '../memory/state.ts';
-import { type SwitchRow, special, switchTable } from './switch-table.ts';
+import { liveRegisters, type SwitchRow, special, switchTable } from './switch-table.ts';
 
 /** Bits of RFLAGS that exist. */
 const RFLAGS_BITS =
@@ -29,8 +29,9 @@ export type Block = { readonly i32: Int32Array; readonly view: DataView };
 
 /** A set of registers that cross together. Save areas and state blocks are given by byte addresses that are multiples of 4. */
 export class Transfer {
-  /** Pairs of word offsets: save area, state block. */
-  readonly #words: Int32Array;
+  /** Word offsets in the save area, and in the state block. */
+  readonly #saveWords: Int32Array;
+  readonly #stateWords: Int32Array;
   /** Pairs of byte offsets of 16-bit fields. */
   readonly #halves: Int32Array;
   /** Word offsets in the state block that a load clears. */
@@ -39,15 +40,20 @@ export class Transfer {
   readonly #x87: boolean;
 
   constructor(rows: readonly SwitchRow[], { flags, x87 }: { readonly flags: boolean; readonly x87: boolean }) {
-    const words: number[] = [];
+    const saveWords: number[] = [];
+    const stateWords: number[] = [];
     const halves: number[] = [];
     const zeros: number[] = [];
     for (const { save, bytes, state, stateBytes } of rows) {
       if (bytes === 2) halves.push(save, state);
-      for (let k = 0; k + 4 <= bytes; k += 4) words.push((save + k) >>> 2, (state + k) >>> 2);
+      for (let k = 0; k + 4 <= bytes; k += 4) {
+        saveWords.push((save + k) >>> 2);
+        stateWords.push((state + k) >>> 2);
+      }
       for (let k = bytes; k >= 4 && k < stateBytes; k += 4) zeros.push((state + k) >>> 2);
     }
-    this.#words = Int32Array.from(words);
+    this.#saveWords = Int32Array.from(saveWords);
+    this.#stateWords = Int32Array.from(stateWords);
     this.#halves = Int32Array.from(halves);
     this.#zeros = Int32Array.from(zeros);
     this.#flags = flags;
@@ -59,8 +65,9 @@ export class Transfer {
     const target = to.i32;
     const a = save >>> 2;
     const s = state >>> 2;
-    const words = this.#words;
-    for (let k = 0; k < words.length; k += 2) target[s + words[k + 1]!] = source[a + words[k]!]!;
+    const saveWords = this.#saveWords;
+    const stateWords = this.#stateWords;
+    for (let k = 0; k < saveWords.length; k++) target[s + stateWords[k]!] = source[a + saveWords[k]!]!;
     const halves = this.#halves;
     for (let k = 0; k < halves.length; k += 2)
       to.view.setUint16(state + halves[k + 1]!, from.view.getUint16(save + halves[k]!, true), true);
@@ -89,8 +96,9 @@ export class Transfer {
     const target = to.i32;
     const a = save >>> 2;
     const s = state >>> 2;
-    const words = this.#words;
-    for (let k = 0; k < words.length; k += 2) target[a + words[k]!] = source[s + words[k + 1]!]!;
+    const saveWords = this.#saveWords;
+    const stateWords = this.#stateWords;
+    for (let k = 0; k < saveWords.length; k++) target[a + saveWords[k]!] = source[s + stateWords[k]!]!;
     const halves = this.#halves;
     for (let k = 0; k < halves.length; k += 2)
       to.view.setUint16(save + halves[k]!, from.view.getUint16(state + halves[k + 1]!, true), true);
@@ -121,17 +129,30 @@ export function canonicaliseBases(i32: Int32Array, s: number): void {
   }
 }
 
+/** Between the host's block and that of an SEV-ES guest; `from` and `to` are addresses of state blocks >>> 2. */
+export function moveLiveRegisters(i32: Int32Array, from: number, to: number): void {
+  for (let k = 0; k < liveRegisters.length; k++) {
+    const at = liveRegisters[k]! >>> 2;
+    i32[to + at] = i32[from + at]!;
+    i32[to + at + 1] = i32[from + at + 1]!;
+  }
+}
+
 const select = (choose: (row: SwitchRow) => boolean): SwitchRow[] => switchTable.filter(choose);
 
 /** All of a VMSA. */
 export const vmsaTransfer = new Transfer(switchTable, { flags: true, x87: true });
-/** What VMRUN loads and #VMEXIT saves of a guest without SEV-ES; G_PAT only under nested paging. */
+/** What VMRUN loads and #VMEXIT saves of a guest without SEV-ES; G_PAT only under nested paging, DebugCtl only with its virtualization. */
 export const vmrunTransfer = new Transfer(
-  select(({ mover, name }) => mover === 'vmrun' && name !== 'gPat'),
+  select(({ mover, name }) => mover === 'vmrun' && name !== 'gPat' && name !== 'dbgCtl'),
   { flags: true, x87: false },
 );
 export const patTransfer = new Transfer(
   select(({ name }) => name === 'gPat'),
+  { flags: false, x87: false },
+);
+export const debugControlTransfer = new Transfer(
+  select(({ name }) => name === 'dbgCtl'),
   { flags: false, x87: false },
 );
 export const vmloadTransfer = new Transfer(

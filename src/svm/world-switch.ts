@@ -8,7 +8,7 @@ import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
 import { Efer, SegmentAttribute } from '../arch/registers.ts';
 import { Hwcr, Syscfg } from '../arch/sev-features.ts';
-import { EventInjection, EventType, NestedControl, SAVE_AREA_OFFSET } from '../arch/vmcb.ts';
+import { EventInjection, EventType, NestedControl, SAVE_AREA_OFFSET, VirtualizationControl } from '../arch/vmcb.ts';
 import { type ProcessorModel, processorCpuid } from '../cpu/cpuid.ts';
 import { cr4Implemented, reportsFeature } from '../cpu/control-registers.ts';
 import { type Frames, Status, VOID_FRAME } from '../memory/frames.ts';
@@ -18,6 +18,7 @@ import { highAddressMask } from '../mmu/environment.ts';
 import type { Asids } from '../sev/asids.ts';
 import type { TrustedMemory } from '../sev/trusted-memory.ts';
 import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
+import { CodeCounts } from '../util/code-counts.ts';
 import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
 import {
@@ -32,18 +33,17 @@ import {
 import { becomesVc } from './exit-kind.ts';
 import { ExitWriter } from './exit-writer.ts';
 import { Environments, type GuestKind, loadControls, offerInterrupts } from './guest-entry.ts';
+import { GuestRegisterFile } from './guest-registers.ts';
 import type { GuestRegisters, HostFault } from './host.ts';
 import { HostMsrs } from './host-msrs.ts';
 import { HostState } from './host-state.ts';
 import { InstructionReader } from './instruction.ts';
 import type { CpuPort, MmuPort } from './ports.ts';
-import { liveRegisters } from './switch-table.ts';
-import { canonicaliseBases, patTransfer, vmloadTransfer, vmrunTransfer } from './transfer.ts';
+import { canonicaliseBases, moveLiveRegisters, patTransfer, vmloadTransfer, vmrunTransfer } from './transfer.ts';
 import { INTERCEPT_WORDS, Word } from './vmcb-words.ts';
 import { type LoadedVmsa, VmsaStore } from './vmsa-store.ts';
 
 const HOST_KEY = 0;
-const GPRS = 16;
 const LONGEST_RUN = 0x4000_0000;
 
 export type WorldSwitchParts = {
@@ -60,12 +60,11 @@ export type WorldSwitchParts = {
 export class WorldSwitch {
   readonly msrs: HostMsrs;
   /** How often each exit code became a #VC. */
-  readonly vcCounts = new Map<number, number>();
+  readonly vcCounts = new CodeCounts();
   /** Why the last VMRUN gave INVALID, in words; null if it did not. */
   refusal: string | null = null;
   readonly #memory: EngineMemory;
   readonly #i32: Int32Array;
-  readonly #quadwords: BigUint64Array;
   readonly #frames: Frames;
   readonly #mmu: MmuPort;
   readonly #cpu: CpuPort;
@@ -84,9 +83,12 @@ export class WorldSwitch {
   readonly #addressMask: number;
   readonly #addressMaskSev: number;
   // The guest that runs.
-  readonly #kind: GuestKind = { nested: false, sev: false, es: false, asid: 0, encryption: false };
+  readonly #kind: GuestKind = { nested: false, sev: false, es: false, asid: 0, encryption: false, debugControl: false };
   #state: number;
   #vmsa: LoadedVmsa | null = null;
+  /** Frame of the VMCB that was looked up last. */
+  #vmcbFrame = VOID_FRAME;
+  readonly #registers: GuestRegisterFile;
   /** The delivery of EVENTINJ ended in an exit. */
   #leftAtOnce = false;
   /** The host's timer fires when `retired` gets here. */
@@ -99,7 +101,7 @@ export class WorldSwitch {
     assert(memory.stateCount >= 3, 'two state blocks for the host, one for a VMSA');
     this.#memory = memory;
     this.#i32 = memory.i32;
-    this.#quadwords = new BigUint64Array(memory.memory.buffer);
+    this.#registers = new GuestRegisterFile(memory);
     this.#frames = frames;
     this.#mmu = parts.mmu;
     this.#cpu = parts.cpu;
@@ -158,12 +160,12 @@ export class WorldSwitch {
 
   vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null {
     if (this.#vmcb(vmcb) === 0) return this.#fault;
-    assert(registers.length === GPRS, 'a guest has sixteen general-purpose registers');
+    this.#registers.use(registers);
     this.#trace?.emit({ kind: 'vmrun', vmcb });
     this.#host.enter(vmcb);
     this.#vmsa = null;
-    this.refusal = this.#enter(vmcb, registers);
-    if (this.refusal === null) this.#leave(vmcb, registers, this.#execute());
+    this.refusal = this.#enter(vmcb);
+    if (this.refusal === null) this.#leave(vmcb, this.#execute());
     else {
       const at = this.#vmcb(vmcb);
       if (at !== 0) this.#exits.invalid(at >>> 2);
@@ -182,16 +184,21 @@ export class WorldSwitch {
   #vmcb(vmcb: Spa): number {
     if ((this.#host.eferLow & Efer.SVME) === 0 || vmcb < 0 || vmcb % PAGE_SIZE !== 0) return 0;
     const page = pageOf(vmcb);
-    const frame = page < this.#frames.pageCount ? this.#frames.own(page, HOST_KEY) : VOID_FRAME;
+    const { table } = this.#frames;
+    let frame = this.#vmcbFrame;
+    if (table.pages[frame] === page && table.keys[frame] === HOST_KEY && table.status[frame] === Status.DIRTY)
+      return this.#frames.address(frame);
+    frame = page < this.#frames.pageCount ? this.#frames.own(page, HOST_KEY) : VOID_FRAME;
     if (frame === VOID_FRAME) return 0;
-    if (this.#frames.table.status[frame] !== Status.DIRTY) this.#frames.stored(frame, 0, PAGE_SIZE);
+    if (table.status[frame] !== Status.DIRTY) this.#frames.stored(frame, 0, PAGE_SIZE);
+    this.#vmcbFrame = frame;
     return this.#frames.address(frame);
   }
 
   // --- into the guest --------------------------------------------------------------------------------------------------------
 
   /** Checks the VMCB and loads the guest. A text: INVALID. */
-  #enter(vmcb: Spa, registers: GuestRegisters): string | null {
+  #enter(vmcb: Spa): string | null {
     const i32 = this.#i32;
     const kind = this.#kind;
     let at = this.#vmcb(vmcb);
@@ -200,7 +207,7 @@ export class WorldSwitch {
     const problem = controlProblem(i32, v, kind, this.#limits, this.#asids, (this.msrs.hwcr & Hwcr.SMM_LOCK) !== 0);
     if (problem !== null) return problem;
     if (this.#vnmi && nmiProblem(i32, v)) return 'NMIs are virtualised without the NMI intercept';
-    const inRegisters = kind.es ? this.#loadVmsa(v) : this.#loadSaveArea(at, registers);
+    const inRegisters = kind.es ? this.#loadVmsa(v) : this.#loadSaveArea(at);
     if (inRegisters !== null) return inRegisters;
     at = this.#vmcb(vmcb); // a VMSA that was loaded may have moved it
     v = at >>> 2;
@@ -212,7 +219,8 @@ export class WorldSwitch {
       if (vmsa !== null && !vmsa.checked) this.#vmsas.forget(vmsa);
       return invalidEvent;
     }
-    if (vmsa !== null) this.#moveLiveRegisters(this.#host.live >>> 2, state >>> 2);
+    if (vmsa !== null) moveLiveRegisters(i32, this.#host.live >>> 2, state >>> 2);
+    if (vmsa === null && kind.debugControl) this.#host.giveDebugControl(at + SAVE_AREA_OFFSET);
     loadControls(i32, v, state >>> 2, kind, vmsa === null ? 0 : vmsa.features);
     this.#mmu.enter(this.#environments.of(i32, v, kind, (this.#host.eferLow & Efer.NXE) !== 0));
     this.#cpu.state = state;
@@ -233,6 +241,7 @@ export class WorldSwitch {
     kind.sev = kind.encryption && (control & NestedControl.SEV) !== 0;
     kind.es = kind.encryption && (control & NestedControl.SEV_ES) !== 0;
     kind.asid = i32[v + Word.ASID]! >>> 0;
+    kind.debugControl = (i32[v + Word.VIRTUALIZATION]! & VirtualizationControl.LBR) !== 0;
   }
 
   #loadVmsa(v: number): string | null {
@@ -253,9 +262,9 @@ export class WorldSwitch {
   }
 
   /** A guest without SEV-ES runs in the state block of the host, with what VMLOAD put there. */
-  #loadSaveArea(at: number, registers: GuestRegisters): string | null {
+  #loadSaveArea(at: number): string | null {
     const state = this.#host.live;
-    this.#quadwords.set(registers, (state + State.GPR) >>> 3);
+    this.#registers.load(state);
     vmrunTransfer.load(this.#memory, at + SAVE_AREA_OFFSET, this.#memory, state);
     if (this.#kind.nested) patTransfer.load(this.#memory, at + SAVE_AREA_OFFSET, this.#memory, state);
     canonicaliseBases(this.#i32, state >>> 2);
@@ -278,20 +287,11 @@ export class WorldSwitch {
     return (this.#i32[(state + State.EFER) >>> 2]! & Efer.LMA) !== 0 && (cs & SegmentAttribute.L) !== 0;
   }
 
-  /** Between the host's block and that of an SEV-ES guest. */
-  #moveLiveRegisters(from: number, to: number): void {
-    const i32 = this.#i32;
-    for (let k = 0; k < liveRegisters.length; k++) {
-      const at = liveRegisters[k]! >>> 2;
-      i32[to + at] = i32[from + at]!;
-      i32[to + at + 1] = i32[from + at + 1]!;
-    }
-  }
-
   /** EVENTINJ before the guest's first instruction, a virtual interrupt when the guest opens its window. */
   #loadEvents(v: number, state: number, event: number): void {
     offerInterrupts(this.#i32, v, state >>> 2, this.#cpu, this.#vnmi);
-    this.#i32.fill(0, (state + State.EXIT_INT_INFO) >>> 2, (state + State.EXIT_INT_INFO + 8) >>> 2);
+    this.#i32[(state + State.EXIT_INT_INFO) >>> 2] = 0;
+    this.#i32[(state + State.EXIT_INT_INFO + 4) >>> 2] = 0;
     this.#leftAtOnce = false;
     if ((event & EventInjection.V) === 0) return;
     const code = this.#i32[v + Word.EVENT_INJ + 1]!;
@@ -326,7 +326,7 @@ export class WorldSwitch {
       if (this.#vmsa === null || !becomesVc(code, i32[s + (State.STOP_INFO1 >>> 2)]!)) return code;
       if (cpu.retired === last) this.#stall();
       last = cpu.retired;
-      this.vcCounts.set(code, (this.vcCounts.get(code) ?? 0) + 1);
+      this.vcCounts.add(code);
       if (this.#trace !== null) this.#traceVc(code);
       left = cpu.raise(Vector.VC, code) && this.retired < this.#deadline;
     }
@@ -354,7 +354,7 @@ export class WorldSwitch {
 
   // --- out of the guest ------------------------------------------------------------------------------------------------------
 
-  #leave(vmcb: Spa, registers: GuestRegisters, code: number): void {
+  #leave(vmcb: Spa, code: number): void {
     const i32 = this.#i32;
     const state = this.#state;
     const s = state >>> 2;
@@ -362,7 +362,7 @@ export class WorldSwitch {
     this.#exits.look(state, code, vmsa !== null);
     if (vmsa !== null) {
       this.#vmsas.save(vmsa);
-      this.#moveLiveRegisters(s, this.#host.live >>> 2);
+      moveLiveRegisters(i32, s, this.#host.live >>> 2);
     }
     const at = this.#vmcb(vmcb);
     if (at !== 0) {
@@ -371,22 +371,22 @@ export class WorldSwitch {
       i32[v + Word.EXIT_INT_INFO] = i32[s + (State.EXIT_INT_INFO >>> 2)]!;
       i32[v + Word.EXIT_INT_INFO + 1] = i32[s + (State.EXIT_INT_INFO >>> 2) + 1]!;
       this.#exits.virtualInterrupts(v, s, this.#cpu, this.#vnmi);
-      if (vmsa === null) this.#saveArea(at, state, registers);
+      if (vmsa === null) this.#saveArea(at, state);
     }
     this.#cpu.virtualInterrupt = -1;
     this.#cpu.virtualNmi = false;
     if (this.#trace !== null) this.#traceExit(code, state);
     // No intercept is in force outside of guest mode.
-    i32.fill(0, s + (State.INTERCEPTS >>> 2), s + (State.INTERCEPTS >>> 2) + INTERCEPT_WORDS);
+    for (let k = 0; k < INTERCEPT_WORDS; k++) i32[s + (State.INTERCEPTS >>> 2) + k] = 0;
     i32[s + (State.STOP >>> 2)] = STOP_NONE;
     i32[s + (State.HALTED >>> 2)] = 0;
   }
 
-  #saveArea(at: number, state: number, registers: GuestRegisters): void {
+  #saveArea(at: number, state: number): void {
     vmrunTransfer.store(this.#memory, state, this.#memory, at + SAVE_AREA_OFFSET);
     if (this.#kind.nested) patTransfer.store(this.#memory, state, this.#memory, at + SAVE_AREA_OFFSET);
-    const first = (state + State.GPR) >>> 3;
-    for (let n = 0; n < GPRS; n++) registers[n] = this.#quadwords[first + n]!;
+    if (this.#kind.debugControl) this.#host.takeDebugControlBack(at + SAVE_AREA_OFFSET);
+    this.#registers.store(state);
   }
 
   #traceExit(code: number, state: number): void {

@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { Vector } from '../../src/arch/exception.ts';
 import { ExitCode } from '../../src/arch/exit-code.ts';
-import { Cr4, Rflags, SegmentAttribute as A } from '../../src/arch/registers.ts';
+import { Cr0, Cr4, Rflags, SegmentAttribute as A } from '../../src/arch/registers.ts';
 import { Gpr, Segment, SegmentPart, segmentAt, State } from '../../src/memory/state.ts';
 import { Flat } from '../instructions/bench.ts';
 import { descriptor } from './mode-bench.ts';
@@ -304,5 +304,26 @@ describe('a second exception while a first is delivered (table 8-3)', () => {
     b.setU32(State.EXIT_INT_INFO, 0x8000_0b08);
     expect(b.cpu.raise(Vector.VC, 0x72)).toBe(true);
     expect(b.u32(State.STOP)).toBe(0x7f);
+  });
+
+  test('#AC and #TS can call each other up for ever: nothing is delivered, the instruction faults again, and time passes', () => {
+    const exceptions = [Vector.UD, Vector.AC, Vector.TS];
+    b.start('protected', 'ud2', { cpl: 3, flags: Rflags.AC, deliver: exceptions });
+    b.setU64(State.CR0, b.u64(State.CR0) | BigInt(Cr0.AM));
+    // On a stack that is not aligned every frame of CPL 3 is #AC, whose own handler has no stack to go to: #TS.
+    b.setGpr(Gpr.RSP, BigInt(STACK - 2));
+    for (const vector of [Vector.UD, Vector.TS]) b.interrupt(vector, gate(INTERRUPT, Sel.USER_CODE, HANDLER));
+    b.interrupt(Vector.AC, gate(INTERRUPT, Sel.CODE, HANDLER));
+    b.put32(At.TASK + 8, 0);
+    b.settle();
+    const before = b.cpu.retired;
+    expect(b.go(100)).toBe('');
+    expect(b.place).toBe(`${Sel.USER_CODE.toString(16)}:${CODE.toString(16)} ${Sel.USER_DATA.toString(16)}:${(STACK - 2).toString(16)}`);
+    expect(b.cpu.retired - before).toBe(100);
+    expect(b.interrupted).toBe('0:0');
+    // One that is intercepted ends it.
+    b.setU32(State.INTERCEPTS + 8, 1 << Vector.TS);
+    expect(b.go(100)).toBe('#TS(1)');
+    expect(b.interrupted).toBe('80000b11:0');
   });
 });

@@ -263,6 +263,16 @@ describe('IRET', () => {
     expect([b.u32(State.CPL), b.selectorOf(Segment.DS), b.rflags]).toEqual([3, 0, Rflags.IF | ONE]);
   });
 
+  test('within 64-bit mode to CPL 3: FS and GS become null, but keep their bases', () => {
+    startLong(HANDLER, Sel.CODE_64 | 3, ONE, 0x2_2000, Sel.USER_DATA);
+    b.setSegment(Segment.FS, Sel.USER_DATA, Flat.data32(3), 0xffff_ffff, 0x1234);
+    b.setSegment(Segment.GS, Sel.DATA, Flat.data32(0), 0xffff_ffff, 0x5_6780);
+    expect(b.go()).toBe('');
+    const base = (segment: Segment): bigint => b.u64(segmentAt(segment) + SegmentPart.BASE);
+    expect([b.selectorOf(Segment.FS), base(Segment.FS)]).toEqual([Sel.USER_DATA, 0x1234n]);
+    expect([b.selectorOf(Segment.GS), base(Segment.GS)]).toEqual([0, 0x5_6780n]);
+  });
+
   test.each([
     ['a null SS to compatibility mode', '#GP(0)', [HANDLER, Sel.USER_CODE, ONE, STACK, 0]],
     ['a null SS to CPL 3', '#GP(0)', [HANDLER, Sel.CODE_64 | 3, ONE, STACK, 3]],

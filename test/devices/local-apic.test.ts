@@ -368,3 +368,9 @@ describe('x2APIC MSRs', () => {
     expect(take()).toBe(0x42);
   });
 });
+
+it('without x2APIC mode APIC_BASE.EXTD is reserved', () => {
+  const { device } = apic(false);
+  expect(device.setBase(0xfee0_0d00n)).toBe(false);
+  expect(device.setBase(0xfee0_0900n)).toBe(true);
+});

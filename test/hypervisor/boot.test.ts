@@ -58,6 +58,11 @@ describe('what a guest starts with', () => {
     expect(state.idtr.limit).toBe(0);
   });
 
+  it('is flat protected mode, ready for SSE, with --mode 32', () => {
+    const { state } = plan(image([[0x1_0000, 16]], 32));
+    expect(state).toMatchObject({ cr0: 0x33n, cr3: 0n, cr4: 0x600n, rip: 0x1_0000n, cs: { selector: 0x18, limit: 0xffff_ffff } });
+  });
+
   it('is real mode at CS:IP with --mode 16', () => {
     const { state } = plan(image([[0x2_7c00, 16]], 16));
     expect(state).toMatchObject({ cr0: 0x10n, rip: 0x7c00n, cs: { selector: 0x2000, base: 0x2_0000n }, idtr: { limit: 0x3ff } });

@@ -150,6 +150,42 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     expect(vcpu.vmcb.eventInj).toBe(injected);
   });
 
+  it('a task switch that an event caused is left to the guest, with the event', () => {
+    const { host, vcpu, exit } = scripted('none');
+    exit(ExitCode.TASK_SWITCH, 0x20n, 0n, () => {
+      vcpu.vmcb.exitIntInfo = 0x8000_00f0n;
+    });
+    vcpu.run(1);
+    expect(vcpu.vmcb.eventInj).toBe(0x8000_00f0n);
+    expect(interceptBit(host, ExitCode.TASK_SWITCH)).toBe(0);
+  });
+
+  it('with TF set, what the hypervisor executes is followed by #DB', () => {
+    const { vcpu, exit } = scripted('none');
+    vcpu.save.rflags = 0x102n;
+    vcpu.save.dr6 = 0xffff_0ff0n;
+    exit(ExitCode.CPUID);
+    vcpu.run(1);
+    expect(vcpu.vmcb.eventInj).toBe(0x8000_0301n);
+    expect(vcpu.save.dr6).toBe(0xffff_4ff0n);
+  });
+
+  it('with DebugCtl.BTF set besides it is not, being no branch; HLT halts', () => {
+    const { vcpu, exit } = scripted('none');
+    vcpu.save.rflags = 0x102n;
+    vcpu.save.dbgCtl = 2n;
+    vcpu.save.dr6 = 0xffff_0ff0n;
+    exit(ExitCode.CPUID);
+    vcpu.run(1);
+    expect([vcpu.vmcb.eventInj, vcpu.save.dr6]).toEqual([0n, 0xffff_0ff0n]);
+    exit(ExitCode.HLT);
+    expect(vcpu.run(1)).toMatchObject({ kind: 'halted' });
+    vcpu.save.dbgCtl = 0n;
+    exit(ExitCode.HLT);
+    expect(vcpu.run(1)).toBeNull();
+    expect(vcpu.vmcb.eventInj).toBe(0x8000_0301n);
+  });
+
   it.each([
     [ExitCode.SHUTDOWN, 'shutdown'],
     [ExitCode.HLT, 'halted'],

@@ -14,6 +14,34 @@ export const GHCB_GPA = 0x5000;
 /** Guest RAM lies here in the host's memory. */
 export const RAM_AT = 0x1_0000;
 
+/** A page whose reads are written down. */
+class SeenPort extends BytesPort {
+  readonly #at: number;
+  readonly #reads: [address: number, length: number][];
+
+  constructor(bytes: Uint8Array, at: number, reads: [address: number, length: number][]) {
+    super(bytes);
+    this.#at = at;
+    this.#reads = reads;
+  }
+  override u8(offset: number): number {
+    this.#reads.push([this.#at + offset, 1]);
+    return super.u8(offset);
+  }
+  override u16(offset: number): number {
+    this.#reads.push([this.#at + offset, 2]);
+    return super.u16(offset);
+  }
+  override u32(offset: number): number {
+    this.#reads.push([this.#at + offset, 4]);
+    return super.u32(offset);
+  }
+  override u64(offset: number): bigint {
+    this.#reads.push([this.#at + offset, 8]);
+    return super.u64(offset);
+  }
+}
+
 export class FakeVcpu implements GhcbVcpu {
   readonly bytes = new Uint8Array(0x4_0000);
   readonly memorySize = 0x2_0000;
@@ -39,9 +67,16 @@ export class FakeVcpu implements GhcbVcpu {
         into.set(bytes.subarray(address, address + into.length));
       },
       write: (address: number, from: Uint8Array) => bytes.set(from, address),
-      page: (address: number) => new BytesPort(bytes.subarray(address, address + 4096)),
+      page: (address: number) => new SeenPort(bytes.subarray(address, address + 4096), address, this.reads),
     } as HostMemory;
     this.ghcb = new GhcbPage(this.memory);
+  }
+
+  get ghcbMsrLow(): number {
+    return Number(this.ghcbMsr & 0xffff_ffffn);
+  }
+  get ghcbMsrHigh(): number {
+    return Number(this.ghcbMsr >> 32n);
   }
 
   get page(): Uint8Array {

@@ -130,7 +130,7 @@ describe('malformed requests', () => {
   it.each(needs)('2/4: %s without %s', (_name, missing, event) => {
     vcpu.controlRegisters = true;
     const info1 = [0n, 1n, 0x00e9_0211n, 0x00e9_0210n, 0x00e9_0215n, 0x00e9_0214n].find(
-      (value) => event.when === undefined || event.when(value),
+      (value) => event.when === undefined || event.when(Number(value), 0),
     );
     const fields: Fields = Object.fromEntries(event.needs.filter((field) => field !== missing).map((field) => [field, 1n]));
     exit(event.code, { ...fields, swExitInfo1: info1! });

@@ -122,7 +122,7 @@ describe('MSRs', () => {
 
 describe('CPUID', () => {
   const all = () => [0xffff_ffff, 0xffff_ffff, 0xffff_ffff, 0xffff_ffff] as const;
-  const guest = { technology: 'sev-es', cBit: 51, cr4: 0n, xcr0: 1n, apic: true, apicFeatures: 0x0120_0000 } as const;
+  const guest = { technology: 'sev-es', cBit: 51, cr4: 0, xcr0: 1n, apic: true, apicFeatures: 0x0120_0000 } as const;
 
   it('says that there is a hypervisor, and which', () => {
     expect(guestCpuid(() => [0, 0, 0, 0], guest, 1, 0)[2] >>> 31).toBe(1);
@@ -139,7 +139,7 @@ describe('CPUID', () => {
 
   it('mirrors CR4.OSXSAVE and APIC_BASE.AE, and hides SVM', () => {
     expect((guestCpuid(all, guest, 1, 0)[2] >>> 27) & 1).toBe(0);
-    expect((guestCpuid(all, { ...guest, cr4: 1n << 18n }, 1, 0)[2] >>> 27) & 1).toBe(1);
+    expect((guestCpuid(all, { ...guest, cr4: 1 << 18 }, 1, 0)[2] >>> 27) & 1).toBe(1);
     expect((guestCpuid(all, guest, 0x8000_0001, 0)[2] >>> 2) & 1).toBe(0);
     expect((guestCpuid(all, guest, 1, 0)[3] >>> 9) & 1).toBe(1);
     expect((guestCpuid(all, { ...guest, apic: false }, 1, 0)[3] >>> 9) & 1).toBe(0);
@@ -159,14 +159,14 @@ describe('CPUID of extended state', () => {
     [1, 3n, 576],
     [1, 0x203n, 584],
   ])('sub-leaf %i with XCR0 %i: %i bytes', (subleaf, xcr0, bytes) => {
-    const of = { technology: 'none', cBit: 51, cr4: 0n, xcr0, apic: true, apicFeatures: 0 } as const;
+    const of = { technology: 'none', cBit: 51, cr4: 0, xcr0, apic: true, apicFeatures: 0 } as const;
     expect(guestCpuid(processor, of, 0xd, subleaf)[1]).toBe(bytes);
     expect(guestCpuid(processor, of, 0xd, 9)).toEqual([8, 0x980, 0, 0]);
   });
 
   it('MONITOR is hidden: it is intercepted', () => {
     const all = () => [-1, -1, -1, -1] as const;
-    const of = { technology: 'none', cBit: 51, cr4: 0n, xcr0: 1n, apic: true, apicFeatures: 0 } as const;
+    const of = { technology: 'none', cBit: 51, cr4: 0, xcr0: 1n, apic: true, apicFeatures: 0 } as const;
     expect((guestCpuid(all, of, 1, 0)[2] >>> 3) & 1).toBe(0);
     expect((guestCpuid(all, of, 0x8000_0001, 0)[2] >>> 29) & 1).toBe(0);
     expect(guestCpuid(all, of, 5, 0)).toEqual([0, 0, 0, 0]);

@@ -199,12 +199,90 @@ describe('TF', () => {
     expect(breaks()).toEqual({ at: 3, dr6: BS });
   });
 
+  test('set by SYSRET traps at its target, cleared by SYSRET not at all', () => {
+    bench.setU64(State.STAR, 0x0013_0008_0000_0000n);
+    bench.setU64(State.EFER, bench.u64(State.EFER) | 1n);
+    for (const flags of [Rflags.TF, 0]) {
+      bench.setU64(State.RIP, BigInt(CODE));
+      bench.setU32(State.CPL, 0);
+      bench.setGpr(Gpr.RCX, BigInt(CODE + 0x40));
+      bench.setGpr(11, BigInt(flags | Rflags.ALWAYS_1));
+      bench.rflags = flags === 0 ? Rflags.TF | Rflags.ALWAYS_1 : Rflags.ALWAYS_1;
+      start('sysretq');
+      if (flags !== 0) expect(breaks()).toEqual({ at: 0x40, dr6: BS });
+      else expect(breaks()).toMatchObject({ kind: 'exception', vector: Vector.PF }); // the page is the supervisor's
+      bench.setSegment(Segment.CS, 0x08, Flat.code64(0), FLAT, 0);
+      bench.setU32(State.DR6, DR6_FIXED);
+    }
+  });
+
   test('joins a data breakpoint', () => {
     bench.setU64(State.DR0, BigInt(DATA));
     bench.setU64(State.DR7, dr7(0, Watch.write1));
     bench.rflags |= Rflags.TF;
     start('mov [rbx], al\nnop');
     expect(breaks()).toEqual({ at: 2, dr6: BS | 1 });
+  });
+});
+
+test('INT1 behind MOV SS takes the trap along that MOV SS held back', () => {
+  bench.setU64(State.DR0, BigInt(DATA));
+  bench.setU64(State.DR7, dr7(0, Watch.access4));
+  start('mov ss, [rbx]\nint1\nnop');
+  // There is no interrupt table: its own delivery fails, with the gate of vector 1.
+  expect(breaks()).toMatchObject({ kind: 'exception', vector: Vector.GP, errorCode: 0xa });
+  expect(bench.u32(State.DR6) & ~DR6_FIXED).toBe(1);
+});
+
+describe('TF with DebugCtl.BTF', () => {
+  const BTF = 2n;
+  const step = (source: string, budget = 100): ReturnType<typeof breaks> => {
+    bench.rflags |= Rflags.TF;
+    bench.setU64(State.DEBUGCTL, BTF);
+    start(source);
+    return breaks(budget);
+  };
+
+  test.each([
+    ['a jump', 'nop\ninc eax\njmp there\nnop\nthere: nop', 6],
+    ['a jump to the next instruction', 'nop\njmp next\nnext: nop\nnop', 3],
+    ['a jump to itself', 'nop\nhere: jmp here', 1],
+    ['a call', 'nop\ncall there\nnop\nthere: nop', 7],
+    ['a return', 'mov rcx, rsp\npush rbx\nret', Number(BigInt(DATA) - BigInt(CODE))],
+    ['an indirect jump to another page', `mov eax, ${CODE + 0x1000}\njmp rax`, 0x1000],
+    ['a conditional jump that is taken', 'xor eax, eax\njnz wrong\njz right\nwrong: nop\nnop\nright: nop', 8],
+    ['LOOP that is taken', 'mov ecx, 2\nagain: nop\nloop again\nnop', 5],
+  ])('traps behind %s', (_, source, at) => {
+    expect(step(source)).toEqual({ at, dr6: BS });
+  });
+
+  test('does not trap behind other instructions, branches that are not taken among them', () => {
+    bench.setGpr(Gpr.RDI, BigInt(DATA));
+    expect(step('mov ecx, 3\nrep stosb\nxor eax, eax\njnz there\nmov ecx, 1\nloop there\nmov ss, eax\nnop\nthere: hlt', 11)).toEqual({
+      kind: 'limit',
+    });
+    expect(bench.gpr(Gpr.RDI)).toBe(BigInt(DATA + 3));
+  });
+
+  test('joins a data breakpoint only if the instruction is a branch', () => {
+    bench.setU64(State.DR0, BigInt(DATA));
+    bench.setU64(State.DR7, dr7(0, Watch.access1));
+    expect(step('mov [rbx], al\nnop')).toEqual({ at: 2, dr6: 1 });
+  });
+
+  test('#DB that is delivered clears BTF and LBR; an intercepted one does not', () => {
+    expect(step('jmp there\nthere: nop')).toEqual({ at: 2, dr6: BS });
+    expect(bench.u64(State.DEBUGCTL)).toBe(BTF);
+    bench.deliverExceptions();
+    bench.setSegment(Segment.IDTR, 0, 0, 0xfff, DATA);
+    bench.setSegment(Segment.GDTR, 0, 0, 0xff, DATA + 0x1000);
+    bench.setU64(State.DEBUGCTL, 0x3fn);
+    bench.write(DATA + 16, Uint8Array.of((CODE + 64) & 0xff, ((CODE + 64) >> 8) & 0xff, 8, 0, 0, 0x8e, (CODE >> 16) & 0xff, 0));
+    bench.write(DATA + 0x1008, Uint8Array.of(0xff, 0xff, 0, 0, 0, 0x9b, 0xaf, 0));
+    bench.rflags &= ~Rflags.TF;
+    bench.cpu.inject(Vector.DB, 3, -1);
+    expect(bench.rip).toBe(BigInt(CODE + 64));
+    expect(bench.u64(State.DEBUGCTL)).toBe(0x3cn);
   });
 });
 

@@ -163,4 +163,37 @@ describe('PAE paging', () => {
     bench.set(State.CR3, BigInt(ROOT + 0x40 + 0x18));
     expect(reads(bench)).toBe(null);
   });
+
+  describe('with tables that map themselves', () => {
+    /** Pointer 1 names its own page as directory and as table. */
+    const recursive = (): Bench => {
+      const bench = legacy(Cr4.PAE, Efer.NXE);
+      bench.setEntry(PDPTE, 0, BigInt(ROOT) | P);
+      bench.setEntry(ROOT + 0x40, 0, BigInt(ROOT) | ALL);
+      bench.setEntry(ROOT + 0x48, 0, BigInt(PAGE) | ALL);
+      return bench;
+    };
+    const directory = (entry: bigint): bigint => 0x4000_0000n | (entry << 21n) | (9n << 12n);
+
+    it('a walk that does not meet the pointer again leaves it alone', () => {
+      const bench = recursive();
+      bench.system.frames.write(PAGE, 0, bytesOf(4));
+      expect(bench.read(directory(8n), 4)).toEqual(bytesOf(4));
+      expect(bench.entry(PDPTE, 0)).toBe(BigInt(ROOT) | P);
+    });
+
+    it('the accessed bit that a walk sets in the pointer itself is reserved there: the next access is a page fault', () => {
+      const bench = recursive();
+      for (let n = 0; n < 2; n++) {
+        expect(bench.read(directory(1n))).toBe(null);
+        expect(bench.fault()).toEqual([14, 9, directory(1n)]);
+        expect(bench.entry(PDPTE, 0)).toBe(BigInt(ROOT) | P | A);
+      }
+      // So is every other walk through that pointer.
+      expect(bench.read(directory(8n))).toBe(null);
+      expect(bench.fault()).toEqual([14, 9, directory(8n)]);
+      bench.setEntry(PDPTE, 0, BigInt(ROOT) | P);
+      expect(bench.read(directory(8n))).not.toBe(null);
+    });
+  });
 });

@@ -131,6 +131,20 @@ describe('a virtual NMI', () => {
     expect(box.vmcb.virtualInterrupt & V_IRQ).toBe(V_IRQ);
   });
 
+  it('whose gate leaves RFLAGS.IF set is followed at once by a virtual interrupt', () => {
+    const box = guest('nop\n hlt', 'inc rbx\n cpuid');
+    box.put(Guest.IDT + 16 * 2 + 5, Uint8Array.of(0x8f)); // a trap gate
+    offer(box, NMI | V_IRQ | priority(1));
+    box.save.rflags |= 0x200n;
+    expect(box.run()).toBe(ExitCode.CPUID);
+    expect(box.notes.filter(({ kind }) => kind === 'exception')).toMatchObject([
+      { vector: 2 },
+      { vector: VECTOR, rip: BigInt(Guest.HANDLER) },
+    ]);
+    expect(box.registers[3]).toBe(1n);
+    expect(box.vmcb.virtualInterrupt & (V_IRQ | V_NMI)).toBe(0);
+  });
+
   it('injected by EVENTINJ blocks further ones', () => {
     const box = guest('nop\n hlt');
     offer(box, V_NMI_ENABLE);

@@ -3,8 +3,9 @@
 
 import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
+import { Ghcb, GHCB_BUFFER, GhcbEvent, type GhcbField, validBit } from '../../src/arch/ghcb.ts';
 import { type GuestOptions, launch, run, type TraceEvent } from '../../src/cbit.ts';
-import { assembleGuest, MEMORY, type Served, SHARED } from './small-guest.ts';
+import { assembleGuest, GHCB, MEMORY, type Served, SHARED } from './small-guest.ts';
 
 const rdmsr: Served = { instruction: 'rdmsr', exitCode: ExitCode.MSR, sends: ['rcx'], takes: ['rax', 'rdx'] };
 const served: readonly Served[] = [{ instruction: 'wrmsr', exitCode: ExitCode.MSR, info1: 1, sends: ['rax', 'rcx', 'rdx'], takes: [] }];
@@ -188,7 +189,7 @@ describe.each([
   });
 });
 
-describe('the page of registers of a plain guest', () => {
+describe.each(['none', 'sev'] as const)('the page of registers under %s', (technology) => {
   const APIC = 0xfee0_0000;
   const store = (offset: number, value: number): string => `mov esi, ${APIC + offset}\n mov dword [rsi], ${value}`;
 
@@ -198,7 +199,7 @@ describe('the page of registers of a plain guest', () => {
       { 0x44: 'h44' },
       [handler('h44', `${note(1)}\n ${store(0xb0, 0)}`)],
     );
-    const { list, view } = play(bytes, { technology: 'none' });
+    const { list, view } = play(bytes, { technology });
     expect(list).toEqual([1, 2]);
     expect(view.getUint32(0x100, true)).toBe(0x5_0014);
   });
@@ -209,7 +210,7 @@ describe('the page of registers of a plain guest', () => {
       {},
       [],
     );
-    const { view } = play(bytes, { technology: 'none' });
+    const { view } = play(bytes, { technology });
     expect([view.getUint32(0x100, true), view.getUint32(0x104, true)]).toEqual([0x5_0014, 0xffff_ffff]);
   });
 
@@ -222,7 +223,39 @@ describe('the page of registers of a plain guest', () => {
       { 0x45: 'h45' },
       [handler('h45', `${note(1)}\n cmp dword [${SHARED}], 3\n jne more\n ${line(0)}\n more: ${store(0xb0, 0)}`)],
     );
-    expect(play(bytes, { technology: 'none' }).list).toEqual([1, 1, 1, 9]);
+    expect(play(bytes, { technology }).list).toEqual([1, 1, 1, 9]);
+  });
+});
+
+// An SEV-ES guest asks for it by GHCB events, as its #VC handler would (GHCB 4.1, MMIO read and write).
+describe('the page of registers under sev-es', () => {
+  const APIC = 0xfee0_0000;
+  const BUFFER = GHCB + GHCB_BUFFER.start;
+  const fields = ['swExitCode', 'swExitInfo1', 'swExitInfo2', 'swScratch'] as const;
+  const valid = fields.reduce((bits, field) => bits | (1n << BigInt(validBit(field))), 0n);
+  const set = (field: GhcbField | 'validBitmapLow' | 'validBitmapHigh', value: bigint): string =>
+    `mov rax, ${value}\n mov [r15 + ${Ghcb.layout[field].offset}], rax`;
+  const event = (code: number, offset: number): string =>
+    `${set('validBitmapLow', BigInt.asUintN(64, valid))}\n ${set('validBitmapHigh', valid >> 64n)}\n ${set('swExitCode', BigInt(code))}
+     ${set('swExitInfo1', BigInt(APIC + offset))}\n ${set('swExitInfo2', 4n)}\n ${set('swScratch', BigInt(BUFFER))}\n vmgexit`;
+  const load = (offset: number): string => `${event(GhcbEvent.MMIO_READ, offset)}\n mov eax, [${BUFFER}]`;
+  const store = (offset: number, value: number): string => `mov dword [${BUFFER}], ${value}\n ${event(GhcbEvent.MMIO_WRITE, offset)}`;
+
+  it('reads its version, takes its spurious-interrupt register, sends interrupts and takes their end', () => {
+    const bytes = program(
+      `${load(0x30)}\n mov [${SHARED + 0x100}], eax\n ${store(0xf0, 0x1ff)}\n ${load(0xf0)}\n mov [${SHARED + 0x104}], eax
+       sti\n ${store(0x300, 0x4_0044)}\n nop\n ${note(2)}\n ${store(0x300, 0x4_0044)}\n nop\n ${note(3)}`,
+      { 0x44: 'h44' },
+      [handler('h44', `${note(1)}\n ${store(0xb0, 0)}`)],
+    );
+    const { list, view } = play(bytes, { technology: 'sev-es' });
+    expect([view.getUint32(0x100, true), view.getUint32(0x104, true)]).toEqual([0x5_0014, 0x1ff]);
+    expect(list).toEqual([1, 2, 1, 3]);
+  });
+
+  it('is closed in x2APIC mode: it reads all ones', () => {
+    const { view } = play(program(`${START}\n ${load(0x30)}\n mov [${SHARED + 0x100}], eax`, {}, []), { technology: 'sev-es' });
+    expect(view.getUint32(0x100, true)).toBe(0xffff_ffff);
   });
 });
 
@@ -245,4 +278,26 @@ describe('INIT to itself', () => {
 it('reading an x2APIC register outside of x2APIC mode is #GP', () => {
   const bytes = assembleGuest(`mov ecx, 0x802\n rdmsr\n gp: ${note(1)}`, [rdmsr], { 13: 'gp' }).bytes;
   expect(play(bytes, { technology: 'none' }).list).toEqual([1]);
+});
+
+describe('an instruction that the hypervisor executes', () => {
+  /** Notes where each single-step trap strikes, and the address behind the instruction. */
+  const stepped = (instruction: string): Uint8Array =>
+    program(
+      `lea rax, [rel behind]\n mov [${SHARED + 0x80}], rax\n xor r10d, r10d\n xor eax, eax\n mov ecx, 0x1b\n pushfq\n or dword [rsp], 0x100\n popfq\n ${instruction}\n behind: nop\n nop`,
+      { 1: 'trap' },
+      [
+        handler(
+          'trap',
+          `mov rax, [rsp + 24]\n mov [${SHARED + 0x100} + r10 * 8], rax\n inc r10d\n cmp r10d, 2\n jb more\n and dword [rsp + 40], ~0x100\n more:`,
+        ),
+      ],
+    );
+
+  it.each(['cpuid', 'in al, 0xe0', 'rdmsr', 'hlt', 'vmmcall'])('is followed by the single-step trap: %s', (instruction) => {
+    const { view, result } = play(stepped(instruction), { technology: 'none' });
+    const behind = view.getUint32(0x80, true);
+    expect([view.getUint32(0x100, true), view.getUint32(0x108, true)]).toEqual([behind, behind + 1]);
+    expect(result.outcome).toEqual({ kind: 'halted', interruptsEnabled: false });
+  });
 });

@@ -205,6 +205,10 @@ export class Compiler implements RegionOwner {
     this.#memory.view.setUint32(this.state + State.DROPPED, 1, true);
   }
 
+  formOf(record: number): number {
+    return this.#regions.formOf(record);
+  }
+
   takeTwin(record: number): number {
     return this.#regions.takeTwin(record);
   }

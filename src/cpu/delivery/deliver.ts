@@ -4,6 +4,7 @@
 
 import { ExitCode } from '../../arch/exit-code.ts';
 import { givesDoubleFault, pushesErrorCode, Vector } from '../../arch/exception.ts';
+import { DebugCtl } from '../../arch/registers.ts';
 import { EventInjection, EventType } from '../../arch/vmcb.ts';
 import { State } from '../../memory/state.ts';
 import { DR7_GD } from '../breakpoints.ts';
@@ -105,7 +106,11 @@ function intercepted(p: Processor, vector: number, errorCode: number): boolean {
 
 function entered(p: Processor, source: Source, vector: number): void {
   // So that the handler can use the debug registers (13.1.1.5).
-  if (vector === Vector.DB) p.setU32(State.DR7, p.u32(State.DR7) & ~DR7_GD);
+  if (vector === Vector.DB) {
+    p.setU32(State.DR7, p.u32(State.DR7) & ~DR7_GD);
+    // Recording and single step of control transfers end with it (13.1.4, 13.1.7).
+    p.setU32(State.DEBUGCTL, p.u32(State.DEBUGCTL) & ~(DebugCtl.LBR | DebugCtl.BTF));
+  }
   if (source === Source.NMI) p.setU32(State.NMI_BLOCKED, 1);
   p.set64(State.EXIT_INT_INFO, 0, 0);
   p.setU32(State.SHADOW, 0);

@@ -5,6 +5,7 @@ import { Vector } from '../../arch/exception.ts';
 import { Efer, Rflags, SegmentAttribute as A } from '../../arch/registers.ts';
 import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
 import { SystemResult } from '../../x86/emitter.ts';
+import { Dr6 } from '../breakpoints.ts';
 import type { Processor } from '../processor.ts';
 import { setNextRip } from './next-rip.ts';
 import type { Routine, Routines } from './routine.ts';
@@ -66,6 +67,9 @@ const sysret: Routine = (p, record) => {
   p.setU32(State.CPL, 3);
   p.set64(State.RIP, p.u32(gprAt(Gpr.RCX)), to64 ? p.high32(gprAt(Gpr.RCX)) : 0);
   p.rflags = from64 ? (p.gpr32(11) & RESTORED) | Rflags.ALWAYS_1 : p.rflags | Rflags.IF;
+  // The TF that it restores holds for itself, unlike that of IRET and POPF.
+  p.enteredHandler = true;
+  if ((p.rflags & Rflags.TF) !== 0) p.breakpoints.pending |= Dr6.BS;
   p.settle();
   return SystemResult.MOVED;
 };

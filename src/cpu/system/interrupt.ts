@@ -88,6 +88,11 @@ export const interruptRoutines: Routines = {
   int,
   int3: (p, record) => softwareException(p, record, Vector.BP),
   into: (p, record) => ((p.rflags & Rflags.OF) === 0 ? SystemResult.NEXT : softwareException(p, record, Vector.OF)),
-  int1: (p, record) =>
-    p.intercepted(ExitCode.ICEBP) ? p.exit(ExitCode.ICEBP) : softwareInterrupt(p, record, Vector.DB, Source.PRIVILEGED_EXCEPTION),
+  int1(p, record) {
+    if (p.intercepted(ExitCode.ICEBP)) return p.exit(ExitCode.ICEBP);
+    // A trap that MOV SS held back becomes one with this.
+    p.setU32(State.DR6, p.u32(State.DR6) | p.breakpoints.pending);
+    p.breakpoints.pending = 0;
+    return softwareInterrupt(p, record, Vector.DB, Source.PRIVILEGED_EXCEPTION);
+  },
 };

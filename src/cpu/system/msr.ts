@@ -3,6 +3,7 @@
 
 import { ExitCode } from '../../arch/exit-code.ts';
 import { Msr } from '../../arch/msr.ts';
+import { DebugCtl } from '../../arch/registers.ts';
 import { SystemResult } from '../../x86/emitter.ts';
 import { Gpr, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
 import { patIsValid } from '../pat.ts';
@@ -20,6 +21,8 @@ const Rule = {
   DROP: 3,
   PAT: 4,
   ZERO: 5,
+  /** Bits 63:6 are reserved. */
+  DEBUG_CONTROL: 6,
 } as const;
 type Rule = (typeof Rule)[keyof typeof Rule];
 /** Where a register is kept, and what may be written to it. */
@@ -38,6 +41,7 @@ const kept: ReadonlyMap<number, Kept> = new Map([
   [Msr.FS_BASE, { offset: segmentAt(Segment.FS) + SegmentPart.BASE, rule: Rule.CANONICAL }],
   [Msr.GS_BASE, { offset: segmentAt(Segment.GS) + SegmentPart.BASE, rule: Rule.CANONICAL }],
   [Msr.KERNEL_GS_BASE, { offset: State.KERNEL_GS_BASE, rule: Rule.CANONICAL }],
+  [Msr.DEBUGCTL, { offset: State.DEBUGCTL, rule: Rule.DEBUG_CONTROL }],
   // No supervisor state component exists.
   [Msr.XSS, { offset: State.XSS, rule: Rule.ZERO }],
   [Msr.TSC_AUX, { offset: State.TSC_AUX, rule: Rule.DROP }],
@@ -106,6 +110,8 @@ function allows(rule: Rule, low: number, high: number): boolean {
       return high === 0;
     case Rule.PAT:
       return patIsValid(low) && patIsValid(high);
+    case Rule.DEBUG_CONTROL:
+      return high === 0 && (low & ~DebugCtl.DEFINED) === 0;
     case Rule.ZERO:
       return (low | high) === 0;
     default:

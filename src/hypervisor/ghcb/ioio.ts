@@ -11,18 +11,19 @@ export type PortAccess = {
   readonly repeat: boolean;
 };
 
-/** Takes an IOIO word apart; null if it is not one that hardware would give. */
-export function decodeIoio(word: bigint): PortAccess | null {
-  if (word > 0xffff_ffffn) return null;
-  const bits = Number(word);
-  if ((bits & Ioio.RESERVED) !== 0) return null;
+/** Is it an IOIO word that hardware would give: a size, and at most one address size? */
+export function isIoio(bits: number): boolean {
   const size = (bits >>> 4) & 7;
-  if (size !== 1 && size !== 2 && size !== 4) return null;
   const address = (bits >>> 7) & 7;
-  if ((address & (address - 1)) !== 0) return null; // at most one address size
+  return (bits & Ioio.RESERVED) === 0 && (size === 1 || size === 2 || size === 4) && (address & (address - 1)) === 0;
+}
+
+/** Takes an IOIO word apart; null if it is none. Bits 63:32 are clear. */
+export function decodeIoio(bits: number): PortAccess | null {
+  if (!isIoio(bits)) return null;
   return {
     port: bits >>> Ioio.PORT_SHIFT,
-    size,
+    size: ((bits >>> 4) & 7) as PortSize,
     input: (bits & Ioio.IN) !== 0,
     string: (bits & Ioio.STRING) !== 0,
     repeat: (bits & Ioio.REP) !== 0,

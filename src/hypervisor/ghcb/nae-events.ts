@@ -3,12 +3,13 @@
 // Validation, the trace and docs/ghcb.md read this table. An event that is not here is answered 2/6.
 
 import { ExitCode, exitName } from '../../arch/exit-code.ts';
-import { EventInj, GhcbEvent, type GhcbField, GhcbReason } from '../../arch/ghcb.ts';
+import { EventInj, GhcbEvent, type GhcbField, GhcbReason, Ioio } from '../../arch/ghcb.ts';
 import type { PortSize } from '../../devices/device.ts';
+import { fromHalves, highHalf, lowHalf } from '../../util/halves.ts';
 import type { Outcome } from '../outcome.ts';
 import { interceptedControlRegisters } from '../intercepts.ts';
-import { decodeIoio } from './ioio.ts';
-import type { GhcbPage } from './page.ts';
+import { decodeIoio, isIoio } from './ioio.ts';
+import { type FieldSet, fieldSet, type GhcbPage } from './page.ts';
 import type { Services } from './services.ts';
 
 /** How an event went: done, an exception for the guest to raise, a malformed request, or the end of the run. */
@@ -22,10 +23,10 @@ export type NaeEvent = {
   readonly code: number;
   readonly name: string;
   /** Which requests with this code the row is for; left out: all. A code of which no row matches is answered 2/5. */
-  readonly when?: (info1: bigint) => boolean;
+  readonly when?: (info1Low: number, info1High: number) => boolean;
   readonly needs: readonly GhcbField[];
-  /** Fields needed because of what others hold; asked after `needs` were found valid. */
-  readonly alsoNeeds?: (ghcb: GhcbPage) => readonly GhcbField[];
+  /** A field needed because of what others hold; asked after `needs` were found valid. */
+  readonly alsoNeeds?: (ghcb: GhcbPage) => GhcbField | null;
   readonly returns: readonly GhcbField[];
   /** Rows that exist only in a run that asked for them. */
   readonly offered?: (vcpu: Services) => boolean;
@@ -47,10 +48,8 @@ const LOW = 0xffff_ffffn;
 const MMIO_LONGEST = { version1: 0x1_0000, version2: 8 } as const;
 const MOST_ELEMENTS = 0x7fff_ffffn;
 
-const ioio = (input: boolean, string: boolean) => (info1: bigint) => {
-  const access = decodeIoio(info1);
-  return access !== null && access.input === input && access.string === string;
-};
+const ioio = (input: boolean, string: boolean) => (low: number, high: number) =>
+  high === 0 && isIoio(low) && ((low & Ioio.IN) !== 0) === input && ((low & Ioio.STRING) !== 0) === string;
 
 // biome-ignore format: a table
 export const naeEvents: readonly NaeEvent[] = [
@@ -58,14 +57,14 @@ export const naeEvents: readonly NaeEvent[] = [
   { code: ExitCode.RDTSC,                  name: 'RDTSC',       needs: [],                      returns: ['rax', 'rdx'],               handle: readTsc },
   { code: ExitCode.RDPMC,                  name: 'RDPMC',       needs: ['rcx'],                 returns: [],                           handle: () => generalProtection },
   { code: ExitCode.CPUID,                  name: 'CPUID',       needs: ['rax', 'rcx'],          returns: ['rax', 'rbx', 'rcx', 'rdx'], handle: cpuid,
-    alsoNeeds: (ghcb) => (ghcb.low('rax') === LEAF_XSAVE ? ['xcr0'] : []) },
+    alsoNeeds: (ghcb) => (ghcb.low('rax') === LEAF_XSAVE ? 'xcr0' : null) },
   { code: ExitCode.INVD,                   name: 'INVD',        needs: [],                      returns: [],                           handle: writeBack },
   { code: ExitCode.IOIO,                   name: 'IN',          needs: [],                      returns: ['rax'],                      handle: portIn,        when: ioio(true, false) },
   { code: ExitCode.IOIO,                   name: 'OUT',         needs: ['rax'],                 returns: [],                           handle: portOut,       when: ioio(false, false) },
   { code: ExitCode.IOIO,                   name: 'INS',         needs: ['swScratch'],           returns: [],                           handle: portInString,  when: ioio(true, true) },
   { code: ExitCode.IOIO,                   name: 'OUTS',        needs: ['swScratch'],           returns: [],                           handle: portOutString, when: ioio(false, true) },
-  { code: ExitCode.MSR,                    name: 'RDMSR',       needs: ['rcx'],                 returns: ['rax', 'rdx'],               handle: readMsr,       when: (info1) => info1 === 0n },
-  { code: ExitCode.MSR,                    name: 'WRMSR',       needs: ['rcx', 'rax', 'rdx'],   returns: [],                           handle: writeMsr,      when: (info1) => info1 === 1n },
+  { code: ExitCode.MSR,                    name: 'RDMSR',       needs: ['rcx'],                 returns: ['rax', 'rdx'],               handle: readMsr,       when: (low, high) => low === 0 && high === 0 },
+  { code: ExitCode.MSR,                    name: 'WRMSR',       needs: ['rcx', 'rax', 'rdx'],   returns: [],                           handle: writeMsr,      when: (low, high) => low === 1 && high === 0 },
   { code: ExitCode.VMMCALL,                name: 'VMMCALL',     needs: ['rax', 'cpl'],          returns: ['rax'],                      handle: hypercall },
   { code: ExitCode.RDTSCP,                 name: 'RDTSCP',      needs: [],                      returns: ['rax', 'rcx', 'rdx'],        handle: readTscp },
   { code: ExitCode.WBINVD,                 name: 'WBINVD',      needs: [],                      returns: [],                           handle: writeBack },
@@ -84,44 +83,66 @@ export const naeEvents: readonly NaeEvent[] = [
   ]),
 ];
 
-const byCode = new Map<number, readonly NaeEvent[]>();
-for (const event of naeEvents) byCode.set(event.code, [...(byCode.get(event.code) ?? []), event]);
+/** A row with its fields as the valid bitmap has them. */
+type NaeRow = { readonly event: NaeEvent; readonly needs: FieldSet; readonly returns: FieldSet };
 
-/** The rows for a SW_EXITCODE; all 64 bits of it count. */
-export const naeRows = (code: bigint): readonly NaeEvent[] => (code > LOW ? [] : (byCode.get(Number(code)) ?? []));
+const byCode = new Map<number, NaeRow[]>();
+for (const event of naeEvents) {
+  const row = { event, needs: fieldSet(event.needs), returns: fieldSet(event.returns) };
+  const rows = byCode.get(event.code);
+  if (rows === undefined) byCode.set(event.code, [row]);
+  else rows.push(row);
+}
+
+/** The row for what the guest asks; else why there is none. All 64 bits of SW_EXITCODE and SW_EXITINFO1 count. */
+export function naeRow(vcpu: Services, ghcb: GhcbPage): NaeRow | GhcbReason {
+  const rows = ghcb.high('swExitCode') === 0 ? byCode.get(ghcb.low('swExitCode')) : undefined;
+  let problem: GhcbReason = GhcbReason.INVALID_EVENT;
+  if (rows === undefined) return problem;
+  for (const row of rows) {
+    const { offered, when } = row.event;
+    if (offered !== undefined && !offered(vcpu)) continue;
+    if (when === undefined || when(ghcb.low('swExitInfo1'), ghcb.high('swExitInfo1'))) return row;
+    problem = GhcbReason.INVALID_INPUT;
+  }
+  return problem;
+}
 
 function cpuid(vcpu: Services, ghcb: GhcbPage): Answer {
   const leaf = ghcb.low('rax');
   const [eax, ebx, ecx, edx] = vcpu.cpuid(leaf, ghcb.low('rcx'), leaf === LEAF_XSAVE ? ghcb.get('xcr0') : 1n);
-  ghcb.set('rax', BigInt(eax));
-  ghcb.set('rbx', BigInt(ebx));
-  ghcb.set('rcx', BigInt(ecx));
-  ghcb.set('rdx', BigInt(edx));
+  ghcb.set64('rax', eax, 0);
+  ghcb.set64('rbx', ebx, 0);
+  ghcb.set64('rcx', ecx, 0);
+  ghcb.set64('rdx', edx, 0);
   return done;
 }
 
 function readMsr(vcpu: Services, ghcb: GhcbPage): Answer {
   const value = vcpu.readMsr(ghcb.low('rcx'));
   if (value === null) return generalProtection;
-  ghcb.set('rax', value & LOW);
-  ghcb.set('rdx', value >> 32n);
+  setEdxEax(ghcb, value);
   return done;
 }
 
 function writeMsr(vcpu: Services, ghcb: GhcbPage): Answer {
-  const value = ((ghcb.get('rdx') & LOW) << 32n) | (ghcb.get('rax') & LOW);
-  return vcpu.writeMsr(ghcb.low('rcx'), value) ? done : generalProtection;
+  return vcpu.writeMsr(ghcb.low('rcx'), fromHalves(ghcb.low('rax'), ghcb.low('rdx'))) ? done : generalProtection;
+}
+
+function setEdxEax(ghcb: GhcbPage, value: bigint): void {
+  ghcb.set64('rax', lowHalf(value), 0);
+  ghcb.set64('rdx', highHalf(value), 0);
 }
 
 function portIn(vcpu: Services, ghcb: GhcbPage): Answer {
-  const access = decodeIoio(ghcb.get('swExitInfo1'));
+  const access = decodeIoio(ghcb.low('swExitInfo1'));
   if (access === null) return invalidInput;
-  ghcb.set('rax', BigInt(vcpu.portIn(access.port, access.size)));
+  ghcb.set64('rax', vcpu.portIn(access.port, access.size), 0);
   return done;
 }
 
 function portOut(vcpu: Services, ghcb: GhcbPage): Answer {
-  const access = decodeIoio(ghcb.get('swExitInfo1'));
+  const access = decodeIoio(ghcb.low('swExitInfo1'));
   if (access === null) return invalidInput;
   const value = ghcb.low('rax');
   vcpu.portOut(access.port, access.size, access.size === 4 ? value : value & ((1 << (8 * access.size)) - 1));
@@ -150,7 +171,7 @@ function portString(
   ghcb: GhcbPage,
   move: (port: number, size: PortSize, bytes: Uint8Array, scratch: bigint) => void,
 ): Answer {
-  const access = decodeIoio(ghcb.get('swExitInfo1'));
+  const access = decodeIoio(ghcb.low('swExitInfo1'));
   const count = ghcb.get('swExitInfo2');
   if (access === null || count > MOST_ELEMENTS) return invalidInput;
   if (count === 0n) return done;
@@ -196,9 +217,7 @@ function mmio(vcpu: Services, ghcb: GhcbPage, move: (gpa: bigint, bytes: Uint8Ar
 }
 
 function readTsc(vcpu: Services, ghcb: GhcbPage): Answer {
-  const tsc = vcpu.tsc();
-  ghcb.set('rax', tsc & LOW);
-  ghcb.set('rdx', tsc >> 32n);
+  setEdxEax(ghcb, vcpu.tsc());
   return done;
 }
 

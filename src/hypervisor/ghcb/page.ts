@@ -5,12 +5,14 @@
 import { GHCB_BUFFER, Ghcb, type GhcbField, validBit } from '../../arch/ghcb.ts';
 import type { HostMemory } from '../../svm/host.ts';
 import { type Gpa, PAGE_SIZE, type Spa, spa } from '../../util/address.ts';
-import { assert } from '../../util/errors.ts';
+import { assert, InternalError } from '../../util/errors.ts';
+import { fromHalves, highHalf, lowHalf } from '../../util/halves.ts';
+import type { Port } from '../../util/struct.ts';
 
 const { layout } = Ghcb;
-/** The save area with its bitmap; what lies behind is read field by field. */
 const SAVE_AREA = 0x400;
-const TRAILER = 0xff0;
+const BITMAP = layout.validBitmapLow.offset;
+const BITMAP_WORDS = 4;
 /** The longest scratch area outside the GHCB page (version 1), as KVM has it. */
 const LONGEST_SCRATCH = 0x1_0000;
 
@@ -18,16 +20,34 @@ export const ghcbFields = Object.keys(layout).filter(
   (name) => !['validBitmapLow', 'validBitmapHigh', 'x87StateGpa', 'protocolVersion', 'usage'].includes(name),
 ) as readonly GhcbField[];
 
+/** A set of fields as the valid bitmap has them: four words. */
+export type FieldSet = Readonly<Int32Array>;
+
+export function fieldSet(fields: readonly GhcbField[]): FieldSet {
+  const set = new Int32Array(BITMAP_WORDS);
+  for (const field of fields) set[validBit(field) >>> 5]! |= 1 << (validBit(field) & 31);
+  return set;
+}
+
+const contains = (set: FieldSet, field: GhcbField): boolean => {
+  const bit = layout[field].offset >>> 3;
+  return ((set[bit >>> 5]! >>> (bit & 31)) & 1) === 1;
+};
+const containsAll = (set: FieldSet, fields: FieldSet): boolean =>
+  ((fields[0]! & ~set[0]!) | (fields[1]! & ~set[1]!) | (fields[2]! & ~set[2]!) | (fields[3]! & ~set[3]!)) === 0;
+
 export class GhcbPage {
   readonly #memory: HostMemory;
-  readonly #snapshot = new Uint8Array(SAVE_AREA);
-  readonly #view = new DataView(this.#snapshot.buffer);
-  readonly #trailer = new DataView(new ArrayBuffer(PAGE_SIZE - TRAILER));
-  readonly #valid = new Uint32Array(4);
-  readonly #answered = new Uint32Array(4);
-  readonly #answers: GhcbField[] = [];
+  /** The valid fields of the page, at their places, and the answers to come. */
+  readonly #words = new Int32Array(SAVE_AREA / 4);
+  readonly #bytes = new Uint8Array(this.#words.buffer);
+  readonly #valid = new Int32Array(BITMAP_WORDS);
+  readonly #answered = new Int32Array(BITMAP_WORDS);
+  #usage = 0;
+  #protocolVersion = 0;
   #gpa = 0 as Gpa;
   #spa = spa(0);
+  #port: Port | null = null;
 
   constructor(memory: HostMemory) {
     this.#memory = memory;
@@ -37,85 +57,106 @@ export class GhcbPage {
     return this.#gpa;
   }
   get usage(): number {
-    return this.#trailer.getUint32(layout.usage.offset - TRAILER, true);
+    return this.#usage;
   }
   get protocolVersion(): number {
-    return this.#trailer.getUint16(layout.protocolVersion.offset - TRAILER, true);
+    return this.#protocolVersion;
   }
 
   /** Takes the snapshot of the page at `address`, which the guest names `gpa`. */
   capture(gpa: Gpa, address: Spa): void {
     this.#gpa = gpa;
+    if (this.#port === null || address !== this.#spa) this.#port = this.#memory.page(address);
     this.#spa = address;
-    this.#memory.read(address, this.#snapshot);
-    this.#memory.read(spa(address + TRAILER), new Uint8Array(this.#trailer.buffer));
-    for (let word = 0; word < 4; word++) {
-      this.#valid[word] = this.#view.getUint32(layout.validBitmapLow.offset + 4 * word, true);
-      this.#answered[word] = 0;
+    const port = this.#port;
+    const words = this.#words;
+    this.#usage = port.u32(layout.usage.offset);
+    this.#protocolVersion = port.u16(layout.protocolVersion.offset);
+    this.clearAnswers();
+    for (let n = 0; n < BITMAP_WORDS; n++) {
+      const valid = port.u32(BITMAP + 4 * n) & everyField[n]!;
+      this.#valid[n] = valid;
+      for (let left = valid; left !== 0; left &= left - 1) {
+        const at = quadword(n, left);
+        words[at] = port.u32(4 * at);
+        words[at + 1] = port.u32(4 * at + 4);
+      }
     }
-    this.#answers.length = 0;
   }
 
   /** Did the guest mark the field valid? */
   has(field: GhcbField): boolean {
-    const bit = validBit(field);
-    return (((this.#valid[bit >>> 5] ?? 0) >>> (bit & 31)) & 1) === 1;
+    return contains(this.#valid, field);
+  }
+
+  hasAll(fields: FieldSet): boolean {
+    return containsAll(this.#valid, fields);
   }
 
   /** A field that the guest marked valid. Whoever reads another has forgotten it among the needs of its event. */
   get(field: GhcbField): bigint {
-    assert(this.has(field), `the GHCB field ${field} is read without having been required`);
-    const { offset, bytes } = layout[field];
-    return bytes === 1 ? BigInt(this.#view.getUint8(offset)) : this.#view.getBigUint64(offset, true);
+    return fromHalves(this.low(field), this.high(field));
   }
 
   /** The low 32 bits of a field that the guest marked valid. */
   low(field: GhcbField): number {
-    assert(this.has(field), `the GHCB field ${field} is read without having been required`);
+    if (!this.has(field)) notRequired(field);
     const { offset, bytes } = layout[field];
-    return bytes === 1 ? this.#view.getUint8(offset) : this.#view.getUint32(offset, true);
+    return bytes === 1 ? this.#bytes[offset]! : this.#words[offset >>> 2]! >>> 0;
+  }
+
+  /** Its high 32 bits. */
+  high(field: GhcbField): number {
+    if (!this.has(field)) notRequired(field);
+    const { offset, bytes } = layout[field];
+    return bytes === 1 ? 0 : this.#words[(offset >>> 2) + 1]! >>> 0;
   }
 
   /** Answers in a field. It becomes visible to the guest, with its valid bit, at `reply`. */
   set(field: GhcbField, value: bigint): void {
-    const { offset, bytes } = layout[field];
-    if (bytes === 1) this.#view.setUint8(offset, Number(BigInt.asUintN(8, value)));
-    else this.#view.setBigUint64(offset, BigInt.asUintN(64, value), true);
-    const bit = validBit(field);
-    const word = this.#answered[bit >>> 5] ?? 0;
-    if (((word >>> (bit & 31)) & 1) === 0) this.#answers.push(field);
-    this.#answered[bit >>> 5] = word | (1 << (bit & 31));
+    this.set64(field, lowHalf(value), highHalf(value));
   }
 
-  /** Was the field answered? */
-  answered(field: GhcbField): boolean {
-    const bit = validBit(field);
-    return (((this.#answered[bit >>> 5] ?? 0) >>> (bit & 31)) & 1) === 1;
+  /** The same by halves. */
+  set64(field: GhcbField, low: number, high: number): void {
+    const { offset, bytes } = layout[field];
+    assert(bytes === 8, 'an answer has 64 bits');
+    this.#words[offset >>> 2] = low;
+    this.#words[(offset >>> 2) + 1] = high;
+    this.#answered[offset >>> 8]! |= 1 << ((offset >>> 3) & 31);
+  }
+
+  /** Were the fields answered? */
+  answeredAll(fields: FieldSet): boolean {
+    return containsAll(this.#answered, fields);
   }
 
   /** Takes back what was answered so far. */
   clearAnswers(): void {
-    this.#answered.fill(0);
-    this.#answers.length = 0;
+    for (let n = 0; n < BITMAP_WORDS; n++) this.#answered[n] = 0;
   }
 
   /** Writes the answers and the new bitmap, which has their bits and no other. */
   reply(): void {
-    for (const field of this.#answers) {
-      const { offset, bytes } = layout[field];
-      this.#memory.write(spa(this.#spa + offset), this.#snapshot.subarray(offset, offset + bytes));
+    const port = this.#port;
+    assert(port !== null, 'a page is answered after it was captured');
+    for (let n = 0; n < BITMAP_WORDS; n++) {
+      for (let left = this.#answered[n]!; left !== 0; left &= left - 1) {
+        const at = quadword(n, left);
+        port.setU32(4 * at, this.#words[at]! >>> 0);
+        port.setU32(4 * at + 4, this.#words[at + 1]! >>> 0);
+      }
+      port.setU32(BITMAP + 4 * n, this.#answered[n]! >>> 0);
     }
-    const bitmap = new Uint8Array(this.#answered.buffer);
-    this.#memory.write(spa(this.#spa + layout.validBitmapLow.offset), bitmap);
   }
 
   /** The valid fields of the snapshot, or the answers, by name: for the trace. */
   fields(which: 'guest' | 'hypervisor'): Record<string, bigint> {
     const found: Record<string, bigint> = {};
     for (const field of ghcbFields) {
-      if (which === 'guest' ? !this.has(field) : !this.answered(field)) continue;
+      if (!contains(which === 'guest' ? this.#valid : this.#answered, field)) continue;
       const { offset, bytes } = layout[field];
-      found[field] = bytes === 1 ? BigInt(this.#view.getUint8(offset)) : this.#view.getBigUint64(offset, true);
+      found[field] = bytes === 1 ? BigInt(this.#bytes[offset]!) : fromHalves(this.#words[offset >>> 2]!, this.#words[(offset >>> 2) + 1]!);
     }
     return found;
   }
@@ -132,4 +173,14 @@ export class GhcbPage {
     if (this.protocolVersion >= 2 || scratch === 0n || length > LONGEST_SCRATCH || end > BigInt(memorySize)) return false;
     return end <= page || scratch >= page + BigInt(PAGE_SIZE);
   }
+}
+
+/** Every field that has a name here: of the others nobody asks. */
+const everyField = fieldSet(ghcbFields);
+
+/** Index of the first of the two words that the lowest set bit of a word of the bitmap stands for. */
+const quadword = (n: number, bits: number): number => 2 * (32 * n + 31 - Math.clz32(bits & -bits));
+
+function notRequired(field: GhcbField): never {
+  throw new InternalError(`the GHCB field ${field} is read without having been required`);
 }

@@ -3,17 +3,20 @@
 
 import { GhcbInfo, GhcbReason, GhcbResponse } from '../../arch/ghcb.ts';
 import { type Gpa, gpa, PAGE_SIZE, type Spa } from '../../util/address.ts';
-import { assert } from '../../util/errors.ts';
+import { InternalError } from '../../util/errors.ts';
 import type { Outcome } from '../outcome.ts';
 import { answerMsrProtocol } from './msr-protocol.ts';
-import { type Answer, naeRows } from './nae-events.ts';
-import type { GhcbPage } from './page.ts';
+import { type Answer, type NaeEvent, naeRow } from './nae-events.ts';
+import { fieldSet, type GhcbPage } from './page.ts';
 import type { Services } from './services.ts';
 
 /** A vCPU that speaks the GHCB protocol. */
 export interface GhcbVcpu extends Services {
   /** The GHCB MSR as the VMCB holds it (offset 0A0h). */
   ghcbMsr: bigint;
+  /** The same by halves. */
+  readonly ghcbMsrLow: number;
+  readonly ghcbMsrHigh: number;
   readonly ghcb: GhcbPage;
   /** Where the host finds a page of guest RAM; null if there is none. */
   locate(page: Gpa): Spa | null;
@@ -21,12 +24,11 @@ export interface GhcbVcpu extends Services {
   namedGhcb(): void;
 }
 
-const INFO = 0xfffn;
-const everyEvent = ['swExitCode', 'swExitInfo1', 'swExitInfo2'] as const;
+const INFO = 0xfff;
+const everyEvent = fieldSet(['swExitCode', 'swExitInfo1', 'swExitInfo2']);
 
 export function handleVmgexit(vcpu: GhcbVcpu): Outcome | null {
-  const value = vcpu.ghcbMsr;
-  return Number(value & INFO) === GhcbInfo.GPA ? handlePage(vcpu, value) : handleMsr(vcpu, value);
+  return (vcpu.ghcbMsrLow & INFO) === GhcbInfo.GPA ? handlePage(vcpu) : handleMsr(vcpu, vcpu.ghcbMsr);
 }
 
 function handleMsr(vcpu: GhcbVcpu, request: bigint): Outcome | null {
@@ -45,11 +47,12 @@ function handleMsr(vcpu: GhcbVcpu, request: bigint): Outcome | null {
   }
 }
 
-function handlePage(vcpu: GhcbVcpu, value: bigint): Outcome | null {
-  const page = value < BigInt(vcpu.memorySize) && value !== 0n ? gpa(Number(value)) : null;
-  const address = page === null || page + PAGE_SIZE > vcpu.memorySize ? null : vcpu.locate(page);
+function handlePage(vcpu: GhcbVcpu): Outcome | null {
+  const value = vcpu.ghcbMsrHigh * 2 ** 32 + vcpu.ghcbMsrLow;
+  const page = value !== 0 && value + PAGE_SIZE <= vcpu.memorySize ? gpa(value) : null;
+  const address = page === null ? null : vcpu.locate(page);
   if (page === null || address === null) {
-    vcpu.warn(`VMGEXIT ignored: the GHCB MSR names 0x${value.toString(16)}, which is not a page of the guest's memory`);
+    vcpu.warn(`VMGEXIT ignored: the GHCB MSR names 0x${vcpu.ghcbMsr.toString(16)}, which is not a page of the guest's memory`);
     return null;
   }
   vcpu.namedGhcb();
@@ -59,9 +62,7 @@ function handlePage(vcpu: GhcbVcpu, value: bigint): Outcome | null {
   const answer = answerPage(vcpu, ghcb);
   if (answer.kind === 'end') return answer.outcome;
   if (answer.kind !== 'done') ghcb.clearAnswers();
-  const [info1, info2] = response(answer);
-  ghcb.set('swExitInfo1', info1);
-  ghcb.set('swExitInfo2', info2);
+  respond(ghcb, answer);
   if (vcpu.tracing) vcpu.note({ kind: 'ghcb', from: 'hypervisor', gpa: page, fields: ghcb.fields('hypervisor') });
   ghcb.reply();
   return null;
@@ -69,29 +70,35 @@ function handlePage(vcpu: GhcbVcpu, value: bigint): Outcome | null {
 
 function answerPage(vcpu: Services, ghcb: GhcbPage): Answer {
   if (ghcb.usage !== 0) return { kind: 'malformed', reason: GhcbReason.USAGE };
-  if (!everyEvent.every((field) => ghcb.has(field))) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
-  const rows = naeRows(ghcb.get('swExitCode')).filter(({ offered }) => offered === undefined || offered(vcpu));
-  if (rows.length === 0) return { kind: 'malformed', reason: GhcbReason.INVALID_EVENT };
-  const info1 = ghcb.get('swExitInfo1');
-  const event = rows.find(({ when }) => when === undefined || when(info1));
-  if (event === undefined) return { kind: 'malformed', reason: GhcbReason.INVALID_INPUT };
-  if (![...event.needs].every((field) => ghcb.has(field)) || !(event.alsoNeeds?.(ghcb) ?? []).every((field) => ghcb.has(field))) {
-    return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
-  }
+  if (!ghcb.hasAll(everyEvent)) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
+  const row = naeRow(vcpu, ghcb);
+  if (typeof row === 'number') return { kind: 'malformed', reason: row };
+  if (!ghcb.hasAll(row.needs)) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
+  const { event } = row;
+  const also = event.alsoNeeds?.(ghcb) ?? null;
+  if (also !== null && !ghcb.has(also)) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
   const answer = event.handle(vcpu, ghcb);
-  if (answer.kind === 'done') {
-    for (const field of event.returns) assert(ghcb.answered(field), `the GHCB event ${event.name} did not return ${field}`);
-  }
+  if (answer.kind === 'done' && !ghcb.answeredAll(row.returns)) forgotten(event);
   return answer;
 }
 
-function response(answer: Exclude<Answer, { kind: 'end' }>): readonly [info1: bigint, info2: bigint] {
+function forgotten(event: NaeEvent): never {
+  throw new InternalError(`the GHCB event ${event.name} did not return all of ${event.returns.join(', ')}`);
+}
+
+function respond(ghcb: GhcbPage, answer: Exclude<Answer, { kind: 'end' }>): void {
   switch (answer.kind) {
     case 'done':
-      return [BigInt(GhcbResponse.OK), answer.info2 ?? 0n];
+      ghcb.set64('swExitInfo1', GhcbResponse.OK, 0);
+      if (answer.info2 === undefined) ghcb.set64('swExitInfo2', 0, 0);
+      else ghcb.set('swExitInfo2', answer.info2);
+      return;
     case 'exception':
-      return [BigInt(GhcbResponse.EXCEPTION), answer.eventInj];
+      ghcb.set64('swExitInfo1', GhcbResponse.EXCEPTION, 0);
+      ghcb.set('swExitInfo2', answer.eventInj);
+      return;
     case 'malformed':
-      return [BigInt(GhcbResponse.MALFORMED), BigInt(answer.reason)];
+      ghcb.set64('swExitInfo1', GhcbResponse.MALFORMED, 0);
+      ghcb.set64('swExitInfo2', answer.reason, 0);
   }
 }

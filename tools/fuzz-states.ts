@@ -1,0 +1,158 @@
+// Random machine states with random code: nothing is thrown, nothing hangs, memory does not grow, and every way to execute a state
+// comes to the same end.
+//
+//   npm run fuzz:states                                   10,000 states
+//   npm run fuzz:states -- --count 1000000 --jobs 2       the full run; --most-growth MIB: another bound on its memory
+//   npm run fuzz:states -- --seed S --start K --explain            one of them again, with its events
+//   npm run fuzz:states -- --seed S --start K --steps 3-8 --way 1  and what instructions 3 to 8 leave
+
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Growth } from '../test/fuzz-states/growth.ts';
+import { Judge } from '../test/fuzz-states/judge.ts';
+import { residentMebibytes } from '../test/robustness/memory-use.ts';
+
+/** One state may take this long, also on a machine that does other things; then it hangs. */
+const MOST_SECONDS = 60;
+const BATCH = 50;
+
+/** Every `step`th state from `first` to before `end`. */
+type Task = {
+  readonly seed: string;
+  readonly first: number;
+  readonly end: number;
+  readonly step: number;
+  readonly progress: SharedArrayBuffer;
+  /** MiB. */
+  readonly mostGrowth: number | undefined;
+};
+type Report = {
+  readonly faults: readonly string[];
+  readonly kinds: readonly string[];
+  readonly retired: readonly number[];
+  readonly done: boolean;
+};
+
+async function work({ seed, first, end, step, progress, mostGrowth }: Task): Promise<void> {
+  const judge = new Judge();
+  const now = new Int32Array(progress);
+  const growth = new Growth(Math.ceil((end - first) / step), residentMebibytes, mostGrowth);
+  let report: { faults: string[]; kinds: string[]; retired: number[] } = { faults: [], kinds: [], retired: [] };
+  const post = parentPort?.postMessage.bind(parentPort);
+  const send = (done: boolean): void => post?.({ ...report, done } satisfies Report);
+  for (let number = first; number < end; number += step) {
+    Atomics.store(now, 0, number);
+    Atomics.add(now, 1, 1);
+    const { kind, retired, faults } = judge.judge(seed, number);
+    report.kinds.push(kind);
+    report.retired.push(retired);
+    for (const fault of faults) report.faults.push(`state ${number} (${kind}): ${fault}`);
+    growth.note();
+    if (report.kinds.length < BATCH) continue;
+    send(false);
+    report = { faults: [], kinds: [], retired: [] };
+    await new Promise(setImmediate);
+  }
+  const problem = growth.problem();
+  if (problem !== null) report.faults.push(problem);
+  send(true);
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      count: { type: 'string', default: '10000' },
+      seed: { type: 'string', default: 'states' },
+      start: { type: 'string', default: '0' },
+      jobs: { type: 'string', default: '1' },
+      explain: { type: 'boolean', default: false },
+      budget: { type: 'string' },
+      way: { type: 'string', default: '0' },
+      steps: { type: 'string' },
+      'most-growth': { type: 'string' },
+    },
+  });
+  const { seed } = values;
+  const [start, count, jobs] = [values.start, values.count, values.jobs].map(Number) as [number, number, number];
+  const mostGrowth = values['most-growth'] === undefined ? undefined : Number(values['most-growth']);
+  if (values.steps !== undefined) {
+    const [from, to] = values.steps.split('-').map(Number) as [number, number?];
+    console.log(new Judge().steps(seed, start, Number(values.way), from, to ?? from));
+    return;
+  }
+  if (values.explain) {
+    const judge = new Judge();
+    console.log(judge.explain(seed, start, Number(values.way), values.budget === undefined ? undefined : Number(values.budget)));
+    for (const fault of judge.judge(seed, start).faults) console.log(`FAULT ${fault}`);
+    return;
+  }
+  const began = performance.now();
+  const kinds = new Map<string, { count: number; retired: number; short: number }>();
+  let done = 0;
+  let faults = 0;
+  const fault = (text: string): void => {
+    faults++;
+    if (faults <= 200) console.log(`FAULT ${text}`);
+  };
+  const worker = (first: number): Promise<void> =>
+    new Promise((resolve) => {
+      const progress = new SharedArrayBuffer(8);
+      const now = new Int32Array(progress);
+      const task: Task = { seed, first, end: start + count, step: jobs, progress, mostGrowth };
+      const thread = new Worker(process.env['CBIT_BUNDLE'] ?? fileURLToPath(import.meta.url), { workerData: task });
+      let seen = -1;
+      let since = performance.now();
+      const watchdog = setInterval(() => {
+        const turn = Atomics.load(now, 1);
+        if (turn !== seen) [seen, since] = [turn, performance.now()];
+        else if (performance.now() - since > MOST_SECONDS * 1000) {
+          const number = Atomics.load(now, 0);
+          fault(`state ${number}: hangs: npm run fuzz:states -- --seed ${seed} --start ${number} --count 1`);
+          clearInterval(watchdog);
+          thread.removeListener('exit', end);
+          void thread.terminate().then(() => worker(number + jobs).then(resolve));
+        }
+      }, 1000);
+      const end = (): void => {
+        clearInterval(watchdog);
+        resolve();
+      };
+      thread.on('message', (report: Report) => {
+        for (const text of report.faults) {
+          const number = /^state (\d+)/.exec(text)?.[1];
+          fault(number === undefined ? text : `${text}\n      npm run fuzz:states -- --seed ${seed} --start ${number} --count 1 --explain`);
+        }
+        report.kinds.forEach((kind, n) => {
+          const sum = kinds.get(kind) ?? { count: 0, retired: 0, short: 0 };
+          sum.count++;
+          sum.retired += report.retired[n]!;
+          if (report.retired[n]! < 5) sum.short++;
+          kinds.set(kind, sum);
+        });
+        const before = done;
+        done += report.kinds.length;
+        if (Math.floor(done / 10_000) !== Math.floor(before / 10_000))
+          console.log(
+            `${done} states, ${faults} faults, ${((1000 * done) / (performance.now() - began)).toFixed(0)} states/s, ${residentMebibytes().toFixed(0)} MiB`,
+          );
+      });
+      thread.on('error', (error) => {
+        fault(`state ${Atomics.load(now, 0)}: ${error.stack}`);
+        end();
+      });
+      thread.on('exit', end);
+    });
+  await Promise.all(Array.from({ length: jobs }, (_, n) => worker(start + n)));
+  for (const [kind, sum] of [...kinds].sort(([a], [b]) => a.localeCompare(b)))
+    console.log(
+      `${String(sum.count).padStart(8)}  ${kind.padEnd(28)} ${(sum.retired / sum.count).toFixed(0).padStart(4)} instructions, ${((100 * sum.short) / sum.count).toFixed(0)}% below 5`,
+    );
+  const seconds = (performance.now() - began) / 1000;
+  const { user, system } = process.cpuUsage();
+  const rate = `${(done / seconds).toFixed(0)}/s, ${((1e6 * done) / (user + system)).toFixed(0)} a second of processor time`;
+  console.log(`${done} states in ${seconds.toFixed(0)} s (${rate}), ${faults} faults, seed ${seed}`);
+  process.exitCode = faults === 0 && done === count ? 0 : 1;
+}
+
+await (isMainThread ? main() : work(workerData as Task));
