@@ -116,9 +116,9 @@ export class FilledOperands extends OpenOperands {
 
   protected override inSegment(offset: I64, segment: I32, bytes: number, write: boolean): I64 {
     const number = constantOf(segment);
-    // What wraps at 4 GiB has no TLB entry; so it leaves, and the interpreter looks at the limit.
-    if (this.form.mode === 64 || this.#around.callsSlowPath || number === undefined || !this.#around.assumeFlat(number as Segment))
-      return super.inSegment(offset, segment, bytes, write);
+    // What wraps at 4 GiB has no TLB entry; so it leaves, and the interpreter looks at the limit. Code cannot be written.
+    const mayBeFlat = this.form.mode !== 64 && !this.#around.callsSlowPath && number !== undefined && number !== Segment.CS;
+    if (!mayBeFlat || !this.#around.assumeFlat(number as Segment)) return super.inSegment(offset, segment, bytes, write);
     return offset;
   }
 

@@ -232,7 +232,9 @@ export class ProgramWriter {
 
   #memory(size: number): string {
     const { data } = this.#dialect;
-    if (this.#below(4) !== 0) return `${widthNames[size]} [${data} + ${this.#offset()}]`;
+    // Code can be read in 32-bit mode, and not written.
+    const override = this.#bits === 32 && this.#below(12) === 0 ? this.#pick(this.#below(8) === 0 ? ['cs:'] : ['es:', 'fs:', 'ds:']) : '';
+    if (this.#below(4) !== 0) return `${widthNames[size]} [${override}${data} + ${this.#offset()}]`;
     const index = this.#pick(this.#dialect.indices);
     this.#emit(`and ${index}, 0x3ff`);
     return `${widthNames[size]} [${data} + ${index}*${this.#pick([1, 2, 4, 8])} + ${this.#below(64)}]`;
