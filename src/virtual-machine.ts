@@ -70,6 +70,8 @@ export type RunOptions = Placement & {
   readonly debugConsole?: ((byte: number) => void) | undefined;
   readonly aes: MachineOptions['aes'];
   readonly trace: MachineOptions['trace'];
+  /** Whether hot code is compiled, or all of it interpreted. Changes nothing but the time that a run takes. */
+  readonly tier?: MachineOptions['tier'];
 };
 
 export type RunResult = {
@@ -123,6 +125,7 @@ export class VirtualMachine {
       seed: options.seed,
       aes: options.aes,
       trace: options.trace,
+      tier: options.tier,
     });
     try {
       const { host } = this.machine;

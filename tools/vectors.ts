@@ -1,6 +1,7 @@
 // Runs vector files (test/vectors/README.md) through every tier of the processor.
 //
 //   npm run vectors -- FILE.x86vec.gz ...
+//   npm run vectors -- --tier compiler FILE ...                one tier alone
 //   npm run vectors -- --only '^Add_' --examples 5 FILE ...    some instructions, and more failures of each
 //
 // Prints the failures by instruction, each with the first field that differs, and closes with "N passed, N failed". Exit status 1 if
@@ -9,14 +10,19 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
+import { type CompilerSettings, compilerDefaults } from '../src/cpu/compiler/compiler.ts';
 import { type Section, sections } from '../test/vectors/format.ts';
 import { VectorMachine } from '../test/vectors/machine.ts';
 import { runSection, type SectionResult } from '../test/vectors/run.ts';
 
-/** Every way that the processor has of executing an instruction. */
-const tiers = { interpreter: new VectorMachine() };
+/** Each instruction becomes a region of its own the first time it is met. */
+const everything: CompilerSettings = { ...compilerDefaults, mostInstructions: 1, mostCompiled: 1000, eager: true };
 
-const USAGE = 'usage: npm run vectors -- [--only REGEX] [--examples N] FILE.x86vec.gz ...';
+/** Every way that the processor has of executing an instruction. */
+const tiers = { interpreter: () => new VectorMachine(), compiler: () => new VectorMachine(everything) };
+type Tier = keyof typeof tiers;
+
+const USAGE = 'usage: npm run vectors -- [--tier interpreter|compiler] [--only REGEX] [--examples N] FILE.x86vec.gz ...';
 
 class Wrong extends Error {}
 
@@ -49,12 +55,13 @@ function report(results: readonly SectionResult[], examples: number): void {
   }
 }
 
-function run(files: readonly string[], only: RegExp, examples: number): number {
+function run(files: readonly string[], chosenTiers: readonly Tier[], only: RegExp, examples: number): number {
+  const machines = chosenTiers.map((tier) => [tier, tiers[tier]()] as const);
   let passed = 0;
   let failed = 0;
   for (const [n, file] of files.entries()) {
     const chosen = read(file).filter(({ name }) => only.test(name));
-    for (const [tier, machine] of Object.entries(tiers)) {
+    for (const [tier, machine] of machines) {
       const results: SectionResult[] = [];
       for (const [k, section] of chosen.entries()) {
         progress(`${basename(file)} (${n + 1} of ${files.length}): ${section.name} (${k + 1} of ${chosen.length}), ${failed} failed`);
@@ -75,12 +82,18 @@ function run(files: readonly string[], only: RegExp, examples: number): number {
 
 function main(): number {
   try {
-    const options = { only: { type: 'string', default: '.' }, examples: { type: 'string', default: '3' } } as const;
+    const options = {
+      tier: { type: 'string' },
+      only: { type: 'string', default: '.' },
+      examples: { type: 'string', default: '3' },
+    } as const;
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     const examples = Number(values.examples);
     if (positionals.length === 0) throw new Wrong('which file?');
     if (!Number.isInteger(examples) || examples < 0) throw new Wrong(`${values.examples} is no number of examples`);
-    return run(positionals, pattern(values.only), examples);
+    const names = Object.keys(tiers) as Tier[];
+    if (values.tier !== undefined && !names.includes(values.tier as Tier)) throw new Wrong(`${values.tier} is no tier`);
+    return run(positionals, values.tier === undefined ? names : [values.tier as Tier], pattern(values.only), examples);
   } catch (error) {
     if (!(error instanceof Wrong) && !(error instanceof TypeError && 'code' in error)) throw error;
     console.error(`${error.message}\n${USAGE}`);

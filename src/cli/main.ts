@@ -51,6 +51,7 @@ function program(done: (status: number) => void): Command {
     .option('--registers <format>', "print the guest's registers at the end on stdout: json")
     .option('--halt-ok', 'a guest that halts for good has succeeded')
     .option('--rtc <date>', "the guest's date in UTC, such as 2026-01-31T12:00:00")
+    .option('--tier <name>', 'compiler: what runs often is compiled; interpreter: nothing is', 'compiler')
     .addHelpText('after', EPILOGUE)
     .action(async (image: string | undefined, flags: RunFlags) => done(await run(image, flags)));
   return cbit;

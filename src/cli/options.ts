@@ -4,6 +4,7 @@
 import { technologies, type Technology } from '../arch/boot-page.ts';
 import { chooseModel } from '../cpu/model-choice.ts';
 import type { StartChoice, StartMode } from '../hypervisor/images/image.ts';
+import { type Tier, tiers } from '../machine/engine.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { UserError } from '../util/errors.ts';
 
@@ -53,6 +54,13 @@ export function parseDate(text: string): number {
 export function parseTechnology(text: string): Technology {
   const known = technologies.find((technology) => technology === text.toLowerCase());
   if (known === undefined) throw new UserError(`--sev ${text}: give one of ${technologies.join(', ')}`);
+  return known;
+}
+
+/** `--tier`: how far code is taken. */
+export function parseTier(text: string): Tier {
+  const known = tiers.find((tier) => tier === text);
+  if (known === undefined) throw new UserError(`--tier ${text}: give one of ${tiers.join(', ')}`);
   return known;
 }
 

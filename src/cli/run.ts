@@ -26,6 +26,7 @@ import {
   parseModel,
   parseRegisters,
   parseTechnology,
+  parseTier,
 } from './options.ts';
 import { Progress } from './progress.ts';
 import { parseSeed, type Seed } from './seed.ts';
@@ -54,6 +55,7 @@ export type RunFlags = {
   readonly registers?: string;
   readonly haltOk?: boolean;
   readonly rtc?: string;
+  readonly tier?: string;
 };
 
 /** The guest's date unless --rtc says otherwise: a fixed one, because nothing may depend on today. */
@@ -79,6 +81,7 @@ function settings(flags: RunFlags): Settings {
       intercepts: (flags.intercept ?? []).flatMap(parseList),
       append: flags.append ?? '',
       haltOk: flags.haltOk ?? false,
+      tier: optional(flags.tier, parseTier),
       rtc: parseDate(flags.rtc ?? DEFAULT_RTC),
       mode: optional(flags.mode, parseMode),
       load: optional(flags.load, (text) => parseAddress('--load', text)),

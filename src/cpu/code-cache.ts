@@ -7,7 +7,7 @@ import type { Frames } from '../memory/frames.ts';
 import { DecodeProblem, InstructionDecoder } from '../x86/decode.ts';
 import type { Mode } from '../x86/form.ts';
 import { Record, RECORD_SIZE, Steering } from '../x86/record.ts';
-import type { Interpreter } from './interpreter.ts';
+import { FIRST_REGION, type Interpreter } from './interpreter.ts';
 import { writeInstruction, writeSteering } from './record-writer.ts';
 
 const PAGE = 4096;
@@ -33,6 +33,20 @@ type PageCode = {
 /** Where a record of an instruction across two pages belongs. */
 type Straddler = { readonly first: number; readonly second: number; readonly key: number; readonly record: number };
 
+/** Who has compiled code out of records. */
+export interface RegionOwner {
+  /** Records are about to be stopped. */
+  onStop(frame: number, first: number, count: number): void;
+  /** Behind the instruction under way RIP is to be looked up: code that is compiled must not go on past it. */
+  onHalt(): void;
+  /** Everything is forgotten. */
+  onReset(): void;
+  /** The form of the instruction at which a region is entered. */
+  formOf(record: number): number;
+  /** The record beside one at which a region was entered, which holds its instruction; 0: there is none. Asked once, when the record goes. */
+  takeTwin(record: number): number;
+}
+
 const keyOf = (offset: number, mode: Mode): number => offset | (mode << 12);
 
 export class CodeCache {
@@ -43,6 +57,7 @@ export class CodeCache {
   readonly #now: () => number;
   readonly #pages = new Map<number, PageCode>();
   readonly #straddlers = new Map<string, Straddler>();
+  readonly #acrossPages = new Set<number>();
   #top: number;
   #single = 0;
   /** Frame of each record. */
@@ -54,6 +69,7 @@ export class CodeCache {
   /** Record addresses given out since the last reset are valid while this number stays. */
   generation = 0;
   decoded = 0;
+  regions: RegionOwner | null = null;
 
   /** `now`: instructions retired. */
   constructor(memory: EngineMemory, frames: Frames, interpreter: Interpreter, now: () => number) {
@@ -99,6 +115,7 @@ export class CodeCache {
     if (problem) return problem;
     this.#interpreter.sync();
     this.#straddlers.set(name, { first, second, key, record });
+    this.#acrossPages.add(record);
     return record;
   }
 
@@ -131,16 +148,62 @@ export class CodeCache {
 
   /** Is there room for another block? If not, the caller resets, at a moment when no record is in use. */
   get full(): boolean {
-    return this.#top + (MOST_RECORDS + 2) * RECORD_SIZE > this.#memory.recordsEnd;
+    return !this.hasRoom(MOST_RECORDS + 2);
   }
 
-  /** Number of the form that a record had before it was stopped. */
-  stoppedForm(record: number): number {
+  hasRoom(records: number): boolean {
+    return this.#top + records * RECORD_SIZE <= this.#memory.recordsEnd;
+  }
+
+  /** The record at an offset of a frame, if there is one. */
+  known(frame: number, offset: number, mode: Mode): number {
+    return this.#pages.get(frame)?.records.get(keyOf(offset, mode)) ?? 0;
+  }
+
+  /** Is it the record that everybody finds at its place? Not one that is looked at each time. */
+  isKnown(record: number): boolean {
+    if (this.#acrossPages.has(record)) return true;
+    const { view } = this.#memory;
+    const place = view.getUint16(record + Record.PLACE, true) & 0xfff;
+    const records = this.#pages.get(this.frameOf(record))?.records;
+    return records !== undefined && [16, 32, 64].some((mode) => records.get(keyOf(place, mode as Mode)) === record);
+  }
+
+  /** The frame that a record belongs to. */
+  frameOf(record: number): number {
+    return this.#owner[(record - this.#memory.records) / RECORD_SIZE]!;
+  }
+
+  /** Is the code of a frame worth compiling? Not that of a page that modifies itself all the time. */
+  isStable(frame: number): boolean {
+    const page = this.#pages.get(frame);
+    return page !== undefined && (page.drops <= MOST_DROPS || this.#now() - page.since >= DROP_WINDOW);
+  }
+
+  /** A copy of a record, and behind it the way on to what follows it. */
+  twin(record: number): number {
+    const { u8, view } = this.#memory;
+    const twin = this.#allocate(2, this.frameOf(record));
+    u8.copyWithin(twin, record, record + RECORD_SIZE);
+    const place = view.getUint16(record + Record.PLACE, true);
+    const behind = (place & 0xfff) + (place >>> 12);
+    // The last instruction of a page is followed by the way to the next page.
+    if (behind >= PAGE) writeSteering(view, twin + RECORD_SIZE, 0, Steering.CROSS, BigInt(behind));
+    else {
+      writeSteering(view, twin + RECORD_SIZE, behind, Steering.LINK, BigInt(behind));
+      view.setUint32(twin + RECORD_SIZE + Record.LINK, record + RECORD_SIZE, true);
+    }
+    return twin;
+  }
+
+  #stoppedForm(record: number): number {
     return this.#stopped[(record - this.#memory.records) / RECORD_SIZE] ?? 0;
   }
 
   #overwrite(record: number): void {
     const { view } = this.#memory;
+    const twin = this.regions?.takeTwin(record) ?? 0;
+    if (twin !== 0) this.#overwrite(twin);
     const form = view.getUint16(record + Record.FORM, true);
     if (form === Steering.STOP) {
       // One that waited for `resume` is stopped for good.
@@ -148,8 +211,12 @@ export class CodeCache {
       if (at >= 0) this.#held.splice(at, 1);
       return;
     }
+    this.#putStop(record, form);
+  }
+
+  #putStop(record: number, form: number): void {
     this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = form;
-    view.setUint16(record + Record.FORM, Steering.STOP, true);
+    this.#memory.view.setUint16(record + Record.FORM, Steering.STOP, true);
   }
 
   /**
@@ -157,8 +224,9 @@ export class CodeCache {
    * looked up: where it would go on by itself stands STOP until `resume`. Whoever calls has cleared the jump caches.
    */
   haltBehind(record: number): void {
+    this.regions?.onHalt();
     if (record === 0) return;
-    const form = this.#interpreter.form(this.#formOf(record));
+    const form = this.#interpreter.form(this.formOf(record));
     if (form === undefined) return;
     if (form.repeat !== 'none') this.#hold(record);
     if (form.branch === 'page') this.#hold(this.#memory.view.getUint32(record + Record.LINK, true));
@@ -172,20 +240,32 @@ export class CodeCache {
   resume(): void {
     if (this.#held.length === 0) return;
     const { view } = this.#memory;
-    for (const record of this.#held) view.setUint16(record + Record.FORM, this.stoppedForm(record), true);
+    for (const record of this.#held) view.setUint16(record + Record.FORM, this.#stoppedForm(record), true);
     this.#held.length = 0;
   }
 
-  /** The form that a record has, or had before it was stopped. */
-  #formOf(record: number): number {
+  /** Number of the form that a record's instruction has, or had before it was stopped. */
+  formOf(record: number): number {
     const form = this.#memory.view.getUint16(record + Record.FORM, true);
-    return form === Steering.STOP ? this.stoppedForm(record) : form;
+    if (form === Steering.STOP) return this.#stoppedForm(record);
+    return form < FIRST_REGION ? form : (this.regions?.formOf(record) ?? Steering.STOP);
   }
 
   #hold(record: number): void {
-    if (record === 0 || this.#memory.view.getUint16(record + Record.FORM, true) === Steering.STOP) return;
-    this.#overwrite(record);
+    if (record === 0) return;
+    const form = this.#memory.view.getUint16(record + Record.FORM, true);
+    if (form === Steering.STOP) return;
+    this.#putStop(record, form);
     this.#held.push(record);
+  }
+
+  /** A record that has one form gets another, or gets it when `resume` comes. */
+  replaceForm(record: number, from: number, to: number): void {
+    const { view } = this.#memory;
+    const form = view.getUint16(record + Record.FORM, true);
+    if (form === from) view.setUint16(record + Record.FORM, to, true);
+    else if (form === Steering.STOP && this.#stoppedForm(record) === from)
+      this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = to;
   }
 
   /** Forgets everything. */
@@ -197,10 +277,14 @@ export class CodeCache {
     }
     this.#pages.clear();
     this.#straddlers.clear();
+    this.#acrossPages.clear();
     this.#single = 0;
     this.#held.length = 0;
-    this.#top = this.#memory.records;
+    const { misses, records, u8 } = this.#memory;
+    u8.fill(0, misses, misses + (this.#top - records) / 8);
+    this.#top = records;
     this.generation++;
+    this.regions?.onReset();
   }
 
   #decodeBlock(frame: number, start: number, mode: Mode): number | DecodeProblem {
@@ -288,6 +372,7 @@ export class CodeCache {
   /** Returns false: the block is no longer to be kept. */
   #stop(page: PageCode, block: Block): boolean {
     const { view } = this.#memory;
+    this.regions?.onStop(this.frameOf(block.first), block.first, block.count);
     for (let k = 0; k < block.count; k++) {
       const at = block.first + k * RECORD_SIZE;
       page.records.delete(keyOf(view.getUint16(at + Record.PLACE, true) & 0xfff, block.key as Mode));
@@ -299,8 +384,10 @@ export class CodeCache {
   #dropStraddlers(frame: number): void {
     for (const [name, { first, second, record }] of this.#straddlers) {
       if (first !== frame && second !== frame) continue;
+      this.regions?.onStop(this.frameOf(record), record, 1);
       this.#overwrite(record);
       this.#straddlers.delete(name);
+      this.#acrossPages.delete(record);
     }
   }
 }

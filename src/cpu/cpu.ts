@@ -6,19 +6,18 @@ import { pushesErrorCode, Vector } from '../arch/exception.ts';
 import { Rflags } from '../arch/registers.ts';
 import { EventType } from '../arch/vmcb.ts';
 import type { EngineMemory } from '../memory/map.ts';
-import { Context, jumpEntry } from '../memory/map.ts';
 import type { Frames } from '../memory/frames.ts';
 import type { Mmu } from '../mmu/mmu.ts';
-import { DecodeProblem } from '../x86/decode.ts';
 import { SEGMENT_WRITE } from '../x86/open.ts';
-import { Record, Steering } from '../x86/record.ts';
-import { Leave, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
+import { Leave, type Segment, State, STOP_NONE } from '../memory/state.ts';
 import { Dr6, DR6_BREAKPOINTS } from './breakpoints.ts';
 import { quietRip, traps } from './branch-step.ts';
 import { CodeCache } from './code-cache.ts';
+import { Compiler } from './compiler/compiler.ts';
 import { Delivery, deliver, raise } from './delivery/deliver.ts';
 import { injectedSource, Source } from './delivery/event.ts';
-import { Interpreter } from './interpreter.ts';
+import { Fetch } from './fetch.ts';
+import { type Callbacks, FormSet, Interpreter } from './interpreter.ts';
 import { Processor, type ProcessorOptions, SHADOW_OF_SS } from './processor.ts';
 import { admits } from './segment-access.ts';
 import { routines } from './system/routines.ts';
@@ -30,11 +29,8 @@ export const Stopped = {
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
 
-/** Does the record's instruction begin on one page and end on another? */
-const straddles = (p: Processor, record: number): boolean => p.offsetOf(record) + p.instructionLength(record) > 4096;
-
 /** Longest entry of generated code: a loop that is entered once would stay in V8's baseline code for ever. */
-const FIRST_SLICES = 20;
+const FIRST_SLICES = 400;
 const FIRST_SLICE = 100_000;
 const LONGEST_SLICE = 10_000_000;
 /** So many deliveries in a row without an instruction retired are free; each one more counts as one. */
@@ -45,6 +41,8 @@ export class Cpu {
   readonly #i32: Int32Array;
   readonly #interpreter: Interpreter;
   readonly #code: CodeCache;
+  readonly #fetch: Fetch;
+  readonly #compiler: Compiler | null;
   #entries = 0;
   #shutdown = false;
   /** Elements of string instructions beyond the first of each, in all. */
@@ -62,28 +60,27 @@ export class Cpu {
     const p = new Processor(memory, frames, mmu, options);
     this.#p = p;
     this.#i32 = memory.i32;
-    this.#interpreter = new Interpreter(
-      memory,
-      {
-        load: (state, low, high, size, flags) => mmu.load(state, low, high, size, flags),
-        store: (state, low, high, size, flags) => mmu.store(state, low, high, size, flags),
-        modify: (state, low, high, size, flags) => mmu.modify(state, low, high, size, flags),
-        commit: (state) => {
-          mmu.commit(state);
-          return 0;
-        },
-        limit: (_state, segment, offset, size) =>
-          admits(p, segment as Segment, offset, size & ~SEGMENT_WRITE, (size & SEGMENT_WRITE) !== 0) ? 1 : 0,
-        system: (state, record, routine, low, high) => {
-          memory.i32[(state + State.RECORD) >>> 2] = record;
-          return routines[routine]!(p, record, low, high);
-        },
+    const { compiler } = options;
+    const callbacks: Callbacks = {
+      load: (state, low, high, size, flags) => mmu.load(state, low, high, size, flags),
+      store: (state, low, high, size, flags) => mmu.store(state, low, high, size, flags),
+      modify: (state, low, high, size, flags) => mmu.modify(state, low, high, size, flags),
+      commit: (state) => {
+        mmu.commit(state);
+        return 0;
       },
-      options.forms,
-    );
-    p.formAt = (index) => this.#interpreter.form(index);
+      limit: (_state, segment, offset, size) =>
+        admits(p, segment as Segment, offset, size & ~SEGMENT_WRITE, (size & SEGMENT_WRITE) !== 0) ? 1 : 0,
+      system: (state, record, routine, low, high) => {
+        memory.i32[(state + State.RECORD) >>> 2] = record;
+        return routines[routine]!(p, record, low, high);
+      },
+    };
+    this.#interpreter = new Interpreter(memory, callbacks, options.forms ?? FormSet.shared(compiler?.threshold ?? 0));
     this.#code = new CodeCache(memory, frames, this.#interpreter, () => p.retired);
-    p.stoppedForm = (record) => this.#code.stoppedForm(record);
+    this.#fetch = new Fetch(p, this.#code);
+    this.#compiler = compiler ? new Compiler(memory, this.#interpreter, this.#code, compiler) : null;
+    p.formAt = (record) => this.#interpreter.form(this.#code.formOf(record));
     // A trap behind this instruction: whatever it goes on to stops.
     mmu.onTouch = (number) => {
       p.breakpoints.pending |= Dr6.B0 << number;
@@ -121,6 +118,11 @@ export class Cpu {
     return this.#p;
   }
 
+  /** Guest instructions and regions compiled so far. */
+  get compiled(): { readonly instructions: number; readonly regions: number } {
+    return this.#compiler ?? { instructions: 0, regions: 0 };
+  }
+
   /** Mode, stack width and translation context follow from the registers: to be called after the state block was written from outside. */
   settle(): void {
     this.#p.settle();
@@ -153,6 +155,7 @@ export class Cpu {
     p.breakpoints.pending = 0;
     p.set64(State.EXIT_INT_INFO, 0, 0);
     let stalled = 0;
+    let hot = false;
     for (;;) {
       if (this.#shutdown) {
         this.#shutdown = false;
@@ -211,12 +214,13 @@ export class Cpu {
       const longest = this.#entries < FIRST_SLICES ? FIRST_SLICE : LONGEST_SLICE;
       if (fuel > longest) fuel = longest;
       if (fuel > this.longestEntry) fuel = this.longestEntry;
-      const record = this.#lookUp();
+      const record = this.#fetch.lookUp();
       if (record === 0) {
         if (this.#deliverFault()) return Stopped.EXIT;
         left -= this.#chargeStall(++stalled);
         continue;
       }
+      fuel = this.#compile(record, hot, fuel);
       this.#entries++;
       const wasShadow = i32[s + (State.SHADOW >> 2)];
       const quiet = (flags & Rflags.TF) === 0 ? null : quietRip(p, record);
@@ -239,6 +243,7 @@ export class Cpu {
       i32[s + (State.ELEMENTS >> 2)] = 0;
       if (wasShadow !== 0 && used > 0) i32[s + (State.SHADOW >> 2)] = 0;
       if (resume !== 0 && used === 0) i32[s + (State.RFLAGS >> 2)]! |= Rflags.RF;
+      hot = leave === Leave.HOT;
       switch (leave) {
         case Leave.FAULT:
           p.breakpoints.pending = 0;
@@ -248,6 +253,7 @@ export class Cpu {
           continue;
         case Leave.LOOKUP:
         case Leave.EVENTS:
+        case Leave.HOT:
           if (i32[s + (State.STOP >> 2)] !== STOP_NONE) return Stopped.EXIT;
           break;
         default:
@@ -257,6 +263,26 @@ export class Cpu {
       if (quiet !== null && used > 0 && traps(p, quiet) && !p.enteredHandler && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0)
         p.breakpoints.pending |= Dr6.BS;
     }
+  }
+
+  /** Hands hot code to the compiler, and compiles what waits. Returns the fuel of the next entry: what waits is compiled in time. */
+  #compile(record: number, hot: boolean, fuel: number): number {
+    const compiler = this.#compiler;
+    if (compiler === null) return fuel;
+    const now = this.#p.retiredBefore;
+    const { state } = this.#p;
+    compiler.state = state;
+    const missed = this.#i32[(state + State.MISSED) >>> 2]!;
+    if (missed !== 0) {
+      this.#i32[(state + State.MISSED) >>> 2] = 0;
+      compiler.noteMisses(missed >>> 0, now);
+    }
+    if (hot || compiler.settings.eager) compiler.note(record, now, this.#p.state);
+    if (compiler.deadline === Number.POSITIVE_INFINITY) return fuel;
+    if (now < compiler.deadline && !compiler.settings.eager) return Math.min(fuel, compiler.deadline - now);
+    compiler.compile();
+    this.#entries = 0;
+    return Math.min(fuel, FIRST_SLICE);
   }
 
   /** A handler that cannot be fetched retires nothing, again and again: time must pass all the same. Returns what it costs. */
@@ -328,94 +354,5 @@ export class Cpu {
     const p = this.#p;
     p.setU32(State.HALTED, 0);
     return this.#conclude(deliver(p, injectedSource(type, vector), vector, -1));
-  }
-
-  /** The record at RIP, decoded if need be; 0: fetching or decoding it faulted. Fills the jump cache and the link that asked. */
-  #lookUp(): number {
-    const p = this.#p;
-    const i32 = this.#i32;
-    this.#code.resume();
-    if (this.#code.full) this.#startOver();
-    const { mode } = p;
-    const s = p.state >>> 2;
-    const ripLow = i32[s + (State.RIP >> 2)]!;
-    const ripHigh = i32[s + (State.RIP >> 2) + 1]!;
-    const jump = (i32[s + (State.CONTEXT >> 2)]! + Context.JUMP + jumpEntry(ripLow)) >>> 2;
-    // What an indirect branch would find, too, unless it is to be decoded anew. A branch that waits for its link needs the frame besides,
-    // but an instruction across two pages is never linked: the second page may come to be another.
-    if (i32[jump] === ripLow && i32[jump + 1] === ripHigh) {
-      const known = i32[jump + 2]!;
-      // A record that was stopped stays in the cache: who arrives there comes here to have it decoded anew.
-      if (p.view.getUint16(known + Record.FORM, true) !== Steering.STOP && (i32[s + (State.LINK >> 2)] === 0 || straddles(p, known))) {
-        i32[s + (State.LINK >> 2)] = 0;
-        this.#enterPage(s, ripLow, ripHigh, p.offsetOf(known));
-        return known;
-      }
-    }
-    let low = ripLow;
-    let high = ripHigh;
-    /** Last offset that the code segment admits; 64-bit mode has no limit. */
-    let limit = Number.POSITIVE_INFINITY;
-    if (mode === 64) {
-      // Canonical: bits 63:47 are equal.
-      if ((high << 16) >> 16 !== high) return this.#refuseFetch();
-    } else {
-      const cs = (p.state + segmentAt(Segment.CS)) >>> 2;
-      limit = i32[cs + (SegmentPart.LIMIT >> 2)]! >>> 0;
-      if (ripHigh !== 0 || ripLow >>> 0 > limit) return this.#refuseFetch();
-      low = (ripLow + i32[cs + (SegmentPart.BASE >> 2)]!) | 0;
-      high = 0;
-    }
-    const frame = p.mmu.fetch(p.state, low, high);
-    if (frame < 0) return 0;
-    const offset = low & 0xfff;
-    const generation = this.#code.generation;
-    /** Offset on the page of the last byte that the code segment admits. */
-    const last = limit - ((ripLow >>> 0) - offset);
-    // Where the code segment ends within the page, every instruction is held against its limit.
-    const cut = last < 4095;
-    let found = cut ? this.#code.findSingle(frame, offset, mode, last + 1) : this.#code.find(frame, offset, mode);
-    if (found === DecodeProblem.MORE_BYTES) {
-      if (last < 4096) return this.#refuseFetch();
-      const carry = mode === 64 && low >>> 12 === 0xf_ffff ? 1 : 0;
-      const second = p.mmu.fetch(p.state, ((low & ~0xfff) + 4096) | 0, (high + carry) | 0);
-      if (second < 0) return 0;
-      found = this.#code.findStraddler(frame, second, offset, mode);
-      if (typeof found === 'number' && offset + p.instructionLength(found) - 1 > last) return this.#refuseFetch();
-    }
-    if (typeof found !== 'number') {
-      // More than 15 bytes is #GP, what has no meaning #UD.
-      if (found === DecodeProblem.TOO_LONG) p.generalProtection();
-      else p.fault(Vector.UD);
-      return 0;
-    }
-    const link = i32[s + (State.LINK >> 2)]! >>> 0;
-    i32[s + (State.LINK >> 2)] = 0;
-    if (link !== 0 && !cut && generation === this.#code.generation && !straddles(p, found)) this.#code.link(link, frame, found);
-    this.#enterPage(s, ripLow, ripHigh, offset);
-    if (cut || (p.breakpoints.ofCode && p.breakpoints.onPage(p.linearRip)) || !p.mmu.keepsJump(p.state)) return found;
-    i32[jump] = ripLow;
-    i32[jump + 1] = ripHigh;
-    i32[jump + 2] = found;
-    return found;
-  }
-
-  /** PAGE = RIP - page offset; it borrows only where a segment base is not page-aligned. */
-  #enterPage(s: number, ripLow: number, ripHigh: number, offset: number): void {
-    const i32 = this.#i32;
-    i32[s + (State.PAGE >> 2)] = (ripLow - offset) | 0;
-    i32[s + (State.PAGE >> 2) + 1] = (ripHigh - (ripLow >>> 0 < offset ? 1 : 0)) | 0;
-  }
-
-  #refuseFetch(): number {
-    this.#p.generalProtection();
-    return 0;
-  }
-
-  /** The records are full: everything decoded is dropped, and with it every jump cache. */
-  #startOver(): void {
-    this.#code.reset();
-    this.#p.mmu.clearJumps();
-    this.#i32[(this.#p.state + State.LINK) >>> 2] = 0;
   }
 }

@@ -26,17 +26,24 @@ export type Callbacks = {
 };
 
 const TABLE_SIZE = 16_384;
+/** Numbers from here on are entries of compiled regions, up to what a record's form holds. */
+export const FIRST_REGION = TABLE_SIZE;
+export const END_OF_REGIONS = 65_536;
 /** So many modules are made anew as one: a module and its instances keep some 60 KiB (measured), whatever they hold. */
 const SMALL_MODULES = 32;
 
 /** Runs from a record until something must leave; returns a Leave. State.FUEL says what is left of the fuel. */
 type Run = (state: number, record: number, fuel: number) => number;
 
+const shared = new Map<number, FormSet>();
+
 /** Forms, and the modules made for them: the same for every engine of the process, unless one is handed in. */
 export class FormSet {
   readonly forms: (Form | undefined)[] = [undefined, undefined, undefined];
   readonly #index = new Map<string, number>();
   readonly core: WebAssembly.Module;
+  /** Each so many executions of a branch its target is reported (a power of two); 0: they are not counted. */
+  readonly #threshold: number;
   readonly hot: number;
   /** Modules of cold forms, oldest first; `serial` says how new one is. */
   readonly modules: { readonly serial: number; readonly from: number; readonly module: WebAssembly.Module }[] = [];
@@ -45,11 +52,19 @@ export class FormSet {
   #compiled: number;
 
   /** `hot`: the forms that stand in the one function. None: all are reached by call_indirect, which must make no difference. */
-  constructor(hot: readonly Form[] = hotForms()) {
+  constructor(hot: readonly Form[] = hotForms(), threshold = 0) {
+    this.#threshold = threshold;
     for (const form of hot) this.#add(form);
     this.hot = this.forms.length;
     this.#compiled = this.hot;
-    this.core = new WebAssembly.Module(emitCore(this.forms));
+    this.core = new WebAssembly.Module(emitCore(this.forms, threshold));
+  }
+
+  /** That of all processors which report branches at the same threshold. */
+  static shared(threshold: number): FormSet {
+    let set = shared.get(threshold);
+    if (!set) shared.set(threshold, (set = new FormSet(hotForms(), threshold)));
+    return set;
   }
 
   indexOf(form: Form): number {
@@ -68,7 +83,7 @@ export class FormSet {
   }
 
   #publish(from: number): void {
-    this.modules.push({ serial: ++this.serial, from, module: new WebAssembly.Module(emitCold(this.forms, from)) });
+    this.modules.push({ serial: ++this.serial, from, module: new WebAssembly.Module(emitCold(this.forms, from, this.#threshold)) });
   }
 
   #add(form: Form): number {
@@ -79,8 +94,6 @@ export class FormSet {
     return index;
   }
 }
-
-let shared: FormSet | undefined;
 
 /**
  * Whatever operands an instruction without semantics has, it is #UD: one form for each mnemonic, or a guest that tries out all
@@ -95,8 +108,8 @@ export class Interpreter {
   #serial = 0;
   readonly run: Run;
 
-  constructor(memory: EngineMemory, callbacks: Callbacks, forms?: FormSet) {
-    this.#set = forms ?? (shared ??= new FormSet());
+  constructor(memory: EngineMemory, callbacks: Callbacks, forms = FormSet.shared(0)) {
+    this.#set = forms;
     this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     this.#imports = { [NAMESPACE]: { memory: memory.memory, table: this.#table, ...callbacks } };
     this.run = new WebAssembly.Instance(this.#set.core, this.#imports).exports['run'] as Run;
@@ -112,6 +125,21 @@ export class Interpreter {
     return this.#set.forms[index];
   }
 
+  /** Instantiates a module of regions, whose exports are named by the first of so many form numbers. */
+  addRegions(bytes: Uint8Array<ArrayBuffer>, counts: ReadonlyMap<number, number>): void {
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), this.#imports);
+    if (this.#table.length === TABLE_SIZE) this.#table.grow(END_OF_REGIONS - TABLE_SIZE);
+    for (const [name, region] of Object.entries(exports)) {
+      const first = Number(name);
+      for (let k = 0; k < (counts.get(first) ?? 0); k++) this.#table.set(first + k, region);
+    }
+  }
+
+  /** Lets go of regions: no record may name one of these numbers any more. */
+  dropRegions(first: number, count: number): void {
+    for (let k = first; k < first + count; k++) this.#table.set(k, null);
+  }
+
   /** Makes handlers for the forms that were numbered since the last call. */
   sync(): void {
     this.#set.compile();
@@ -125,7 +153,7 @@ export class Interpreter {
 }
 
 /** The imports of both kinds of module, in one order. */
-function declareImports(m: ModuleBuilder): Imports {
+export function declareImports(m: ModuleBuilder): Imports {
   const { I32 } = Type;
   const access = m.type([I32, I32, I32, I32, I32], [I32]);
   const one = m.type([I32], [I32]);
@@ -146,7 +174,7 @@ function declareImports(m: ModuleBuilder): Imports {
 const COLD_LEAVE = 0;
 const COLD_FAULT = 1;
 
-function emitCold(forms: readonly (Form | undefined)[], from: number): Uint8Array<ArrayBuffer> {
+function emitCold(forms: readonly (Form | undefined)[], from: number, threshold: number): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const imports = declareImports(m);
   const type = m.type([Type.I32, Type.I32], [Type.I32]);
@@ -156,6 +184,7 @@ function emitCold(forms: readonly (Form | undefined)[], from: number): Uint8Arra
       next: (record) => f.return(record),
       fault: () => f.return(f.const32(COLD_FAULT)),
       leave: () => f.return(f.const32(COLD_LEAVE)),
+      threshold,
       fuel: {
         left: f.load32(f.parameter(0), State.FUEL),
         spend: (units) => f.store32(f.parameter(0), f.i32.sub(f.load32(f.parameter(0), State.FUEL), units), State.FUEL),
@@ -176,7 +205,7 @@ function emitMeaning(b: OpenOperands, form: Form): void {
 }
 
 /** The one hot function: run(state, record, fuel). */
-function emitCore(forms: readonly (Form | undefined)[]): Uint8Array<ArrayBuffer> {
+function emitCore(forms: readonly (Form | undefined)[], threshold: number): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const imports = declareImports(m);
   m.importTable('table', TABLE_SIZE);
@@ -202,6 +231,7 @@ function emitCore(forms: readonly (Form | undefined)[]): Uint8Array<ArrayBuffer>
             fault: () => f.br(fault),
             leave: () => f.br(leave),
             fuel: { left: fuel, spend: (units: I32): void => f.setParameter(2, f.i32.sub(fuel, units)) },
+            threshold,
           };
           f.block((isCold) => {
             // Arms are blocks nested around the br_table: leaving block k arrives at the code of form k.
@@ -222,13 +252,20 @@ function emitCore(forms: readonly (Form | undefined)[]): Uint8Array<ArrayBuffer>
             };
             open(forms.length - 1, []);
           });
-          f.store32(state, fuel, State.FUEL);
-          f.scope(() => {
-            const to = f.let32(f.callIndirect(cold, f.loadU16(record, Record.FORM), state, record));
-            f.setParameter(2, f.load32(state, State.FUEL));
-            f.brIf(leave, f.i32.eqz(to));
-            f.brIf(fault, f.i32.eq(to, f.const32(COLD_FAULT)));
-            embedding.next(to);
+          f.loop((call) => {
+            f.store32(state, fuel, State.FUEL);
+            f.scope(() => {
+              const to = f.let32(f.callIndirect(cold, f.loadU16(record, Record.FORM), state, record));
+              f.setParameter(2, f.load32(state, State.FUEL));
+              f.brIf(leave, f.i32.eqz(to));
+              f.brIf(fault, f.i32.eq(to, f.const32(COLD_FAULT)));
+              setRecord(to);
+              // From one region to the next.
+              f.brIf(next, f.i32.ltU(f.loadU16(record, Record.FORM), f.const32(FIRST_REGION)));
+              addFuel(-1);
+              f.brIf(spent, f.i32.ltS(fuel, f.const32(0)));
+              f.br(call);
+            });
           });
         });
       });

@@ -12,8 +12,9 @@ import type { TraceSink } from '../util/trace.ts';
 import { SystemResult } from '../x86/emitter.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
 import type { Form, Mode } from '../x86/form.ts';
-import { Record, Steering } from '../x86/record.ts';
+import { Record } from '../x86/record.ts';
 import { Breakpoints } from './breakpoints.ts';
+import type { CompilerSettings } from './compiler/compiler.ts';
 import type { FormSet } from './interpreter.ts';
 import { cr4Implemented } from './control-registers.ts';
 import { gprAt, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
@@ -40,6 +41,8 @@ export type ProcessorOptions = {
   readonly trace: TraceSink | null;
   /** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction. */
   readonly tscPerInstruction: number;
+  /** How hot code is compiled; null: it is not. */
+  readonly compiler?: CompilerSettings | null;
   /** Other forms than those that all processors of the process share. */
   readonly forms?: FormSet;
 };
@@ -258,9 +261,7 @@ export class Processor {
 
   /** The form of a record's instruction. */
   form(record: number): Form {
-    const number = this.view.getUint16(record + Record.FORM, true);
-    // An instruction that overwrote itself is still under way.
-    const form = this.formAt(number === Steering.STOP ? this.stoppedForm(record) : number);
+    const form = this.formAt(record);
     assert(form, 'a record has a form');
     return form;
   }
@@ -271,11 +272,8 @@ export class Processor {
     return name.endsWith('64') ? 8 : name.endsWith('32') ? 4 : 2;
   }
 
-  /** Set by the cpu: the form that a stopped record had. */
-  stoppedForm: (record: number) => number = () => 0;
-
-  /** Set by the cpu: the forms by number. */
-  formAt: (index: number) => Form | undefined = () => undefined;
+  /** Set by the cpu: the form of a record's instruction, also of one that overwrote itself and is still under way. */
+  formAt: (record: number) => Form | undefined = () => undefined;
 
   /** Offset in the state block of register operand n of a record. */
   operandSlot(record: number, n: number): number {

@@ -3,6 +3,7 @@
 // garbage collector feels like it, and ten thousand machines must not wait for that.
 
 import { Cpu } from '../cpu/cpu.ts';
+import { compilerDefaults } from '../cpu/compiler/compiler.ts';
 import { InstructionEmulator } from '../cpu/emulator.ts';
 import type { Dram } from '../memory/dram.ts';
 import type { EncryptionEngine } from '../memory/encryption.ts';
@@ -13,6 +14,10 @@ import type { TraceSink } from '../util/trace.ts';
 
 /** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction. */
 export const TICKS_PER_INSTRUCTION = 32;
+
+/** How far code is taken: it is only ever interpreted, or compiled where it is hot. No guest can tell. */
+export const tiers = ['interpreter', 'compiler'] as const;
+export type Tier = (typeof tiers)[number];
 
 /** What the machine of the moment gives its processor. */
 export type EngineUser = {
@@ -28,10 +33,12 @@ export class Engine {
   readonly frames: Frames;
   readonly mmu: Mmu;
   readonly cpu: Cpu;
+  readonly tier: Tier;
   #user: EngineUser = nobody;
   #emulator: InstructionEmulator | null = null;
 
-  constructor(dram: Dram, encryption: EncryptionEngine) {
+  constructor(dram: Dram, encryption: EncryptionEngine, tier: Tier) {
+    this.tier = tier;
     this.memory = new EngineMemory();
     this.frames = new Frames(this.memory, dram, encryption);
     this.mmu = new Mmu(this.memory, this.frames);
@@ -43,6 +50,7 @@ export class Engine {
         return user().trace;
       },
       tscPerInstruction: TICKS_PER_INSTRUCTION,
+      compiler: tier === 'compiler' ? compilerDefaults : null,
     });
   }
 
@@ -73,8 +81,9 @@ const idle: Engine[] = [];
 /** An engine whose last machine used more frames than this (32 MiB) is not kept: the platform never gets touched memory back otherwise. */
 const MOST_KEPT_FRAMES = 8192;
 
-export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: EngineUser): Engine {
-  const engine = idle.pop() ?? new Engine(dram, encryption);
+export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: EngineUser, tier: Tier): Engine {
+  const at = idle.findIndex((engine) => engine.tier === tier);
+  const engine = at >= 0 ? (idle.splice(at, 1)[0] as Engine) : new Engine(dram, encryption, tier);
   engine.begin(dram, encryption, user);
   return engine;
 }

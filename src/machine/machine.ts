@@ -18,7 +18,7 @@ import { PAGE_SIZE } from '../util/address.ts';
 import type { CodeCounts } from '../util/code-counts.ts';
 import { RandomSource } from '../util/random.ts';
 import type { TraceSink } from '../util/trace.ts';
-import { type Engine, returnEngine, takeEngine } from './engine.ts';
+import { type Engine, returnEngine, takeEngine, type Tier } from './engine.ts';
 
 export type MachineOptions = {
   /** A processor model, as `chooseModel` reads it. */
@@ -28,6 +28,8 @@ export type MachineOptions = {
   readonly seed: string;
   readonly aes: AesEngine;
   readonly trace: TraceSink | null;
+  /** Left out: 'compiler'. */
+  readonly tier?: Tier | undefined;
 };
 
 export class Machine {
@@ -50,7 +52,7 @@ export class Machine {
     this.encryption = new EncryptionEngine(options.aes, model.lastAsid + 1, model.tweak, (into) => tweaks.fill(into));
     const cpuid = processorCpuid(model);
     const { trace } = options;
-    this.engine = takeEngine(this.dram, this.encryption, { cpuid, random64: () => instructions.u64(), trace });
+    this.engine = takeEngine(this.dram, this.encryption, { cpuid, random64: () => instructions.u64(), trace }, options.tier ?? 'compiler');
     const { memory, frames, mmu, cpu } = this.engine;
     const asids = new Asids(model.lastAsid, model.firstAsidWithoutEs);
     const trustedMemory = new TrustedMemory();

@@ -7,20 +7,21 @@ import { STATE_SIZE } from './state.ts';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** One translation context: read array, write array, jump cache; 1,024 entries of 16 bytes each. */
+/** One translation context: read array, write array, jump cache; 4,096 entries of 16 bytes each. */
 export const Context = {
   READ: 0,
-  WRITE: 16 * KIB,
-  JUMP: 32 * KIB,
-  SIZE: 48 * KIB,
-  ENTRIES: 1024,
+  WRITE: 64 * KIB,
+  JUMP: 128 * KIB,
+  SIZE: 192 * KIB,
+  ENTRIES: 4096,
   /** Parts of a read or write entry: u64 tag (linear page; all ones: invalid), i32 delta (host address = delta + low half of the linear one), u32 frame. */
   TAG: 0,
   DELTA: 8,
   FRAME: 12,
-  /** Parts of a jump cache entry: u64 linear RIP, u32 record. */
+  /** Parts of a jump cache entry: u64 linear RIP, u32 record, u32 how often it was used. */
   TARGET: 0,
   RECORD: 8,
+  COUNT: 12,
 } as const;
 
 /**
@@ -30,6 +31,9 @@ export const Context = {
 export const jumpEntry = (low: number): number => ((low ^ (low >>> JUMP_FOLD)) << 4) & ((Context.ENTRIES - 1) << 4);
 /** For code that is generated: how far RIP is shifted before it is combined with itself. */
 export const JUMP_FOLD = 6;
+
+/** Where a read or write array has the entry of a linear address: offset from its beginning. */
+export const pageEntry = (low: number): number => (low >>> 8) & ((Context.ENTRIES - 1) << 4);
 
 /** A tag that no linear page has: entries that hold it never hit. */
 export const INVALID_TAG_LOW = -1;
@@ -57,6 +61,8 @@ export class EngineMemory {
   readonly contextCount: number;
   readonly records: number;
   readonly recordsEnd: number;
+  /** For each record a u32: how often compiled code left at it for want of a TLB entry. */
+  readonly misses: number;
   readonly frames: number;
   readonly frameCount: number;
 
@@ -72,7 +78,8 @@ export class EngineMemory {
     this.contextCount = size.contexts;
     this.records = this.contexts + size.contexts * Context.SIZE;
     this.recordsEnd = this.records + size.recordBytes;
-    this.frames = Math.ceil(this.recordsEnd / MIB) * MIB;
+    this.misses = this.recordsEnd;
+    this.frames = Math.ceil((this.misses + size.recordBytes / 8) / MIB) * MIB;
     this.frameCount = Math.floor((buffer.byteLength - this.frames) / (4 * KIB));
   }
 

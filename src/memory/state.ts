@@ -74,6 +74,8 @@ export const State = {
   MONITOR_ARMED: 796, // u32, 1 from MONITOR to MWAIT
   VECTOR_OPERAND: 800, // 16 bytes, the source of a routine on XMM registers
   EXIT_INT_INFO: 816, // u64, the event whose delivery an exit interrupted, as EXITINTINFO names it; 0: none
+  MISSED: 824, // u32, record at which compiled code has left very often for want of a TLB entry, or 0
+  DROPPED: 828, // u32, 1: compiled code was dropped since this was last cleared
   STOP_LENGTH: 944, // u32, bytes of the instruction that STOP intercepted; 0: read it to know
   XMM: 1024, // 16 x 16 bytes
   YMM_HIGH: 1280, // 16 x 16 bytes
@@ -106,5 +108,6 @@ export const Leave = {
   LOOKUP: 1, // RIP has no known record; LINK names a record to patch, or 0
   FAULT: 2, // the current instruction raised an exception or met an intercept: RIP is that instruction, nothing is retired
   EVENTS: 3, // an instruction was retired after which pending events must be looked at
+  HOT: 4, // RIP was reached so often that it is worth compiling
 } as const;
 export type Leave = (typeof Leave)[keyof typeof Leave];

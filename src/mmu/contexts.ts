@@ -3,7 +3,7 @@
 // change of privilege moves a pointer. Families are recycled least recently used. Context 0 never gets entries: it
 // serves CPL 3 with alignment checks in force, where every access must be looked at.
 
-import { Context, type EngineMemory, INVALID_TAG_LOW, INVALID_TARGET_HIGH } from '../memory/map.ts';
+import { Context, type EngineMemory, pageEntry, INVALID_TAG_LOW, INVALID_TARGET_HIGH } from '../memory/map.ts';
 import { Cr0, Cr4, Efer, Rflags } from '../arch/registers.ts';
 import { State } from '../memory/state.ts';
 
@@ -16,8 +16,8 @@ const CR0_BITS = Cr0.PG | Cr0.WP;
 const CR4_BITS = Cr4.PSE | Cr4.PAE | Cr4.LA57 | Cr4.SMEP | Cr4.SMAP | Cr4.PKE;
 const EFER_BITS = Efer.NXE | Efer.LMA;
 const ARRAY_WORDS = (Context.ENTRIES * 16) >>> 2;
-/** A context is three arrays of 2^14 bytes; per-context data stands at the number of its first array, found without a division. */
-const ARRAY_SHIFT = 14;
+/** A context is three arrays of 2^16 bytes; per-context data stands at the number of its first array, found without a division. */
+const ARRAY_SHIFT = 16;
 const ARRAYS = Context.SIZE >>> ARRAY_SHIFT;
 
 export class Contexts {
@@ -137,7 +137,7 @@ export class Contexts {
 
   /** One linear page dies in all contexts. */
   killPage(lo: number, hi: number): void {
-    const offset = (lo >>> 8) & 0x3ff0;
+    const offset = pageEntry(lo);
     for (let n = 0; n < this.#ready.length; n += ARRAYS) {
       if (this.#ready[n] === 0) continue;
       const context = this.#memory.contexts + (n << ARRAY_SHIFT);

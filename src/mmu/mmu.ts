@@ -5,7 +5,7 @@
 
 import { Vector } from '../arch/exception.ts';
 import { type Frames, SINK_FRAME, Status, VOID_FRAME } from '../memory/frames.ts';
-import { Context, type EngineMemory } from '../memory/map.ts';
+import { Context, type EngineMemory, pageEntry } from '../memory/map.ts';
 import { State } from '../memory/state.ts';
 import { Access, AccessFlag } from './access.ts';
 import { Contexts, PrivilegeClass } from './contexts.ts';
@@ -31,6 +31,8 @@ export class Mmu {
   readonly #watchpoints = new Watchpoints();
   /** Are there any? */
   #watched = false;
+  /** For tests: every frame counts as watched, so that every store takes the slow path. Nothing may come out differently. */
+  watchAll = false;
   readonly #environments: Environment[] = [];
   #environment: Environment = BARE;
   #number = 0;
@@ -115,7 +117,7 @@ export class Mmu {
     const context = this.#context(state, flags);
     if ((lo & 0xfff) + size > PAGE) return this.#loadAcross(state, context, lo, hi, size, flags);
     const i32 = this.#i32;
-    const at = (context + Context.READ + ((lo >>> 8) & 0x3ff0)) >>> 2;
+    const at = (context + Context.READ + pageEntry(lo)) >>> 2;
     if (i32[at] === (lo & ~0xfff) && i32[at + 1] === hi) return (i32[at + 2]! + lo) >>> 0;
     return this.#loadMiss(state, context, lo, hi, size, flags);
   }
@@ -125,7 +127,7 @@ export class Mmu {
     const context = this.#context(state, flags);
     if ((lo & 0xfff) + size > PAGE) return this.#storeAcross(state, context, lo, hi, size, flags);
     const i32 = this.#i32;
-    const at = (context + Context.WRITE + ((lo >>> 8) & 0x3ff0)) >>> 2;
+    const at = (context + Context.WRITE + pageEntry(lo)) >>> 2;
     const tag = i32[at]!;
     if ((tag & ~1) === (lo & ~0xfff) && i32[at + 1] === hi) {
       const address = (i32[at + 2]! + lo) >>> 0;
@@ -320,12 +322,12 @@ export class Mmu {
     const frame = this.#i32[at + 3]!;
     frames.stored(frame, offset, size);
     // The watch may have ended just now, and the entry may have died of it.
-    if (frames.table.status[frame] === Status.DIRTY && this.#i32[at] === tag) this.#i32[at] = tag & ~1;
+    if (!this.watchAll && frames.table.status[frame] === Status.DIRTY && this.#i32[at] === tag) this.#i32[at] = tag & ~1;
   }
 
   #fillRead(context: number, lo: number, hi: number, frame: number): void {
     if (this.#unfilled(context, lo, hi)) return;
-    const slot = context + Context.READ + ((lo >>> 8) & 0x3ff0);
+    const slot = context + Context.READ + pageEntry(lo);
     this.#entry(slot, lo & ~0xfff, lo & ~0xfff, hi, frame);
     this.frames.noteRead(frame, slot);
     this.#contexts.noteRead(context);
@@ -338,8 +340,8 @@ export class Mmu {
 
   #fillWrite(context: number, lo: number, hi: number, frame: number): void {
     if (this.#unfilled(context, lo, hi)) return;
-    const slot = context + Context.WRITE + ((lo >>> 8) & 0x3ff0);
-    const watched = this.frames.table.status[frame] === Status.DIRTY ? 0 : 1;
+    const slot = context + Context.WRITE + pageEntry(lo);
+    const watched = !this.watchAll && this.frames.table.status[frame] === Status.DIRTY ? 0 : 1;
     this.#entry(slot, (lo & ~0xfff) | watched, lo & ~0xfff, hi, frame);
     this.frames.noteWrite(frame, slot);
     this.#contexts.noteWrite(context);

@@ -17,6 +17,13 @@ export class ByteWriter {
     return this.#bytes.slice(0, this.#length);
   }
 
+  /** Moves what was written from a position on before everything else. */
+  toFront(from: number): void {
+    const moved = this.#bytes.slice(from, this.#length);
+    this.#bytes.copyWithin(moved.length, 0, from);
+    this.#bytes.set(moved, 0);
+  }
+
   u8(value: number): void {
     if (this.#length >= this.#bytes.length) this.#reserve(1);
     this.#bytes[this.#length++] = value;

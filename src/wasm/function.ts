@@ -76,8 +76,8 @@ export class FunctionBuilder {
 
   constructor(parameters: number) {
     this.parameters = parameters;
-    this.i32 = this.#arithmetic<I32>(32, (v) => this.const32(Number(BigInt.asIntN(32, BigInt(v)))), [0x45, 0x6a, 0x67]);
-    this.i64 = this.#arithmetic<I64>(64, (v) => this.const64(BigInt(v)), [0x50, 0x7c, 0x79]);
+    this.i32 = this.arithmetic<I32>(32, (v) => this.const32(Number(BigInt.asIntN(32, BigInt(v)))), [0x45, 0x6a, 0x67]);
+    this.i64 = this.arithmetic<I64>(64, (v) => this.const64(BigInt(v)), [0x50, 0x7c, 0x79]);
   }
 
   /** The types of the locals beyond the parameters. */
@@ -110,19 +110,19 @@ export class FunctionBuilder {
     return this.#get(index);
   }
 
-  loadU8 = (p: I32, offset = 0): I32 => this.#load(0x2d, p, offset);
-  loadS8 = (p: I32, offset = 0): I32 => this.#load(0x2c, p, offset);
-  loadU16 = (p: I32, offset = 0): I32 => this.#load(0x2f, p, offset);
-  load32 = (p: I32, offset = 0): I32 => this.#load(0x28, p, offset);
-  load64 = (p: I32, offset = 0): I64 => this.#load(0x29, p, offset);
+  loadU8 = (p: I32, offset = 0): I32 => this.load(0x2d, p, offset);
+  loadS8 = (p: I32, offset = 0): I32 => this.load(0x2c, p, offset);
+  loadU16 = (p: I32, offset = 0): I32 => this.load(0x2f, p, offset);
+  load32 = (p: I32, offset = 0): I32 => this.load(0x28, p, offset);
+  load64 = (p: I32, offset = 0): I64 => this.load(0x29, p, offset);
   /** i64 from the 8, 16 or 32 bits at p, zero-extended; the opcodes are i64.load8_u, load16_u, load32_u. */
-  load64U8 = (p: I32, offset = 0): I64 => this.#load(0x31, p, offset);
-  load64S32 = (p: I32, offset = 0): I64 => this.#load(0x34, p, offset);
+  load64U8 = (p: I32, offset = 0): I64 => this.load(0x31, p, offset);
+  load64S32 = (p: I32, offset = 0): I64 => this.load(0x34, p, offset);
 
-  store8 = (p: I32, value: I32, offset = 0): void => this.#store(0x3a, p, value, offset);
-  store16 = (p: I32, value: I32, offset = 0): void => this.#store(0x3b, p, value, offset);
-  store32 = (p: I32, value: I32, offset = 0): void => this.#store(0x36, p, value, offset);
-  store64 = (p: I32, value: I64, offset = 0): void => this.#store(0x37, p, value, offset);
+  store8 = (p: I32, value: I32, offset = 0): void => this.store(0x3a, p, value, offset);
+  store16 = (p: I32, value: I32, offset = 0): void => this.store(0x3b, p, value, offset);
+  store32 = (p: I32, value: I32, offset = 0): void => this.store(0x36, p, value, offset);
+  store64 = (p: I32, value: I64, offset = 0): void => this.store(0x37, p, value, offset);
 
   /** Copies `bytes` as if by way of a buffer. */
   memoryCopy(to: I32, from: I32, bytes: I32): void {
@@ -133,23 +133,37 @@ export class FunctionBuilder {
     this.#bulk(11, [to, byte, bytes], 1);
   }
 
-  wrap = (e: I64): I32 => this.#op(0xa7, e);
-  extendU = (e: I32): I64 => this.#op(0xad, e);
-  extendS = (e: I32): I64 => this.#op(0xac, e);
-  extend8S = (e: I32): I32 => this.#op(0xc0, e);
-  extend16S = (e: I32): I32 => this.#op(0xc1, e);
+  wrap(e: I64): I32 {
+    return this.#op(0xa7, e);
+  }
+
+  extendU(e: I32): I64 {
+    return this.#op(0xad, e);
+  }
+
+  extendS(e: I32): I64 {
+    return this.#op(0xac, e);
+  }
+
+  extend8S(e: I32): I32 {
+    return this.#op(0xc0, e);
+  }
+
+  extend16S(e: I32): I32 {
+    return this.#op(0xc1, e);
+  }
 
   // --- 128-bit vectors and floats: `op` is the opcode behind the prefix FDh, or the one-byte opcode of a float instruction ---
 
-  loadV128 =
-    (p: I32, offset = 0): V128 =>
-    () => {
+  loadV128(p: I32, offset = 0): V128 {
+    return () => {
       p();
       this.code.u8(0xfd);
       this.code.uleb(0);
       this.code.u8(0);
       this.code.uleb(offset);
     };
+  }
 
   storeV128(p: I32, value: V128, offset = 0): void {
     p();
@@ -239,6 +253,13 @@ export class FunctionBuilder {
     const local = this.localF64();
     this.set(local, value);
     return local.get;
+  }
+
+  /** A local that no scope gives back. */
+  fixed<E extends I32 | I64 | V128>(type: Type): Local<E> {
+    const index = this.parameters + this.#locals.length;
+    this.#locals.push(type);
+    return { index, get: this.#get(index) as unknown as E };
   }
 
   /** Evaluates an expression now and keeps it in a temporary. */
@@ -366,14 +387,15 @@ export class FunctionBuilder {
     };
   }
 
-  #load(code: number, p: I32, offset: number): () => void {
+  /** Every load of 1 to 8 bytes comes through here, by its opcode; so does every store. */
+  protected load(code: number, p: I32, offset: number): () => void {
     return () => {
       p();
       this.#access(code, offset);
     };
   }
 
-  #store(code: number, p: I32, value: () => void, offset: number): void {
+  protected store(code: number, p: I32, value: () => void, offset: number): void {
     p();
     value();
     this.#access(code, offset);
@@ -394,7 +416,7 @@ export class FunctionBuilder {
   }
 
   /** `base` holds the opcodes of eqz, add and clz of the width; the others follow in the specification's order. */
-  #arithmetic<V extends I32 | I64>(
+  protected arithmetic<V extends I32 | I64>(
     bits: 32 | 64,
     constant: (v: number | bigint) => V,
     base: readonly [number, number, number],

@@ -14,8 +14,8 @@ export type Value = I32 & I64;
 /** A location read once and written later without another chance of a fault. */
 export type Location = { readonly value: Value; set(value: Value): void };
 
-/** How arithmetic leaves the six status flags. */
-export type FlagRule = 'add' | 'sub' | 'logic' | 'inc' | 'dec';
+/** How arithmetic leaves the six status flags; adc and sbb: as add and sub, but CF took part in the result. */
+export type FlagRule = 'add' | 'sub' | 'adc' | 'sbb' | 'logic' | 'inc' | 'dec';
 
 /** What the elements of a repeated string instruction do (string-runs.ts): MOVS, STOS, LODS, SCAS, CMPS. */
 export type StringRun = 'copy' | 'fill' | 'load' | 'scan' | 'compare';

@@ -18,7 +18,7 @@ const AUXILIARY = 1n << 3n;
 export function flagVector(b: Emitter, rule: FlagRule, size: Size, r: Value, x: Value, y: Value, old?: I64): I64 {
   if (rule === 'logic') return b.f.const64(0n);
   const w = b.w(size);
-  const borrow = rule === 'sub' || rule === 'dec';
+  const borrow = rule === 'sub' || rule === 'sbb' || rule === 'dec';
   const a = borrow ? w.not(x) : x;
   const carries = borrow ? w.or(w.and(a, y), w.and(w.or(a, y), r)) : w.or(w.and(a, y), w.and(w.or(a, y), w.not(r)));
   const { i64 } = b.f;

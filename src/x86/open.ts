@@ -31,6 +31,8 @@ export type Embedding = {
   readonly fault: () => void;
   /** The instruction is retired and State.RIP, LEAVE and LINK are set. */
   readonly leave: () => void;
+  /** Each so many executions of a branch (a power of two) it leaves with Leave.HOT; 0: they are not counted. */
+  readonly threshold?: number;
   /** The budget, for whoever does many elements of a string at once. */
   readonly fuel?: Fuel;
 };
@@ -123,7 +125,7 @@ export class OpenOperands extends Emitter {
   address(beyond?: I64, write = this.form.writesMemory, bytes = this.form.memoryBytes): I64 {
     if (this.form.memory !== 'general') return this.effectiveAddress(beyond);
     const offset = this.f.let64(this.effectiveAddress(beyond));
-    return this.#inSegment(offset, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
+    return this.inSegment(offset, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
   }
 
   // --- XMM and MMX operands ---
@@ -257,8 +259,8 @@ export class OpenOperands extends Emitter {
 
   stringAddress(which: 'source' | 'destination', offset: Value, write = false, bytes: number = this.form.operandSize): I64 {
     const wide = this.f.let64(this.zeroExtend(this.form.addressSize, 8, offset));
-    if (which === 'destination') return this.form.mode === 64 ? wide : this.#inSegment(wide, this.f.const32(Segment.ES), bytes, write);
-    return this.#inSegment(wide, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
+    if (which === 'destination') return this.form.mode === 64 ? wide : this.inSegment(wide, this.f.const32(Segment.ES), bytes, write);
+    return this.inSegment(wide, this.f.loadU8(this.#record, Record.SEGMENT), bytes, write);
   }
 
   push(size: Size, value: Value): void {
@@ -347,12 +349,12 @@ export class OpenOperands extends Emitter {
     const { f } = this;
     const place = f.loadU16(this.#record, Record.PLACE);
     const offset = f.i32.add(f.i32.and(place, f.const32(0xfff)), f.i32.shrU(f.loadU16(this.#record, Record.PLACE), f.const32(12)));
-    return this.#ripAt(f.extendU(offset));
+    return this.ripAt(f.extendU(offset));
   }
 
   jump(): void {
     const { f } = this;
-    const target = this.#ripAt(f.load64(this.#record, Record.DISPLACEMENT));
+    const target = this.ripAt(f.load64(this.#record, Record.DISPLACEMENT));
     if (this.form.mode !== 64) this.checkTarget(target);
     if (this.form.branch === 'cross') this.#lookUp(f.let64(target), () => undefined);
     else {
@@ -363,6 +365,7 @@ export class OpenOperands extends Emitter {
       }
       const link = f.let32(f.load32(this.#record, Record.LINK));
       f.if(f.i32.eqz(link), () => this.#leaveTo(target, this.#record));
+      this.#count(this.#record, Record.COUNT, target);
       this.#embedding.next(link);
     }
     this.#ended = true;
@@ -370,7 +373,7 @@ export class OpenOperands extends Emitter {
 
   checkDirectTarget(): void {
     if (this.form.branch === 'cross' || this.form.mode !== 64)
-      this.checkTarget(this.#ripAt(this.f.load64(this.#record, Record.DISPLACEMENT)));
+      this.checkTarget(this.ripAt(this.f.load64(this.#record, Record.DISPLACEMENT)));
   }
 
   checkTarget(target: I64): void {
@@ -440,7 +443,7 @@ export class OpenOperands extends Emitter {
 
   stop(): void {
     const { f } = this;
-    this.#leaveTo(this.#ripAt(f.extendU(f.i32.and(f.loadU16(this.#record, Record.PLACE), f.const32(0xfff)))), f.const32(0));
+    this.#leaveTo(this.ripAt(f.extendU(f.i32.and(f.loadU16(this.#record, Record.PLACE), f.const32(0xfff)))), f.const32(0));
     this.#ended = true;
   }
 
@@ -509,7 +512,7 @@ export class OpenOperands extends Emitter {
    * Linear address of an offset in a segment: in 64-bit mode FS and GS have a base and nothing has a limit. Elsewhere what is
    * not plainly inside a usual segment (limit, type, presence: APM vol. 2, 4.12) is for the slow check to decide.
    */
-  #inSegment(offset: I64, segment: I32, bytes: number, write: boolean): I64 {
+  protected inSegment(offset: I64, segment: I32, bytes: number, write: boolean): I64 {
     const { f } = this;
     const s = f.let32(f.i32.add(this.#state, f.i32.shl(segment, f.const32(4))));
     const base = f.load64(s, State.SEGMENTS + SegmentPart.BASE);
@@ -541,7 +544,7 @@ export class OpenOperands extends Emitter {
     const masked = f.let64(f.i64.and(moved, this.state64(State.STACK_MASK)));
     return {
       offset: moved,
-      linear: this.#inSegment(masked, f.const32(Segment.SS), size, write),
+      linear: this.inSegment(masked, f.const32(Segment.SS), size, write),
       set: (offset) => this.#setStackPointer(sp, offset),
     };
   }
@@ -566,7 +569,7 @@ export class OpenOperands extends Emitter {
     return f.i64.or(f.i64.shl(c, f.const64(63n)), f.i64.shl(f.i64.xor(c, f.extendU(overflow)), f.const64(62n)));
   }
 
-  #ripAt(offset: I64): I64 {
+  ripAt(offset: I64): I64 {
     const rip = this.f.i64.add(this.state64(State.PAGE), offset);
     // Only a branch cuts the target to its operand size; code that runs on to 1_0000h meets the limit of its segment.
     const bits = this.form.branch === 'none' ? this.form.mode : 8 * this.form.operandSize;
@@ -574,11 +577,21 @@ export class OpenOperands extends Emitter {
     return this.f.i64.and(rip, this.f.const64(bits === 16 && this.form.branch !== 'none' ? 0xffffn : 0xffff_ffffn));
   }
 
-  #leaveTo(rip: I64, link: I32): void {
+  #leaveTo(rip: I64, link: I32, why: Leave = Leave.LOOKUP): void {
     this.setState64(State.RIP, rip);
     this.setState32(State.LINK, link);
-    this.setState32(State.LEAVE, this.f.const32(Leave.LOOKUP));
+    this.setState32(State.LEAVE, this.f.const32(why));
     this.#embedding.leave();
+  }
+
+  /** One more execution of a branch; when there were many, its target is looked at on the way. */
+  #count(p: I32, offset: number, target: I64): void {
+    const { threshold } = this.#embedding;
+    if (!threshold) return;
+    const { f } = this;
+    const n = f.let32(f.i32.add(f.load32(p, offset), f.const32(1)));
+    f.store32(p, n, offset);
+    f.if(f.i32.eqz(f.i32.and(n, f.const32(threshold - 1))), () => this.#leaveTo(target, f.const32(0), Leave.HOT));
   }
 
   /** Through the jump cache of the context. A target that is in it has been fetched from, so it is canonical. */
@@ -594,6 +607,7 @@ export class OpenOperands extends Emitter {
       this.#leaveTo(target, f.const32(0));
     });
     commit();
+    this.#count(entry, Context.JUMP + Context.COUNT, target);
     const record = f.let32(f.load32(entry, Context.JUMP + Context.RECORD));
     const offset = f.i32.and(f.loadU16(record, Record.PLACE), f.const32(0xfff));
     this.setState64(State.PAGE, f.i64.sub(target, f.extendU(offset)));

@@ -15,6 +15,7 @@ export const Record = {
   DISPLACEMENT: 16, // i64: displacement, or branch target relative to the page
   IMMEDIATE: 24, // i64: immediate operand
   LINK: 24, // u32: record of the branch target, once known
+  COUNT: 28, // u32: how often a branch that holds a link went to its target
 } as const;
 
 /** Forms that are not instructions: they steer the interpreter and give their unit of fuel back. */

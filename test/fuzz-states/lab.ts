@@ -69,6 +69,7 @@ export class Lab {
       random64: () => (this.#draws = BigInt.asUintN(64, this.#draws * 6364136223846793005n + 1442695040888963407n)),
       trace: { emit: (note) => this.tracing && this.trace.push(note) },
       tscPerInstruction: 32,
+      compiler: way.compiler ?? null,
       ...(forms === undefined ? {} : { forms }),
     });
     if (way.longestEntry !== undefined) this.cpu.longestEntry = way.longestEntry;

@@ -33,6 +33,13 @@ describe('random machine states', () => {
   });
 
   it('are compared between ways that differ in what they cache and where they are cut', () => {
-    expect(ways.map(({ name }) => name)).toEqual(['interpreter', 'one instruction an entry', 'nothing cached', 'all forms cold']);
+    expect(ways.map(({ name }) => name)).toEqual([
+      'interpreter',
+      'one instruction an entry',
+      'nothing cached',
+      'compiled',
+      'compiled, every frame watched',
+      'all forms cold',
+    ]);
   });
 });

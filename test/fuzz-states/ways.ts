@@ -1,5 +1,6 @@
 // The ways to execute a state, which must all come to the same end. Another tier of execution is one more entry of `ways`.
 
+import { type CompilerSettings, compilerDefaults } from '../../src/cpu/compiler/compiler.ts';
 import { FormSet } from '../../src/cpu/interpreter.ts';
 import type { Frames } from '../../src/memory/frames.ts';
 import type { EngineMemory } from '../../src/memory/map.ts';
@@ -12,13 +13,15 @@ export type Way = {
   readonly forms?: () => FormSet;
   /** Most instructions of one entry of generated code. */
   readonly longestEntry?: number;
+  /** How code is compiled; left out: it is interpreted. */
+  readonly compiler?: CompilerSettings;
   /** 64 KiB pages of the engine's memory; fewer means fewer frames, which are then evicted all the time. */
   readonly pages: number;
 };
 
-/** The parts of a memory map below the frames take 41 of these pages (lab.ts). */
-const AMPLE = 64;
-const SCARCE = 52;
+/** The parts of a memory map below the frames take 79 of these pages (lab.ts). */
+const AMPLE = 102;
+const SCARCE = 90;
 
 /** Nothing stays cached: no translation outlives its access, and now and then everything derived is dropped before a fetch. */
 export class ForgetfulMmu extends Mmu {
@@ -62,9 +65,28 @@ export class ForgetfulMmu extends Mmu {
 
 const ordinary = (memory: EngineMemory, frames: Frames): Mmu => new Mmu(memory, frames);
 
+const watchful = (memory: EngineMemory, frames: Frames): Mmu => {
+  const mmu = new Mmu(memory, frames);
+  mmu.watchAll = true;
+  return mmu;
+};
+
+/** States are too short for anything to become hot. */
+const atOnce: CompilerSettings = {
+  ...compilerDefaults,
+  threshold: 2,
+  entryFactor: 1,
+  mostInstructions: 40,
+  manyMisses: 2,
+  mostCompiled: 2000,
+  eager: true,
+};
+
 export const ways: readonly Way[] = [
   { name: 'interpreter', mmu: ordinary, pages: AMPLE },
   { name: 'one instruction an entry', mmu: ordinary, longestEntry: 1, pages: AMPLE },
   { name: 'nothing cached', mmu: (memory, frames) => new ForgetfulMmu(memory, frames), pages: SCARCE },
+  { name: 'compiled', mmu: ordinary, compiler: atOnce, pages: AMPLE },
+  { name: 'compiled, every frame watched', mmu: watchful, compiler: { ...atOnce, mostInstructions: 3 }, pages: AMPLE },
   { name: 'all forms cold', mmu: ordinary, forms: () => new FormSet([]), longestEntry: 7, pages: AMPLE },
 ];

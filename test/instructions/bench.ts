@@ -6,6 +6,7 @@ import { ExitCode } from '../../src/arch/exit-code.ts';
 import { ARITHMETIC_FLAGS, Cr0, Cr4, Efer, Rflags, SegmentAttribute as A } from '../../src/arch/registers.ts';
 import { Cpu, Stopped } from '../../src/cpu/cpu.ts';
 import type { FormSet } from '../../src/cpu/interpreter.ts';
+import type { CompilerSettings } from '../../src/cpu/compiler/compiler.ts';
 import { type ProcessorModel, processorCpuid, processorModels } from '../../src/cpu/cpuid.ts';
 import { nobleAes } from '../../src/memory/aes-noble.ts';
 import { Dram } from '../../src/memory/dram.ts';
@@ -44,8 +45,10 @@ export class Bench {
   readonly state: number;
   #nextTable = TABLES;
   readonly #root: number;
+  #lastEntry = 0;
 
-  constructor(cpuid: BenchCpuid = recognisable, forms?: FormSet) {
+  /** `compiler`: how code is compiled; left out: it is interpreted. */
+  constructor(cpuid: BenchCpuid = recognisable, forms?: FormSet, compiler: CompilerSettings | null = null) {
     const encryption = new EncryptionEngine(nobleAes, 1, { mode: 'xex', constants: 'published' }, (into) => into.fill(0));
     this.frames = new Frames(this.memory, new Dram(DRAM_SIZE), encryption);
     this.state = this.memory.states;
@@ -54,6 +57,7 @@ export class Bench {
       random64: () => 0x0123_4567_89ab_cdefn,
       trace: null,
       tscPerInstruction: 32,
+      compiler,
       ...(forms ? { forms } : {}),
     });
     this.#root = this.#table();
@@ -72,7 +76,14 @@ export class Bench {
       table = Number(next & 0xff_ffff_f000n);
     }
     const noExecute = (permission & Permission.NO_EXECUTE) !== 0 ? 1n << 63n : 0n;
-    this.#write64(table + 8 * (Math.floor(linear / 4096) & 511), BigInt(physical) | BigInt(permission & 6) | noExecute | 1n);
+    this.#lastEntry = table + 8 * (Math.floor(linear / 4096) & 511);
+    this.#write64(this.#lastEntry, BigInt(physical) | BigInt(permission & 6) | noExecute | 1n);
+  }
+
+  /** The page is not present any more. */
+  unmap(linear: number): void {
+    this.map(linear, 0, 0);
+    this.#write64(this.#lastEntry, 0n);
   }
 
   #table(): number {

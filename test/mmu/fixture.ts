@@ -2,7 +2,7 @@
 
 import { Cr0, Cr4, Efer } from '../../src/arch/registers.ts';
 import { VOID_FRAME } from '../../src/memory/frames.ts';
-import { Context, type EngineMemory } from '../../src/memory/map.ts';
+import { Context, type EngineMemory, pageEntry } from '../../src/memory/map.ts';
 import { BARE, type Environment } from '../../src/mmu/environment.ts';
 import { Mmu } from '../../src/mmu/mmu.ts';
 import { spa } from '../../src/util/address.ts';
@@ -199,7 +199,7 @@ export class Bench {
   /** Does the fast path of generated code hit? */
   hits(va: bigint, array: 'read' | 'write'): boolean {
     const context = this.memory.view.getUint32(this.state + State.CONTEXT, true);
-    const at = context + (array === 'read' ? Context.READ : Context.WRITE) + Number((va >> 8n) & 0x3ff0n);
+    const at = context + (array === 'read' ? Context.READ : Context.WRITE) + pageEntry(Number(va & 0xffff_ffffn));
     return this.memory.view.getBigUint64(at, true) === BigInt.asUintN(64, va & ~0xfffn);
   }
 }

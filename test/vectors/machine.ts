@@ -2,6 +2,7 @@
 
 import { Cr4, Rflags, Cr0, SegmentAttribute as A } from '../../src/arch/registers.ts';
 import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../src/memory/state.ts';
+import type { CompilerSettings } from '../../src/cpu/compiler/compiler.ts';
 import { Bench, Flat, Permission } from '../instructions/bench.ts';
 import { background, baseSlots, CODE, CODE_SIZE, DATA, DATA_SIZE, FILLER, READ_ONLY_SIZE } from './base-state.ts';
 import { untoldBytes, untoldErrorBits } from './recording.ts';
@@ -24,12 +25,13 @@ const { USER, WRITE, NO_EXECUTE } = Permission;
 const AFTER_FAULT = ~(Rflags.RF | Rflags.TF);
 
 export class VectorMachine {
-  readonly #bench = new Bench();
+  readonly #bench: Bench;
   readonly #background = background();
   readonly #base = new Map([16, 32, 64].map((bits) => [bits, baseSlots(bits as 16 | 32 | 64)]));
 
-  constructor() {
-    const bench = this.#bench;
+  constructor(compiler: CompilerSettings | null = null) {
+    const bench = new Bench(undefined, undefined, compiler);
+    this.#bench = bench;
     bench.write(PHYSICAL_CODE, new Uint8Array(CODE_SIZE).fill(FILLER));
     bench.write(PHYSICAL_DATA, this.#background);
     for (let at = 0; at < CODE_SIZE; at += 4096) bench.map(CODE + at, PHYSICAL_CODE + at, USER);

@@ -158,9 +158,9 @@ const addThrough =
 
 export const alu: SemanticsTable = {
   [Mnemonic.Add]: binary((w, x, y) => w.add(x, y), 'add'),
-  [Mnemonic.Adc]: withCarry((w, x, y) => w.add(x, y), 'add'),
+  [Mnemonic.Adc]: withCarry((w, x, y) => w.add(x, y), 'adc'),
   [Mnemonic.Sub]: binary((w, x, y) => w.sub(x, y), 'sub'),
-  [Mnemonic.Sbb]: withCarry((w, x, y) => w.sub(x, y), 'sub'),
+  [Mnemonic.Sbb]: withCarry((w, x, y) => w.sub(x, y), 'sbb'),
   [Mnemonic.Cmp]: binary((w, x, y) => w.sub(x, y), 'sub', false),
   [Mnemonic.And]: binary((w, x, y) => w.and(x, y), 'logic'),
   [Mnemonic.Or]: binary((w, x, y) => w.or(x, y), 'logic'),
