@@ -2,6 +2,7 @@
 //
 //   npm run vectors -- FILE.x86vec.gz ...
 //   npm run vectors -- --tier compiler FILE ...                one tier alone
+//   npm run vectors -- --watched FILE ...                      every frame watched, so that no store takes the fast path
 //   npm run vectors -- --only '^Add_' --examples 5 FILE ...    some instructions, and more failures of each
 //
 // Prints the failures by instruction, each with the first field that differs, and closes with "N passed, N failed". Exit status 1 if
@@ -10,19 +11,19 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type CompilerSettings, compilerDefaults } from '../src/cpu/compiler/compiler.ts';
+import { eachAlone } from '../test/lock-step/pair.ts';
 import { type Section, sections } from '../test/vectors/format.ts';
 import { VectorMachine } from '../test/vectors/machine.ts';
 import { runSection, type SectionResult } from '../test/vectors/run.ts';
 
-/** Each instruction becomes a region of its own the first time it is met. */
-const everything: CompilerSettings = { ...compilerDefaults, mostInstructions: 1, mostCompiled: 1000, eager: true };
-
 /** Every way that the processor has of executing an instruction. */
-const tiers = { interpreter: () => new VectorMachine(), compiler: () => new VectorMachine(everything) };
+const tiers = {
+  interpreter: (watched: boolean) => new VectorMachine(null, watched),
+  compiler: (watched: boolean) => new VectorMachine(eachAlone, watched),
+};
 type Tier = keyof typeof tiers;
 
-const USAGE = 'usage: npm run vectors -- [--tier interpreter|compiler] [--only REGEX] [--examples N] FILE.x86vec.gz ...';
+const USAGE = 'usage: npm run vectors -- [--tier interpreter|compiler] [--watched] [--only REGEX] [--examples N] FILE.x86vec.gz ...';
 
 class Wrong extends Error {}
 
@@ -55,8 +56,8 @@ function report(results: readonly SectionResult[], examples: number): void {
   }
 }
 
-function run(files: readonly string[], chosenTiers: readonly Tier[], only: RegExp, examples: number): number {
-  const machines = chosenTiers.map((tier) => [tier, tiers[tier]()] as const);
+function run(files: readonly string[], chosenTiers: readonly Tier[], watched: boolean, only: RegExp, examples: number): number {
+  const machines = chosenTiers.map((tier) => [tier, tiers[tier](watched)] as const);
   let passed = 0;
   let failed = 0;
   for (const [n, file] of files.entries()) {
@@ -84,6 +85,7 @@ function main(): number {
   try {
     const options = {
       tier: { type: 'string' },
+      watched: { type: 'boolean', default: false },
       only: { type: 'string', default: '.' },
       examples: { type: 'string', default: '3' },
     } as const;
@@ -93,7 +95,8 @@ function main(): number {
     if (!Number.isInteger(examples) || examples < 0) throw new Wrong(`${values.examples} is no number of examples`);
     const names = Object.keys(tiers) as Tier[];
     if (values.tier !== undefined && !names.includes(values.tier as Tier)) throw new Wrong(`${values.tier} is no tier`);
-    return run(positionals, values.tier === undefined ? names : [values.tier as Tier], pattern(values.only), examples);
+    const chosen = values.tier === undefined ? names : [values.tier as Tier];
+    return run(positionals, chosen, values.watched, pattern(values.only), examples);
   } catch (error) {
     if (!(error instanceof Wrong) && !(error instanceof TypeError && 'code' in error)) throw error;
     console.error(`${error.message}\n${USAGE}`);

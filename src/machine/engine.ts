@@ -3,7 +3,7 @@
 // garbage collector feels like it, and ten thousand machines must not wait for that.
 
 import { Cpu } from '../cpu/cpu.ts';
-import { compilerDefaults } from '../cpu/compiler/compiler.ts';
+import { type CompilerSettings, compilerDefaults } from '../cpu/compiler/compiler.ts';
 import { InstructionEmulator } from '../cpu/emulator.ts';
 import type { Dram } from '../memory/dram.ts';
 import type { EncryptionEngine } from '../memory/encryption.ts';
@@ -18,6 +18,8 @@ export const TICKS_PER_INSTRUCTION = 32;
 /** How far code is taken: it is only ever interpreted, or compiled where it is hot. No guest can tell. */
 export const tiers = ['interpreter', 'compiler'] as const;
 export type Tier = (typeof tiers)[number];
+/** A tier, or the compiler with other settings than its own: for tests that want all ways in and out of regions taken. */
+export type Execution = Tier | CompilerSettings;
 
 /** What the machine of the moment gives its processor. */
 export type EngineUser = {
@@ -33,11 +35,11 @@ export class Engine {
   readonly frames: Frames;
   readonly mmu: Mmu;
   readonly cpu: Cpu;
-  readonly tier: Tier;
+  readonly tier: Execution;
   #user: EngineUser = nobody;
   #emulator: InstructionEmulator | null = null;
 
-  constructor(dram: Dram, encryption: EncryptionEngine, tier: Tier) {
+  constructor(dram: Dram, encryption: EncryptionEngine, tier: Execution) {
     this.tier = tier;
     this.memory = new EngineMemory();
     this.frames = new Frames(this.memory, dram, encryption);
@@ -50,7 +52,7 @@ export class Engine {
         return user().trace;
       },
       tscPerInstruction: TICKS_PER_INSTRUCTION,
-      compiler: tier === 'compiler' ? compilerDefaults : null,
+      compiler: tier === 'interpreter' ? null : tier === 'compiler' ? compilerDefaults : tier,
     });
   }
 
@@ -81,7 +83,7 @@ const idle: Engine[] = [];
 /** An engine whose last machine used more frames than this (32 MiB) is not kept: the platform never gets touched memory back otherwise. */
 const MOST_KEPT_FRAMES = 8192;
 
-export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: EngineUser, tier: Tier): Engine {
+export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: EngineUser, tier: Execution): Engine {
   const at = idle.findIndex((engine) => engine.tier === tier);
   const engine = at >= 0 ? (idle.splice(at, 1)[0] as Engine) : new Engine(dram, encryption, tier);
   engine.begin(dram, encryption, user);

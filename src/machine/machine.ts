@@ -18,7 +18,7 @@ import { PAGE_SIZE } from '../util/address.ts';
 import type { CodeCounts } from '../util/code-counts.ts';
 import { RandomSource } from '../util/random.ts';
 import type { TraceSink } from '../util/trace.ts';
-import { type Engine, returnEngine, takeEngine, type Tier } from './engine.ts';
+import { type Engine, type Execution, returnEngine, takeEngine } from './engine.ts';
 
 export type MachineOptions = {
   /** A processor model, as `chooseModel` reads it. */
@@ -29,7 +29,7 @@ export type MachineOptions = {
   readonly aes: AesEngine;
   readonly trace: TraceSink | null;
   /** Left out: 'compiler'. */
-  readonly tier?: Tier | undefined;
+  readonly tier?: Execution | undefined;
 };
 
 export class Machine {

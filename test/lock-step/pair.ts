@@ -24,6 +24,9 @@ export const impatient = (mostInstructions: number): CompilerSettings => ({
   mostCompiled: 20_000,
 });
 
+/** Each instruction becomes a region of its own the first time it is met. */
+export const eachAlone: CompilerSettings = { ...compilerDefaults, mostInstructions: 1, mostCompiled: 1000, eager: true };
+
 export type Program = {
   readonly code: Uint8Array;
   readonly data: Uint8Array;

@@ -29,8 +29,10 @@ export class VectorMachine {
   readonly #background = background();
   readonly #base = new Map([16, 32, 64].map((bits) => [bits, baseSlots(bits as 16 | 32 | 64)]));
 
-  constructor(compiler: CompilerSettings | null = null) {
+  /** `watchAll`: no store takes the fast path. */
+  constructor(compiler: CompilerSettings | null = null, watchAll = false) {
     const bench = new Bench(undefined, undefined, compiler);
+    bench.cpu.processor.mmu.watchAll = watchAll;
     this.#bench = bench;
     bench.write(PHYSICAL_CODE, new Uint8Array(CODE_SIZE).fill(FILLER));
     bench.write(PHYSICAL_DATA, this.#background);
