@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build, stop } from 'esbuild';
+import { constants } from './constants.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const cache = join(root, 'node_modules', '.cache', 'cbit');
@@ -35,7 +36,7 @@ await build({
   sourcesContent: false,
   sourceRoot: pathToFileURL(root).href,
   outfile,
-  plugins: [places],
+  plugins: [places, constants],
   logLevel: 'error',
 });
 await stop(); // its process is of no use any more, and what is measured wants the machine for itself

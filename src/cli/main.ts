@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // The command line: what there is to say, what each mistake costs. Exit statuses are in docs/run.md. A mistake of the person is one
 // line and status 2; anything else that is thrown is a bug of ours: status 70, with what to report.
 
@@ -7,13 +6,15 @@ import { technologies } from '../arch/boot-page.ts';
 import { ExitStatus } from '../hypervisor/outcome.ts';
 import { UserError } from '../util/errors.ts';
 import { packageVersion } from './image.ts';
-import { type RunFlags, run } from './run.ts';
-import { DEFAULT_TRACE } from './trace-file.ts';
+import type { RunFlags } from './run.ts';
 
 const EPILOGUE = `
 Exit status: 0 the guest ended itself with 0; 1 it ended otherwise; 2 a mistake in what was asked;
 3 the instruction limit was reached; 130 interrupted; 70 a bug of cbit.
 Serial output goes to stdout, everything of ours to stderr; stdin reaches the guest's COM1.`;
+
+/** Where `--trace` without a name writes, in the current folder. */
+const DEFAULT_TRACE = 'cbit-trace.ndjson';
 
 const gather = (text: string, before: readonly string[] = []): string[] => [...before, text];
 
@@ -53,7 +54,11 @@ function program(done: (status: number) => void): Command {
     .option('--rtc <date>', "the guest's date in UTC, such as 2026-01-31T12:00:00")
     .option('--tier <name>', 'compiler: what runs often is compiled; interpreter: nothing is', 'compiler')
     .addHelpText('after', EPILOGUE)
-    .action(async (image: string | undefined, flags: RunFlags) => done(await run(image, flags)));
+    .action(async (image: string | undefined, flags: RunFlags) => {
+      // Nothing of the machine is loaded for a version or a mistake.
+      const { run } = await import('./run.ts');
+      done(await run(image, flags));
+    });
   return cbit;
 }
 

@@ -8,8 +8,6 @@ import { UserError } from '../util/errors.ts';
 import type { TraceEvent } from '../util/trace.ts';
 import { code } from './image.ts';
 
-/** Where `--trace` without a name writes, in the current folder. */
-export const DEFAULT_TRACE = 'cbit-trace.ndjson';
 const PIECE = 64 * 1024;
 
 export class TraceFile implements TraceReader {

@@ -8,7 +8,9 @@ import { DecodeProblem, InstructionDecoder } from '../x86/decode.ts';
 import type { Mode } from '../x86/form.ts';
 import { Record, RECORD_SIZE, Steering } from '../x86/record.ts';
 import { FIRST_REGION, type Interpreter } from './interpreter.ts';
+import { RecordIndex } from './record-index.ts';
 import { writeInstruction, writeSteering } from './record-writer.ts';
+import { Straddlers } from './straddlers.ts';
 
 const PAGE = 4096;
 /** Longest run of records that is decoded at once. */
@@ -21,17 +23,15 @@ const WINDOW = 512;
 const MAX_INSTRUCTION = 15;
 
 /** Consecutive records of one page, and the bytes they came from. */
-type Block = { readonly first: number; readonly count: number; readonly start: number; readonly end: number; readonly key: number };
+type Block = { readonly first: number; readonly count: number; readonly start: number; readonly end: number; readonly mode: Mode };
 type PageCode = {
-  readonly records: Map<number, number>;
+  /** Chains of the index, for 16, 32 and 64-bit code; none: there is no such code. */
+  readonly chains: [number, number, number];
   blocks: Block[];
   /** Drops since `since`, in retired instructions: a page that modifies itself all the time is decoded one instruction at a time. */
   drops: number;
   since: number;
 };
-
-/** Where a record of an instruction across two pages belongs. */
-type Straddler = { readonly first: number; readonly second: number; readonly key: number; readonly record: number };
 
 /** Who has compiled code out of records. */
 export interface RegionOwner {
@@ -47,7 +47,10 @@ export interface RegionOwner {
   takeTwin(record: number): number;
 }
 
-const keyOf = (offset: number, mode: Mode): number => offset | (mode << 12);
+const NONE = -1;
+const modes: readonly Mode[] = [16, 32, 64];
+/** Which of a page's chains a mode has: 0, 1, 2. */
+const chainOf = (mode: Mode): 0 | 1 | 2 => (mode >>> 5) as 0 | 1 | 2;
 
 export class CodeCache {
   readonly #memory: EngineMemory;
@@ -56,14 +59,10 @@ export class CodeCache {
   readonly #decoder = new InstructionDecoder();
   readonly #now: () => number;
   readonly #pages = new Map<number, PageCode>();
-  readonly #straddlers = new Map<string, Straddler>();
-  readonly #acrossPages = new Set<number>();
+  readonly #index: RecordIndex;
+  readonly #straddlers = new Straddlers();
   #top: number;
   #single = 0;
-  /** Frame of each record. */
-  #owner = new Int32Array(1 << 14);
-  /** Form that each stopped record had: the instruction that overwrote itself is still under way. */
-  #stopped = new Uint16Array(1 << 14);
   /** Records that stand stopped until `resume`. */
   readonly #held: number[] = [];
   /** Record addresses given out since the last reset are valid while this number stays. */
@@ -78,6 +77,7 @@ export class CodeCache {
     this.#frames = frames;
     this.#interpreter = interpreter;
     this.#top = memory.records;
+    this.#index = new RecordIndex(memory);
     frames.codeOwner = {
       onCodeStore: (frame, offset, length) => this.#dropLines(frame, offset, length),
       onDrop: (frame) => this.#dropFrame(frame),
@@ -86,16 +86,13 @@ export class CodeCache {
 
   /** The record at an offset of a frame, decoding if there is none. A DecodeProblem if the first instruction does not decode. */
   find(frame: number, offset: number, mode: Mode): number | DecodeProblem {
-    const known = this.#pages.get(frame)?.records.get(keyOf(offset, mode));
-    return known ?? this.#decodeBlock(frame, offset, mode);
+    return this.known(frame, offset, mode) || this.#decodeBlock(frame, offset, mode);
   }
 
   /** The record of the instruction that begins in one frame and ends in another. */
   findStraddler(first: number, second: number, offset: number, mode: Mode): number | DecodeProblem {
-    const key = keyOf(offset, mode);
-    const name = `${first}/${second}/${key}`;
-    const known = this.#straddlers.get(name);
-    if (known) return known.record;
+    const known = this.#straddlers.find(first, second, offset, mode);
+    if (known !== 0) return known;
     const bytes = new Uint8Array(2 * MAX_INSTRUCTION);
     const { u8 } = this.#memory;
     const from = this.#frames.address(first) + offset;
@@ -114,8 +111,7 @@ export class CodeCache {
     });
     if (problem) return problem;
     this.#interpreter.sync();
-    this.#straddlers.set(name, { first, second, key, record });
-    this.#acrossPages.add(record);
+    this.#straddlers.add(first, second, offset, mode, record);
     return record;
   }
 
@@ -142,7 +138,7 @@ export class CodeCache {
     const { view } = this.#memory;
     // A record that was stopped meanwhile, or stands in another frame, is left alone.
     if (view.getUint16(from + Record.FORM, true) === Steering.STOP) return;
-    if (this.#owner[(from - this.#memory.records) / RECORD_SIZE] !== frame) return;
+    if (this.frameOf(from) !== frame) return;
     view.setUint32(from + Record.LINK, to, true);
   }
 
@@ -157,21 +153,28 @@ export class CodeCache {
 
   /** The record at an offset of a frame, if there is one. */
   known(frame: number, offset: number, mode: Mode): number {
-    return this.#pages.get(frame)?.records.get(keyOf(offset, mode)) ?? 0;
+    const page = this.#pages.get(frame);
+    return page === undefined ? 0 : this.#recordOf(page, offset, mode);
+  }
+
+  #recordOf(page: PageCode, offset: number, mode: Mode): number {
+    const chain = page.chains[chainOf(mode)];
+    return chain === NONE ? 0 : this.#index.find(chain, offset);
   }
 
   /** Is it the record that everybody finds at its place? Not one that is looked at each time. */
   isKnown(record: number): boolean {
-    if (this.#acrossPages.has(record)) return true;
+    if (this.#straddlers.has(record)) return true;
     const { view } = this.#memory;
     const place = view.getUint16(record + Record.PLACE, true) & 0xfff;
-    const records = this.#pages.get(this.frameOf(record))?.records;
-    return records !== undefined && [16, 32, 64].some((mode) => records.get(keyOf(place, mode as Mode)) === record);
+    const page = this.#pages.get(this.frameOf(record));
+    return page !== undefined && modes.some((mode) => this.#recordOf(page, place, mode) === record);
   }
 
   /** The frame that a record belongs to. */
   frameOf(record: number): number {
-    return this.#owner[(record - this.#memory.records) / RECORD_SIZE]!;
+    const { i32, owners, records } = this.#memory;
+    return i32[(owners >>> 2) + (record - records) / RECORD_SIZE]!;
   }
 
   /** Is the code of a frame worth compiling? Not that of a page that modifies itself all the time. */
@@ -196,8 +199,13 @@ export class CodeCache {
     return twin;
   }
 
+  /** The form that a stopped record had: the instruction that overwrote itself is still under way. */
   #stoppedForm(record: number): number {
-    return this.#stopped[(record - this.#memory.records) / RECORD_SIZE] ?? 0;
+    return this.#memory.view.getUint16(this.#stoppedAt(record), true);
+  }
+
+  #stoppedAt(record: number): number {
+    return this.#memory.stopped + (record - this.#memory.records) / (RECORD_SIZE / 2);
   }
 
   #overwrite(record: number): void {
@@ -215,7 +223,7 @@ export class CodeCache {
   }
 
   #putStop(record: number, form: number): void {
-    this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = form;
+    this.#memory.view.setUint16(this.#stoppedAt(record), form, true);
     this.#memory.view.setUint16(record + Record.FORM, Steering.STOP, true);
   }
 
@@ -264,20 +272,16 @@ export class CodeCache {
     const { view } = this.#memory;
     const form = view.getUint16(record + Record.FORM, true);
     if (form === from) view.setUint16(record + Record.FORM, to, true);
-    else if (form === Steering.STOP && this.#stoppedForm(record) === from)
-      this.#stopped[(record - this.#memory.records) / RECORD_SIZE] = to;
+    else if (form === Steering.STOP && this.#stoppedForm(record) === from) view.setUint16(this.#stoppedAt(record), to, true);
   }
 
   /** Forgets everything. */
   reset(): void {
     for (const frame of this.#pages.keys()) this.#frames.unwatchCode(frame);
-    for (const { first, second } of this.#straddlers.values()) {
-      this.#frames.unwatchCode(first);
-      this.#frames.unwatchCode(second);
-    }
+    for (const frame of this.#straddlers.frames) this.#frames.unwatchCode(frame);
     this.#pages.clear();
+    this.#index.clear();
     this.#straddlers.clear();
-    this.#acrossPages.clear();
     this.#single = 0;
     this.#held.length = 0;
     const { misses, records, u8 } = this.#memory;
@@ -289,8 +293,8 @@ export class CodeCache {
 
   #decodeBlock(frame: number, start: number, mode: Mode): number | DecodeProblem {
     let page = this.#pages.get(frame);
-    if (!page) this.#pages.set(frame, (page = { records: new Map(), blocks: [], drops: 0, since: this.#now() }));
-    const { records, blocks } = page;
+    if (!page) this.#pages.set(frame, (page = { chains: [NONE, NONE, NONE], blocks: [], drops: 0, since: this.#now() }));
+    const chain = this.#chain(page, mode);
     const host = this.#frames.address(frame);
     const single = page.drops > MOST_DROPS && this.#now() - page.since < DROP_WINDOW;
     const most = single ? 1 : MOST_RECORDS;
@@ -302,9 +306,10 @@ export class CodeCache {
     let ended = false;
     const problem = this.#decoder.decode(bytes, start, mode, (d, at) => {
       // A window that ends within the page may cut an instruction: the next block begins with it.
-      if (count > 0 && records.has(keyOf(at, mode))) return false;
-      writeInstruction(this.#memory.view, this.#interpreter, this.#allocate(1, frame), at, d);
-      records.set(keyOf(at, mode), first + count * RECORD_SIZE);
+      if (count > 0 && this.#index.find(chain, at) !== 0) return false;
+      const record = this.#allocate(1, frame);
+      writeInstruction(this.#memory.view, this.#interpreter, record, at, d);
+      this.#index.add(chain, at, record);
       count++;
       offset = at + d.length;
       ended = d.ends;
@@ -317,25 +322,25 @@ export class CodeCache {
     else if (problem === DecodeProblem.MORE_BYTES && end === PAGE)
       writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.CROSS, BigInt(offset));
     else writeSteering(this.#memory.view, this.#allocate(1, frame), offset, Steering.LINK, BigInt(offset));
-    blocks.push({ first, count, start, end: offset, key: mode });
+    page.blocks.push({ first, count, start, end: offset, mode });
     this.decoded += count;
     this.#frames.watchCode(frame, start, Math.min(offset, PAGE) - start);
     this.#interpreter.sync();
     return first;
   }
 
+  /** A page's chain of one mode. */
+  #chain(page: PageCode, mode: Mode): number {
+    const n = chainOf(mode);
+    if (page.chains[n] === NONE) page.chains[n] = this.#index.open();
+    return page.chains[n];
+  }
+
   #allocate(count: number, frame: number): number {
+    const { i32, owners, records } = this.#memory;
     const at = this.#top;
-    const index = (at - this.#memory.records) / RECORD_SIZE;
-    if (index + count > this.#owner.length) {
-      const grown = new Int32Array(2 * this.#owner.length);
-      grown.set(this.#owner);
-      this.#owner = grown;
-      const stopped = new Uint16Array(grown.length);
-      stopped.set(this.#stopped);
-      this.#stopped = stopped;
-    }
-    this.#owner.fill(frame, index, index + count);
+    const index = (owners >>> 2) + (at - records) / RECORD_SIZE;
+    i32.fill(frame, index, index + count);
     this.#top += count * RECORD_SIZE;
     return at;
   }
@@ -364,6 +369,7 @@ export class CodeCache {
     const page = this.#pages.get(frame);
     if (page) {
       for (const block of page.blocks) this.#stop(page, block);
+      for (const chain of page.chains) if (chain !== NONE) this.#index.close(chain);
       this.#pages.delete(frame);
     }
     this.#dropStraddlers(frame);
@@ -373,21 +379,19 @@ export class CodeCache {
   #stop(page: PageCode, block: Block): boolean {
     const { view } = this.#memory;
     this.regions?.onStop(this.frameOf(block.first), block.first, block.count);
+    const chain = this.#chain(page, block.mode);
     for (let k = 0; k < block.count; k++) {
       const at = block.first + k * RECORD_SIZE;
-      page.records.delete(keyOf(view.getUint16(at + Record.PLACE, true) & 0xfff, block.key as Mode));
+      this.#index.remove(chain, view.getUint16(at + Record.PLACE, true) & 0xfff);
       this.#overwrite(at);
     }
     return false;
   }
 
   #dropStraddlers(frame: number): void {
-    for (const [name, { first, second, record }] of this.#straddlers) {
-      if (first !== frame && second !== frame) continue;
+    for (const record of this.#straddlers.take(frame)) {
       this.regions?.onStop(this.frameOf(record), record, 1);
       this.#overwrite(record);
-      this.#straddlers.delete(name);
-      this.#acrossPages.delete(record);
     }
   }
 }
