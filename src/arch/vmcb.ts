@@ -31,7 +31,7 @@ export const VmcbControl = struct(
     eventInj: u64(0x0a8), // EventInjection
     nCr3: u64(0x0b0),
     virtualizationControl: u64(0x0b8), // VirtualizationControl
-    cleanBits: u32(0x0c0),
+    cleanBits: u32(0x0c0), // CleanBits
     nRip: u64(0x0c8),
     instructionBytesFetched: u8(0x0d0), // the bytes follow, 15 of them: INSTRUCTION_BYTES
     avicBackingPage: u64(0x0e0),
@@ -77,6 +77,17 @@ export const NestedControl = {
 
 /** VMCB 0B8h. */
 export const VirtualizationControl = { LBR: 1 << 0, VMSAVE_VMLOAD: 1 << 1, IBS: 1 << 2, PMC: 1 << 3 } as const;
+
+/**
+ * VMCB 0C0h: fields that software has not changed since the last #VMEXIT of this VMCB, so that the processor may use what it kept of them
+ * (15.15).
+ */
+// biome-ignore format: a table
+export const CleanBits = {
+  /** Intercept vectors, TSC offset, pause filter; the two permission maps. */
+  I: 1 << 0, IOPM: 1 << 1,
+  ASID: 1 << 2, TPR: 1 << 3, NP: 1 << 4, CRX: 1 << 5, DRX: 1 << 6, DT: 1 << 7, SEG: 1 << 8, CR2: 1 << 9, LBR: 1 << 10, AVIC: 1 << 11, CET: 1 << 12,
+} as const;
 
 /** EVENTINJ and EXITINTINFO, bits 31:0; bits 63:32 are the error code (15.20). */
 export const EventInjection = { VECTOR: 0xff, TYPE: 7 << 8, EV: 1 << 11, RESERVED: 0x7fff_f000, V: 0x8000_0000 } as const;

@@ -15,6 +15,7 @@ import { CodeCounts } from '../util/code-counts.ts';
 import { lowHalf } from '../util/halves.ts';
 import type { Port, View } from '../util/struct.ts';
 import type { TraceNote } from '../util/trace.ts';
+import { CleanFields } from './clean-bits.ts';
 import { cr4Bits, eferAfter, refusesControlRegister, shownEfer } from './control-registers.ts';
 import { isApicMsr, readApicMsr, writeApicMsr } from './apic-msrs.ts';
 import { Vector, vectorName } from '../arch/exception.ts';
@@ -78,6 +79,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   emulated = 0;
   debugControl = 0x400n;
   readonly #vectors: InterceptVectors;
+  readonly #clean: CleanFields;
   /** What the hypervisor knows of an SEV-ES guest's control registers. */
   readonly #known: { cr0: bigint; cr4: bigint; cr8: bigint; efer: bigint };
   #knownCr4: number;
@@ -96,6 +98,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     this.save = SaveArea(new ShiftedPort(this.port, SAVE_AREA_OFFSET));
     this.ghcb = new GhcbPage(vm.host.memory);
     this.#known = { ...initial, cr8: 0n };
+    this.#clean = new CleanFields(this.port);
     this.#vectors = initialVectors(vm.config.intercepts, vm.encryptedState);
     for (let i = 0; i < INTERCEPT_VECTORS; i++) this.#store(i);
     this.#apicFeatures = apicFeatures(vm.config.withheld ?? []);
@@ -121,6 +124,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
       host.setTimer(this.#steppingOver === null ? Math.min(end - before, this.interrupts.prepare()) : 1);
       const fault = host.vmrun(this.vmcbAddress, this.registers);
       if (fault !== null) return { kind: 'refused', reason: `VMRUN raised ${vectorName(fault)}` };
+      this.#clean.seen();
       const code = this.port.u32(control.exitCode.offset) | 0;
       if (this.#steppingOver !== null) this.#stepped(code);
       this.exits.add(code);
@@ -228,6 +232,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
 
   #store(vector: number): void {
     this.port.setU32(4 * vector, this.#vectors[vector] ?? 0);
+    this.#clean.changed();
   }
 
   // --- write traps of an SEV-ES guest ----------------------------------------------------------------------------------------
@@ -311,6 +316,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   setTsc(value: bigint): void {
     this.#tscOffset += value - this.tsc();
     this.vmcb.tscOffset = BigInt.asUintN(64, this.#tscOffset);
+    this.#clean.changed();
     this.interrupts.apic.retime();
   }
   tscAux(): bigint {

@@ -3,7 +3,7 @@
 import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
 import { SEV_STATUS_FEATURES_SHIFT, SevStatus } from '../arch/sev-features.ts';
-import { InterruptState, VirtualInterrupt } from '../arch/vmcb.ts';
+import { CleanBits, InterruptState, VirtualInterrupt } from '../arch/vmcb.ts';
 import type { ProcessorModel } from '../cpu/cpuid.ts';
 import { State } from '../memory/state.ts';
 import type { Environment } from '../mmu/environment.ts';
@@ -33,16 +33,23 @@ export type GuestKind = {
   debugControl: boolean;
 };
 
-/** `v` and `s`: word indices of the VMCB and of the state block. */
-export function loadControls(i32: Int32Array, v: number, s: number, { sev, es }: GuestKind, features: number): void {
-  const intercepts = s + (State.INTERCEPTS >>> 2);
-  for (let k = 0; k < INTERCEPT_WORDS; k++) i32[intercepts + k] = i32[v + Word.INTERCEPTS + k]!;
-  // Write traps are for SEV-ES guests only (15.35.10), whose #VC in turn is never intercepted (15.35.5).
-  if (es) i32[intercepts + EXCEPTIONS]! &= ~VC_INTERCEPT;
-  else i32[intercepts + TRAPS]! &= ~WRITE_TRAPS;
-  copy64(i32, v + Word.IOPM, s + (State.IOPM >>> 2), ~PAGE_OFFSET);
-  copy64(i32, v + Word.MSRPM, s + (State.MSRPM >>> 2), ~PAGE_OFFSET);
-  copy64(i32, v + Word.TSC_OFFSET, s + (State.TSC_OFFSET >>> 2), -1);
+/**
+ * `v` and `s`: word indices of the VMCB and of the state block. Of what `clean` stands for (CleanBits) the state block has what VMRUN of
+ * the same VMCB put there the last time; only what is worth it is kept, and everything else loaded anew.
+ */
+export function loadControls(i32: Int32Array, v: number, s: number, { sev, es }: GuestKind, features: number, clean: number): void {
+  if ((clean & CleanBits.I) === 0) {
+    const intercepts = s + (State.INTERCEPTS >>> 2);
+    for (let k = 0; k < INTERCEPT_WORDS; k++) i32[intercepts + k] = i32[v + Word.INTERCEPTS + k]!;
+    // Write traps are for SEV-ES guests only (15.35.10), whose #VC in turn is never intercepted (15.35.5).
+    if (es) i32[intercepts + EXCEPTIONS]! &= ~VC_INTERCEPT;
+    else i32[intercepts + TRAPS]! &= ~WRITE_TRAPS;
+    copy64(i32, v + Word.TSC_OFFSET, s + (State.TSC_OFFSET >>> 2), -1);
+  }
+  if ((clean & CleanBits.IOPM) === 0) {
+    copy64(i32, v + Word.IOPM, s + (State.IOPM >>> 2), ~PAGE_OFFSET);
+    copy64(i32, v + Word.MSRPM, s + (State.MSRPM >>> 2), ~PAGE_OFFSET);
+  }
   if (es) copy64(i32, v + Word.GHCB, s + (State.GHCB >>> 2), -1);
   i32[s + (State.SEV_STATUS >>> 2)] = (sev ? SevStatus.SEV : 0) | (es ? SevStatus.SEV_ES : 0) | (features << SEV_STATUS_FEATURES_SHIFT);
   i32[s + (State.SEV_STATUS >>> 2) + 1] = 0;

@@ -22,6 +22,7 @@ export const Word = {
   EVENT_INJ: word(f.eventInj),
   N_CR3: word(f.nCr3),
   VIRTUALIZATION: word(f.virtualizationControl),
+  CLEAN: word(f.cleanBits),
   N_RIP: word(f.nRip),
   VMSA: word(f.vmsaPointer),
 } as const;

@@ -11,13 +11,13 @@ import { Hwcr, Syscfg } from '../arch/sev-features.ts';
 import { EventInjection, EventType, NestedControl, SAVE_AREA_OFFSET, VirtualizationControl } from '../arch/vmcb.ts';
 import { type ProcessorModel, processorCpuid } from '../cpu/cpuid.ts';
 import { cr4Implemented, reportsFeature } from '../cpu/control-registers.ts';
-import { type Frames, Status, VOID_FRAME } from '../memory/frames.ts';
+import type { Frames } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
 import { Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
 import { highAddressMask } from '../mmu/environment.ts';
 import type { Asids } from '../sev/asids.ts';
 import type { TrustedMemory } from '../sev/trusted-memory.ts';
-import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
+import type { Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
 import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
@@ -40,10 +40,10 @@ import { HostState } from './host-state.ts';
 import { InstructionReader } from './instruction.ts';
 import type { CpuPort, MmuPort } from './ports.ts';
 import { canonicaliseBases, moveLiveRegisters, patTransfer, vmloadTransfer, vmrunTransfer } from './transfer.ts';
-import { INTERCEPT_WORDS, Word } from './vmcb-words.ts';
+import { VmcbPlace } from './vmcb-place.ts';
+import { Word } from './vmcb-words.ts';
 import { type LoadedVmsa, VmsaStore } from './vmsa-store.ts';
 
-const HOST_KEY = 0;
 const LONGEST_RUN = 0x4000_0000;
 
 export type WorldSwitchParts = {
@@ -65,7 +65,7 @@ export class WorldSwitch {
   refusal: string | null = null;
   readonly #memory: EngineMemory;
   readonly #i32: Int32Array;
-  readonly #frames: Frames;
+  readonly #place: VmcbPlace;
   readonly #mmu: MmuPort;
   readonly #cpu: CpuPort;
   readonly #asids: Asids;
@@ -86,8 +86,9 @@ export class WorldSwitch {
   readonly #kind: GuestKind = { nested: false, sev: false, es: false, asid: 0, encryption: false, debugControl: false };
   #state: number;
   #vmsa: LoadedVmsa | null = null;
-  /** Frame of the VMCB that was looked up last. */
-  #vmcbFrame = VOID_FRAME;
+  /** The VMCB of the last VMRUN, and the state block that has what clean bits stand for; a VMCB elsewhere has none (15.15). */
+  #keptOf = -1;
+  #keptIn = 0;
   readonly #registers: GuestRegisterFile;
   /** The delivery of EVENTINJ ended in an exit. */
   #leftAtOnce = false;
@@ -102,7 +103,7 @@ export class WorldSwitch {
     this.#memory = memory;
     this.#i32 = memory.i32;
     this.#registers = new GuestRegisterFile(memory);
-    this.#frames = frames;
+    this.#place = new VmcbPlace(frames);
     this.#mmu = parts.mmu;
     this.#cpu = parts.cpu;
     this.#asids = parts.asids;
@@ -182,17 +183,7 @@ export class WorldSwitch {
 
   /** Address of a VMCB's bytes for reading and writing, valid until frames are touched again. 0: #UD or #GP. */
   #vmcb(vmcb: Spa): number {
-    if ((this.#host.eferLow & Efer.SVME) === 0 || vmcb < 0 || vmcb % PAGE_SIZE !== 0) return 0;
-    const page = pageOf(vmcb);
-    const { table } = this.#frames;
-    let frame = this.#vmcbFrame;
-    if (table.pages[frame] === page && table.keys[frame] === HOST_KEY && table.status[frame] === Status.DIRTY)
-      return this.#frames.address(frame);
-    frame = page < this.#frames.pageCount ? this.#frames.own(page, HOST_KEY) : VOID_FRAME;
-    if (frame === VOID_FRAME) return 0;
-    if (table.status[frame] !== Status.DIRTY) this.#frames.stored(frame, 0, PAGE_SIZE);
-    this.#vmcbFrame = frame;
-    return this.#frames.address(frame);
+    return (this.#host.eferLow & Efer.SVME) === 0 ? 0 : this.#place.of(vmcb);
   }
 
   // --- into the guest --------------------------------------------------------------------------------------------------------
@@ -221,7 +212,11 @@ export class WorldSwitch {
     }
     if (vmsa !== null) moveLiveRegisters(i32, this.#host.live >>> 2, state >>> 2);
     if (vmsa === null && kind.debugControl) this.#host.giveDebugControl(at + SAVE_AREA_OFFSET);
-    loadControls(i32, v, state >>> 2, kind, vmsa === null ? 0 : vmsa.features);
+    // A VMSA that was loaded just now may stand where another was.
+    const kept = vmcb === this.#keptOf && state === this.#keptIn && (vmsa === null || vmsa.checked);
+    loadControls(i32, v, state >>> 2, kind, vmsa === null ? 0 : vmsa.features, kept ? i32[v + Word.CLEAN]! : 0);
+    this.#keptOf = vmcb;
+    this.#keptIn = state;
     this.#mmu.enter(this.#environments.of(i32, v, kind, (this.#host.eferLow & Efer.NXE) !== 0));
     this.#cpu.state = state;
     if (vmsa?.checked) this.#mmu.selectContext(state);
@@ -376,8 +371,6 @@ export class WorldSwitch {
     this.#cpu.virtualInterrupt = -1;
     this.#cpu.virtualNmi = false;
     if (this.#trace !== null) this.#traceExit(code, state);
-    // No intercept is in force outside of guest mode.
-    for (let k = 0; k < INTERCEPT_WORDS; k++) i32[s + (State.INTERCEPTS >>> 2) + k] = 0;
     i32[s + (State.STOP >>> 2)] = STOP_NONE;
     i32[s + (State.HALTED >>> 2)] = 0;
   }

@@ -1,11 +1,42 @@
 import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
+import { CleanBits } from '../../src/arch/vmcb.ts';
 import { TestDevice } from '../../src/devices/test-device.ts';
+import type { Vcpu } from '../../src/hypervisor/vcpu.ts';
 import { RAM, scripted, VMCB } from './fake-host.ts';
 
 const GP = 0x8000_0b0dn;
 const RAX = 0x1111_2222_3333_4444n;
 const interceptBit = (host: { bytes: Uint8Array }, code: number): number => (host.bytes[VMCB + (code >> 3)]! >> (code & 7)) & 1;
+
+describe('VMCB clean bits', () => {
+  const bits = (host: { bytes: Uint8Array }): number => host.bytes[VMCB + 0xc0]!;
+  const CLEAN = CleanBits.I | CleanBits.IOPM | CleanBits.ASID;
+
+  it('are clear at the first VMRUN, and set once the processor has seen the VMCB', () => {
+    const { vcpu, exit, host } = scripted('none');
+    const seen: number[] = [];
+    for (let n = 0; n < 3; n++) exit(ExitCode.PAUSE, 0n, 0n, () => seen.push(bits(host)));
+    vcpu.run(3);
+    expect(seen).toEqual([0, CLEAN, CLEAN]);
+  });
+
+  it('are cleared whenever an intercept or the TSC offset changes', () => {
+    for (const change of [
+      (vcpu: Vcpu) => vcpu.intercept(ExitCode.VINTR, true),
+      (vcpu: Vcpu) => vcpu.intercept(ExitCode.VINTR, false),
+      (vcpu: Vcpu) => vcpu.stepOver(ExitCode.CPUID),
+      (vcpu: Vcpu) => vcpu.setTsc(5n),
+    ]) {
+      const { vcpu, exit, host } = scripted('none');
+      exit(ExitCode.PAUSE);
+      vcpu.run(1);
+      expect(bits(host)).toBe(CLEAN);
+      change(vcpu);
+      expect(bits(host)).toBe(0);
+    }
+  });
+});
 
 describe('exits of a guest whose registers the hypervisor can read', () => {
   it('CPUID answers in RAX, RBX, RCX, RDX and goes on behind the instruction', () => {

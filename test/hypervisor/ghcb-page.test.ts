@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
-import { GhcbEvent, type GhcbField } from '../../src/arch/ghcb.ts';
+import { Ghcb, GhcbEvent, type GhcbField } from '../../src/arch/ghcb.ts';
 import { naeEvents } from '../../src/hypervisor/ghcb/nae-events.ts';
 import { handleVmgexit } from '../../src/hypervisor/ghcb/vmgexit.ts';
 import { gpa, spa } from '../../src/util/address.ts';
@@ -54,7 +54,7 @@ describe('a GHCB page', () => {
   it('refuses its own hypervisor a field that the guest did not mark valid', () => {
     request(ExitCode.CPUID);
     vcpu.ghcb.capture(gpa(GHCB_GPA), spa(RAM_AT + GHCB_GPA));
-    expect(() => vcpu.ghcb.get('rax')).toThrow(/rax/);
+    expect(() => vcpu.ghcb.get(Ghcb.layout.rax)).toThrow(/rax/);
   });
 
   it('appears in the trace with the fields of both sides', () => {

@@ -48,7 +48,7 @@ export const Guest = {
   DEVICE: 0xf_0000,
 } as const;
 
-const MAP = { states: 6, contexts: 16, recordBytes: 1 << 20, pages: [192] };
+const MAP = { states: 6, contexts: 16, recordBytes: 1 << 20, pages: [288] };
 
 export type Technology = 'none' | 'sev' | 'sev-es';
 

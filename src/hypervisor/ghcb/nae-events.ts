@@ -3,14 +3,17 @@
 // Validation, the trace and docs/ghcb.md read this table. An event that is not here is answered 2/6.
 
 import { ExitCode, exitName } from '../../arch/exit-code.ts';
-import { EventInj, GhcbEvent, type GhcbField, GhcbReason, Ioio } from '../../arch/ghcb.ts';
+import { EventInj, Ghcb, GhcbEvent, type GhcbField, GhcbReason, Ioio } from '../../arch/ghcb.ts';
 import type { PortSize } from '../../devices/device.ts';
 import { fromHalves, highHalf, lowHalf } from '../../util/halves.ts';
+import type { Field } from '../../util/struct.ts';
 import type { Outcome } from '../outcome.ts';
 import { interceptedControlRegisters } from '../intercepts.ts';
 import { decodeIoio, isIoio } from './ioio.ts';
 import { type FieldSet, fieldSet, type GhcbPage } from './page.ts';
 import type { Services } from './services.ts';
+
+const { cpl, rax, rbx, rcx, rdx, rsi, swExitCode, swExitInfo1, swExitInfo2, swScratch, xcr0 } = Ghcb.layout;
 
 /** How an event went: done, an exception for the guest to raise, a malformed request, or the end of the run. */
 export type Answer =
@@ -57,7 +60,7 @@ export const naeEvents: readonly NaeEvent[] = [
   { code: ExitCode.RDTSC,                  name: 'RDTSC',       needs: [],                      returns: ['rax', 'rdx'],               handle: readTsc },
   { code: ExitCode.RDPMC,                  name: 'RDPMC',       needs: ['rcx'],                 returns: [],                           handle: () => generalProtection },
   { code: ExitCode.CPUID,                  name: 'CPUID',       needs: ['rax', 'rcx'],          returns: ['rax', 'rbx', 'rcx', 'rdx'], handle: cpuid,
-    alsoNeeds: (ghcb) => (ghcb.low('rax') === LEAF_XSAVE ? 'xcr0' : null) },
+    alsoNeeds: (ghcb) => (ghcb.low(rax) === LEAF_XSAVE ? 'xcr0' : null) },
   { code: ExitCode.INVD,                   name: 'INVD',        needs: [],                      returns: [],                           handle: writeBack },
   { code: ExitCode.IOIO,                   name: 'IN',          needs: [],                      returns: ['rax'],                      handle: portIn,        when: ioio(true, false) },
   { code: ExitCode.IOIO,                   name: 'OUT',         needs: ['rax'],                 returns: [],                           handle: portOut,       when: ioio(false, false) },
@@ -96,55 +99,55 @@ for (const event of naeEvents) {
 
 /** The row for what the guest asks; else why there is none. All 64 bits of SW_EXITCODE and SW_EXITINFO1 count. */
 export function naeRow(vcpu: Services, ghcb: GhcbPage): NaeRow | GhcbReason {
-  const rows = ghcb.high('swExitCode') === 0 ? byCode.get(ghcb.low('swExitCode')) : undefined;
+  const rows = ghcb.high(swExitCode) === 0 ? byCode.get(ghcb.low(swExitCode)) : undefined;
   let problem: GhcbReason = GhcbReason.INVALID_EVENT;
   if (rows === undefined) return problem;
   for (const row of rows) {
     const { offered, when } = row.event;
     if (offered !== undefined && !offered(vcpu)) continue;
-    if (when === undefined || when(ghcb.low('swExitInfo1'), ghcb.high('swExitInfo1'))) return row;
+    if (when === undefined || when(ghcb.low(swExitInfo1), ghcb.high(swExitInfo1))) return row;
     problem = GhcbReason.INVALID_INPUT;
   }
   return problem;
 }
 
 function cpuid(vcpu: Services, ghcb: GhcbPage): Answer {
-  const leaf = ghcb.low('rax');
-  const [eax, ebx, ecx, edx] = vcpu.cpuid(leaf, ghcb.low('rcx'), leaf === LEAF_XSAVE ? ghcb.get('xcr0') : 1n);
-  ghcb.set64('rax', eax, 0);
-  ghcb.set64('rbx', ebx, 0);
-  ghcb.set64('rcx', ecx, 0);
-  ghcb.set64('rdx', edx, 0);
+  const leaf = ghcb.low(rax);
+  const [eax, ebx, ecx, edx] = vcpu.cpuid(leaf, ghcb.low(rcx), leaf === LEAF_XSAVE ? ghcb.get(xcr0) : 1n);
+  ghcb.set64(rax, eax, 0);
+  ghcb.set64(rbx, ebx, 0);
+  ghcb.set64(rcx, ecx, 0);
+  ghcb.set64(rdx, edx, 0);
   return done;
 }
 
 function readMsr(vcpu: Services, ghcb: GhcbPage): Answer {
-  const value = vcpu.readMsr(ghcb.low('rcx'));
+  const value = vcpu.readMsr(ghcb.low(rcx));
   if (value === null) return generalProtection;
   setEdxEax(ghcb, value);
   return done;
 }
 
 function writeMsr(vcpu: Services, ghcb: GhcbPage): Answer {
-  return vcpu.writeMsr(ghcb.low('rcx'), fromHalves(ghcb.low('rax'), ghcb.low('rdx'))) ? done : generalProtection;
+  return vcpu.writeMsr(ghcb.low(rcx), fromHalves(ghcb.low(rax), ghcb.low(rdx))) ? done : generalProtection;
 }
 
 function setEdxEax(ghcb: GhcbPage, value: bigint): void {
-  ghcb.set64('rax', lowHalf(value), 0);
-  ghcb.set64('rdx', highHalf(value), 0);
+  ghcb.set64(rax, lowHalf(value), 0);
+  ghcb.set64(rdx, highHalf(value), 0);
 }
 
 function portIn(vcpu: Services, ghcb: GhcbPage): Answer {
-  const access = decodeIoio(ghcb.low('swExitInfo1'));
+  const access = decodeIoio(ghcb.low(swExitInfo1));
   if (access === null) return invalidInput;
-  ghcb.set64('rax', vcpu.portIn(access.port, access.size), 0);
+  ghcb.set64(rax, vcpu.portIn(access.port, access.size), 0);
   return done;
 }
 
 function portOut(vcpu: Services, ghcb: GhcbPage): Answer {
-  const access = decodeIoio(ghcb.low('swExitInfo1'));
+  const access = decodeIoio(ghcb.low(swExitInfo1));
   if (access === null) return invalidInput;
-  const value = ghcb.low('rax');
+  const value = ghcb.low(rax);
   vcpu.portOut(access.port, access.size, access.size === 4 ? value : value & ((1 << (8 * access.size)) - 1));
   return done;
 }
@@ -171,11 +174,11 @@ function portString(
   ghcb: GhcbPage,
   move: (port: number, size: PortSize, bytes: Uint8Array, scratch: bigint) => void,
 ): Answer {
-  const access = decodeIoio(ghcb.low('swExitInfo1'));
-  const count = ghcb.get('swExitInfo2');
+  const access = decodeIoio(ghcb.low(swExitInfo1));
+  const count = ghcb.get(swExitInfo2);
   if (access === null || count > MOST_ELEMENTS) return invalidInput;
   if (count === 0n) return done;
-  const scratch = ghcb.get('swScratch');
+  const scratch = ghcb.get(swScratch);
   const length = Number(count) * access.size;
   if (!ghcb.scratchFits(scratch, length, vcpu.memorySize)) return invalidScratch;
   move(access.port, access.size, new Uint8Array(length), scratch);
@@ -207,12 +210,12 @@ function mmioWrite(vcpu: Services, ghcb: GhcbPage): Answer {
 }
 
 function mmio(vcpu: Services, ghcb: GhcbPage, move: (gpa: bigint, bytes: Uint8Array, scratch: bigint) => void): Answer {
-  const length = ghcb.get('swExitInfo2');
+  const length = ghcb.get(swExitInfo2);
   const longest = ghcb.protocolVersion >= 2 ? MMIO_LONGEST.version2 : MMIO_LONGEST.version1;
   if (length === 0n || length > BigInt(longest)) return invalidInput;
-  const scratch = ghcb.get('swScratch');
+  const scratch = ghcb.get(swScratch);
   if (!ghcb.scratchFits(scratch, Number(length), vcpu.memorySize)) return invalidScratch;
-  move(ghcb.get('swExitInfo1'), new Uint8Array(Number(length)), scratch);
+  move(ghcb.get(swExitInfo1), new Uint8Array(Number(length)), scratch);
   return done;
 }
 
@@ -222,14 +225,14 @@ function readTsc(vcpu: Services, ghcb: GhcbPage): Answer {
 }
 
 function readTscp(vcpu: Services, ghcb: GhcbPage): Answer {
-  ghcb.set('rcx', vcpu.tscAux());
+  ghcb.set(rcx, vcpu.tscAux());
   return readTsc(vcpu, ghcb);
 }
 
 function hypercall(vcpu: Services, ghcb: GhcbPage): Answer {
   // Arguments are between hypervisor and guest: those that the guest gives (table 7).
-  const value = (field: GhcbField): bigint => (ghcb.has(field) ? ghcb.get(field) : 0n);
-  ghcb.set('rax', vcpu.hypercall(ghcb.get('rax'), ghcb.low('cpl'), [value('rbx'), value('rcx'), value('rdx'), value('rsi')]));
+  const value = (field: Field): bigint => (ghcb.has(field) ? ghcb.get(field) : 0n);
+  ghcb.set(rax, vcpu.hypercall(ghcb.get(rax), ghcb.low(cpl), [value(rbx), value(rcx), value(rdx), value(rsi)]));
   return done;
 }
 
@@ -240,8 +243,8 @@ function writeBack(vcpu: Services): Answer {
 
 /** The guest says in SW_EXITINFO1[3:0] which register holds the value; it must be RAX, the one it can hand over. */
 function writeDr7(vcpu: Services, ghcb: GhcbPage): Answer {
-  if (ghcb.get('swExitInfo1') !== 0n) return invalidInput;
-  const value = ghcb.get('rax');
+  if (ghcb.get(swExitInfo1) !== 0n) return invalidInput;
+  const value = ghcb.get(rax);
   if (value > LOW) return generalProtection;
   vcpu.debugControl = value;
   return done;
@@ -249,22 +252,22 @@ function writeDr7(vcpu: Services, ghcb: GhcbPage): Answer {
 
 function readCr(n: number): NaeEvent['handle'] {
   return (vcpu, ghcb) => {
-    ghcb.set('rax', vcpu.readControlRegister(n));
+    ghcb.set(rax, vcpu.readControlRegister(n));
     return done;
   };
 }
 
 function writeCr(n: number): NaeEvent['handle'] {
-  return (vcpu, ghcb) => (vcpu.allowControlRegister(n, ghcb.get('rax')) ? done : generalProtection);
+  return (vcpu, ghcb) => (vcpu.allowControlRegister(n, ghcb.get(rax)) ? done : generalProtection);
 }
 
 function terminate(_vcpu: Services, ghcb: GhcbPage): Answer {
-  const info1 = ghcb.low('swExitInfo1');
-  return { kind: 'end', outcome: { kind: 'terminated', set: info1 & 0xf, code: (info1 >>> 4) & 0xff, info: ghcb.get('swExitInfo2') } };
+  const info1 = ghcb.low(swExitInfo1);
+  return { kind: 'end', outcome: { kind: 'terminated', set: info1 & 0xf, code: (info1 >>> 4) & 0xff, info: ghcb.get(swExitInfo2) } };
 }
 
 function unsupported(_vcpu: Services, ghcb: GhcbPage): Answer {
-  const code = ghcb.low('swExitInfo1');
+  const code = ghcb.low(swExitInfo1);
   return {
     kind: 'end',
     outcome: { kind: 'stopped', reason: `the guest reports a #VC that it cannot handle: ${exitName(code)} (unsupported event)` },

@@ -7,7 +7,7 @@ import type { HostMemory } from '../../svm/host.ts';
 import { type Gpa, PAGE_SIZE, type Spa, spa } from '../../util/address.ts';
 import { assert, InternalError } from '../../util/errors.ts';
 import { fromHalves, highHalf, lowHalf } from '../../util/halves.ts';
-import type { Port } from '../../util/struct.ts';
+import type { Field, Port } from '../../util/struct.ts';
 
 const { layout } = Ghcb;
 const SAVE_AREA = 0x400;
@@ -29,10 +29,7 @@ export function fieldSet(fields: readonly GhcbField[]): FieldSet {
   return set;
 }
 
-const contains = (set: FieldSet, field: GhcbField): boolean => {
-  const bit = layout[field].offset >>> 3;
-  return ((set[bit >>> 5]! >>> (bit & 31)) & 1) === 1;
-};
+const contains = (set: FieldSet, { offset }: Field): boolean => ((set[offset >>> 8]! >>> ((offset >>> 3) & 31)) & 1) === 1;
 const containsAll = (set: FieldSet, fields: FieldSet): boolean =>
   ((fields[0]! & ~set[0]!) | (fields[1]! & ~set[1]!) | (fields[2]! & ~set[2]!) | (fields[3]! & ~set[3]!)) === 0;
 
@@ -85,7 +82,7 @@ export class GhcbPage {
   }
 
   /** Did the guest mark the field valid? */
-  has(field: GhcbField): boolean {
+  has(field: Field): boolean {
     return contains(this.#valid, field);
   }
 
@@ -94,32 +91,31 @@ export class GhcbPage {
   }
 
   /** A field that the guest marked valid. Whoever reads another has forgotten it among the needs of its event. */
-  get(field: GhcbField): bigint {
+  get(field: Field): bigint {
     return fromHalves(this.low(field), this.high(field));
   }
 
   /** The low 32 bits of a field that the guest marked valid. */
-  low(field: GhcbField): number {
-    if (!this.has(field)) notRequired(field);
-    const { offset, bytes } = layout[field];
+  low(field: Field): number {
+    if (!contains(this.#valid, field)) notRequired(field);
+    const { offset, bytes } = field;
     return bytes === 1 ? this.#bytes[offset]! : this.#words[offset >>> 2]! >>> 0;
   }
 
   /** Its high 32 bits. */
-  high(field: GhcbField): number {
-    if (!this.has(field)) notRequired(field);
-    const { offset, bytes } = layout[field];
+  high(field: Field): number {
+    if (!contains(this.#valid, field)) notRequired(field);
+    const { offset, bytes } = field;
     return bytes === 1 ? 0 : this.#words[(offset >>> 2) + 1]! >>> 0;
   }
 
   /** Answers in a field. It becomes visible to the guest, with its valid bit, at `reply`. */
-  set(field: GhcbField, value: bigint): void {
+  set(field: Field, value: bigint): void {
     this.set64(field, lowHalf(value), highHalf(value));
   }
 
   /** The same by halves. */
-  set64(field: GhcbField, low: number, high: number): void {
-    const { offset, bytes } = layout[field];
+  set64({ offset, bytes }: Field, low: number, high: number): void {
     assert(bytes === 8, 'an answer has 64 bits');
     this.#words[offset >>> 2] = low;
     this.#words[(offset >>> 2) + 1] = high;
@@ -154,7 +150,7 @@ export class GhcbPage {
   fields(which: 'guest' | 'hypervisor'): Record<string, bigint> {
     const found: Record<string, bigint> = {};
     for (const field of ghcbFields) {
-      if (!contains(which === 'guest' ? this.#valid : this.#answered, field)) continue;
+      if (!contains(which === 'guest' ? this.#valid : this.#answered, layout[field])) continue;
       const { offset, bytes } = layout[field];
       found[field] = bytes === 1 ? BigInt(this.#bytes[offset]!) : fromHalves(this.#words[offset >>> 2]!, this.#words[(offset >>> 2) + 1]!);
     }
@@ -181,6 +177,7 @@ const everyField = fieldSet(ghcbFields);
 /** Index of the first of the two words that the lowest set bit of a word of the bitmap stands for. */
 const quadword = (n: number, bits: number): number => 2 * (32 * n + 31 - Math.clz32(bits & -bits));
 
-function notRequired(field: GhcbField): never {
-  throw new InternalError(`the GHCB field ${field} is read without having been required`);
+function notRequired(field: Field): never {
+  const name = ghcbFields.find((one) => layout[one] === field);
+  throw new InternalError(`the GHCB field ${name} is read without having been required`);
 }

@@ -1,7 +1,7 @@
 // VMGEXIT (exit code 403h): the MSR protocol or the GHCB page, by GHCBInfo. The order of the checks on a page is the table's:
 // usage, the three fields that every event has, the event, its variant, its own fields (GHCB specification 4.1; KVM's order).
 
-import { GhcbInfo, GhcbReason, GhcbResponse } from '../../arch/ghcb.ts';
+import { Ghcb, GhcbInfo, GhcbReason, GhcbResponse } from '../../arch/ghcb.ts';
 import { type Gpa, gpa, PAGE_SIZE, type Spa } from '../../util/address.ts';
 import { InternalError } from '../../util/errors.ts';
 import type { Outcome } from '../outcome.ts';
@@ -24,6 +24,7 @@ export interface GhcbVcpu extends Services {
   namedGhcb(): void;
 }
 
+const { swExitInfo1, swExitInfo2 } = Ghcb.layout;
 const INFO = 0xfff;
 const everyEvent = fieldSet(['swExitCode', 'swExitInfo1', 'swExitInfo2']);
 
@@ -76,7 +77,7 @@ function answerPage(vcpu: Services, ghcb: GhcbPage): Answer {
   if (!ghcb.hasAll(row.needs)) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
   const { event } = row;
   const also = event.alsoNeeds?.(ghcb) ?? null;
-  if (also !== null && !ghcb.has(also)) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
+  if (also !== null && !ghcb.has(Ghcb.layout[also])) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
   const answer = event.handle(vcpu, ghcb);
   if (answer.kind === 'done' && !ghcb.answeredAll(row.returns)) forgotten(event);
   return answer;
@@ -89,16 +90,16 @@ function forgotten(event: NaeEvent): never {
 function respond(ghcb: GhcbPage, answer: Exclude<Answer, { kind: 'end' }>): void {
   switch (answer.kind) {
     case 'done':
-      ghcb.set64('swExitInfo1', GhcbResponse.OK, 0);
-      if (answer.info2 === undefined) ghcb.set64('swExitInfo2', 0, 0);
-      else ghcb.set('swExitInfo2', answer.info2);
+      ghcb.set64(swExitInfo1, GhcbResponse.OK, 0);
+      if (answer.info2 === undefined) ghcb.set64(swExitInfo2, 0, 0);
+      else ghcb.set(swExitInfo2, answer.info2);
       return;
     case 'exception':
-      ghcb.set64('swExitInfo1', GhcbResponse.EXCEPTION, 0);
-      ghcb.set('swExitInfo2', answer.eventInj);
+      ghcb.set64(swExitInfo1, GhcbResponse.EXCEPTION, 0);
+      ghcb.set(swExitInfo2, answer.eventInj);
       return;
     case 'malformed':
-      ghcb.set64('swExitInfo1', GhcbResponse.MALFORMED, 0);
-      ghcb.set64('swExitInfo2', answer.reason, 0);
+      ghcb.set64(swExitInfo1, GhcbResponse.MALFORMED, 0);
+      ghcb.set64(swExitInfo2, answer.reason, 0);
   }
 }
