@@ -78,7 +78,7 @@ export class Cpu {
     };
     this.#interpreter = new Interpreter(memory, callbacks, options.forms ?? FormSet.shared(compiler?.threshold ?? 0));
     this.#code = new CodeCache(memory, frames, this.#interpreter, () => p.retired);
-    this.#fetch = new Fetch(p, this.#code);
+    this.#fetch = new Fetch(p, this.#code, compiler?.threshold ?? 0);
     this.#compiler = compiler ? new Compiler(memory, this.#interpreter, this.#code, compiler) : null;
     p.formAt = (record) => this.#interpreter.form(this.#code.formOf(record));
     // A trap behind this instruction: whatever it goes on to stops.
@@ -220,19 +220,23 @@ export class Cpu {
         left -= this.#chargeStall(++stalled);
         continue;
       }
-      fuel = this.#compile(record, hot, fuel);
+      fuel = this.#compile(record, hot || this.#fetch.hot, fuel);
       this.#entries++;
       const wasShadow = i32[s + (State.SHADOW >> 2)];
       const quiet = (flags & Rflags.TF) === 0 ? null : quietRip(p, record);
       // RF holds for one instruction; one that does not complete keeps it.
       const resume = flags & Rflags.RF;
       if (resume !== 0) i32[s + (State.RFLAGS >> 2)] = flags & ~Rflags.RF;
+      i32[s + (State.RESUME_AT >> 2)] = resume === 0 ? -1 : fuel;
+      i32[s + (State.WAITING >> 2)] = this.virtualInterrupt >= 0 || this.virtualNmi ? 1 : 0;
       p.enteredHandler = false;
       p.fuelGiven = fuel;
       const leave = this.#interpreter.run(p.state, record, fuel);
       // EIP has 32 bits: code that runs on at 4 GiB goes on at 0.
       if (p.mode !== 64) i32[s + (State.RIP >> 2) + 1] = 0;
       const used = fuel - i32[s + (State.FUEL >> 2)]!;
+      // Set before this entry or by an IRET in it, and no instruction has completed since.
+      if (i32[s + (State.RESUME_AT >> 2)] === i32[s + (State.FUEL >> 2)]) i32[s + (State.RFLAGS >> 2)]! |= Rflags.RF;
       p.fuelGiven = 0;
       i32[s + (State.RECORD >> 2)] = 0;
       i32[s + (State.FUEL >> 2)] = 0;
@@ -242,8 +246,8 @@ export class Cpu {
       this.elements += i32[s + (State.ELEMENTS >> 2)]!;
       i32[s + (State.ELEMENTS >> 2)] = 0;
       if (wasShadow !== 0 && used > 0) i32[s + (State.SHADOW >> 2)] = 0;
-      if (resume !== 0 && used === 0) i32[s + (State.RFLAGS >> 2)]! |= Rflags.RF;
       hot = leave === Leave.HOT;
+      this.#fetch.resumes = leave === Leave.FUEL;
       switch (leave) {
         case Leave.FAULT:
           p.breakpoints.pending = 0;

@@ -2,7 +2,7 @@
 // translation arrays stay empty, so that every access comes to the caller, and it has no way to see a frame. There is
 // no second meaning: the handlers are the ones that the guest runs on.
 
-import { Context, EngineMemory, INVALID_TAG_LOW, INVALID_TARGET_HIGH } from '../memory/map.ts';
+import { Context, EngineMemory, INVALID_FIRST_TARGET } from '../memory/map.ts';
 import { Leave, type Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
 import { InstructionDecoder } from '../x86/decode.ts';
 import { SystemResult } from '../x86/emitter.ts';
@@ -82,8 +82,7 @@ export class InstructionEmulator {
       limit: () => 1,
       system: () => SystemResult.FAULT,
     });
-    memory.i32.fill(INVALID_TAG_LOW, memory.contexts >>> 2, (memory.contexts + Context.JUMP) >>> 2);
-    memory.i32.fill(INVALID_TARGET_HIGH, (memory.contexts + Context.JUMP) >>> 2, (memory.contexts + Context.SIZE) >>> 2);
+    memory.i32[(memory.contexts + Context.JUMP) >>> 2] = INVALID_FIRST_TARGET;
   }
 
   #stored = true;

@@ -6,7 +6,15 @@ import { Vector } from '../arch/exception.ts';
 import { DecodeProblem } from '../x86/decode.ts';
 import { Record, Steering } from '../x86/record.ts';
 import type { CodeCache } from './code-cache.ts';
+import { FIRST_REGION } from './interpreter.ts';
 import type { Processor } from './processor.ts';
+
+/**
+ * A target that displaces another from its entry of the jump cache leaves it in one of these: code that is generated asks the first place only,
+ * but functions that call each other and share it need not be fetched again each time.
+ */
+const PLACES = 4;
+const APART = 0x400 << 4;
 
 /** Does the record's instruction begin on one page and end on another? */
 const straddles = (p: Processor, record: number): boolean => p.offsetOf(record) + p.instructionLength(record) > 4096;
@@ -15,34 +23,40 @@ export class Fetch {
   readonly #p: Processor;
   readonly #i32: Int32Array;
   readonly #code: CodeCache;
+  /** Each so many look-ups of a record that is not compiled (a power of two) it counts as hot; 0: they are not counted. */
+  readonly #threshold: number;
+  /** Was that the case in the last one? Behind VMGEXIT or at the entry of a handler no branch says so. */
+  hot = false;
+  /** Did the budget end here? No branch led to where it does, and a place in the midst of a loop must not look like the target of one. */
+  resumes = false;
 
-  constructor(p: Processor, code: CodeCache) {
+  constructor(p: Processor, code: CodeCache, threshold: number) {
     this.#p = p;
     this.#i32 = p.i32;
     this.#code = code;
+    this.#threshold = threshold;
   }
 
   /** The record at RIP, decoded if need be; 0: fetching or decoding it faulted. Fills the jump cache and the link that asked. */
   lookUp(): number {
     const p = this.#p;
     const i32 = this.#i32;
+    this.hot = false;
     this.#code.resume();
     if (this.#code.full) this.#startOver();
     const { mode } = p;
     const s = p.state >>> 2;
     const ripLow = i32[s + (State.RIP >> 2)]!;
     const ripHigh = i32[s + (State.RIP >> 2) + 1]!;
-    const jump = (i32[s + (State.CONTEXT >> 2)]! + Context.JUMP + jumpEntry(ripLow)) >>> 2;
-    // What an indirect branch would find, too, unless it is to be decoded anew. A branch that waits for its link needs the frame besides,
-    // but an instruction across two pages is never linked: the second page may come to be another.
-    if (i32[jump] === ripLow && i32[jump + 1] === ripHigh) {
-      const known = i32[jump + 2]!;
-      // A record that was stopped stays in the cache: who arrives there comes here to have it decoded anew.
-      if (p.view.getUint16(known + Record.FORM, true) !== Steering.STOP && (i32[s + (State.LINK >> 2)] === 0 || straddles(p, known))) {
-        i32[s + (State.LINK >> 2)] = 0;
-        this.#enterPage(s, ripLow, ripHigh, p.offsetOf(known));
-        return known;
-      }
+    const jumps = i32[s + (State.CONTEXT >> 2)]! + Context.JUMP;
+    const place = jumpEntry(ripLow);
+    const jump = (jumps + place) >>> 2;
+    let known = this.#cached(jump, ripLow, ripHigh);
+    for (let k = 1; known === 0 && k < PLACES; k++) known = this.#cached((jumps + (place ^ (k * APART))) >>> 2, ripLow, ripHigh);
+    if (known !== 0) {
+      i32[s + (State.LINK >> 2)] = 0;
+      this.#enterPage(s, ripLow, ripHigh, p.offsetOf(known));
+      return known;
     }
     let low = ripLow;
     let high = ripHigh;
@@ -86,11 +100,42 @@ export class Fetch {
     if (link !== 0 && !cut && generation === this.#code.generation && !straddles(p, found)) this.#code.link(link, frame, found);
     this.#enterPage(s, ripLow, ripHigh, offset);
     if (cut || (p.breakpoints.ofCode && p.breakpoints.onPage(p.linearRip)) || !p.mmu.keepsJump(p.state)) return found;
+    if (i32[jump] !== ripLow || i32[jump + 1] !== ripHigh) this.#displace(jumps, place);
     i32[jump] = ripLow;
     i32[jump + 1] = ripHigh;
     i32[jump + 2] = found;
     i32[jump + 3] = 0;
     return found;
+  }
+
+  /** Puts what an entry of the jump cache holds elsewhere, where there is room if possible. */
+  #displace(jumps: number, place: number): void {
+    const i32 = this.#i32;
+    const at = (k: number): number => (jumps + (place ^ (k * APART))) >>> 2;
+    const record = Context.RECORD >> 2;
+    // One that is invalid must stay where it is: its zeros would be RIP 0 elsewhere (memory/map.ts).
+    if (i32[at(0) + record] === 0) return;
+    let k = PLACES - 1;
+    while (k > 1 && i32[at(k) + record] !== 0) k--;
+    i32.copyWithin(at(k), at(0), at(0) + 4);
+  }
+
+  /**
+   * The record in an entry of the jump cache: what an indirect branch would find, too, unless it is to be decoded anew. A branch that
+   * waits for its link needs the frame besides, but an instruction across two pages is never linked: the second page may come to
+   * be another. 0: none that will do.
+   */
+  #cached(jump: number, ripLow: number, ripHigh: number): number {
+    const i32 = this.#i32;
+    if (i32[jump] !== ripLow || i32[jump + 1] !== ripHigh) return 0;
+    const p = this.#p;
+    const known = i32[jump + 2]!;
+    if (known === 0) return 0;
+    const form = p.view.getUint16(known + Record.FORM, true);
+    // A record that was stopped stays in the cache: who arrives there comes here to have it decoded anew.
+    if (form === Steering.STOP || (i32[(p.state + State.LINK) >>> 2] !== 0 && !straddles(p, known))) return 0;
+    if (form < FIRST_REGION && this.#threshold !== 0 && !this.resumes) this.hot = (++i32[jump + 3]! & (this.#threshold - 1)) === 0;
+    return known;
   }
 
   /** PAGE = RIP - page offset; it borrows only where a segment base is not page-aligned. */

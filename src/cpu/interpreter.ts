@@ -11,6 +11,7 @@ import { Record, Steering } from '../x86/record.ts';
 import { semanticsOf } from '../x86/semantics/all.ts';
 import { Leave, State } from '../memory/state.ts';
 import { hotForms } from './hot-forms.ts';
+import { type PreparedCore, preparedCore } from './prepared-core.ts';
 
 /** What generated code calls. Addresses travel as 32-bit halves; `flags` are AccessFlag. */
 export type Callbacks = {
@@ -35,12 +36,17 @@ const SMALL_MODULES = 32;
 /** Runs from a record until something must leave; returns a Leave. State.FUEL says what is left of the fuel. */
 type Run = (state: number, record: number, fuel: number) => number;
 
+/** The first numbers are no instructions. */
+const STEERING = Object.values(Steering).map(() => undefined);
+
 const shared = new Map<number, FormSet>();
 
 /** Forms, and the modules made for them: the same for every engine of the process, unless one is handed in. */
 export class FormSet {
-  readonly forms: (Form | undefined)[] = [undefined, undefined, undefined];
+  readonly forms: (Form | undefined)[] = [...STEERING];
   readonly #index = new Map<string, number>();
+  /** Of forms as objects: a decoder gives the same one for the same form. */
+  readonly #numbers = new WeakMap<Form, number>();
   readonly core: WebAssembly.Module;
   /** Each so many executions of a branch its target is reported (a power of two); 0: they are not counted. */
   readonly #threshold: number;
@@ -51,24 +57,36 @@ export class FormSet {
   #small = 0;
   #compiled: number;
 
-  /** `hot`: the forms that stand in the one function. None: all are reached by call_indirect, which must make no difference. */
-  constructor(hot: readonly Form[] = hotForms(), threshold = 0) {
+  /**
+   * `hot`: the forms that stand in the one function. None: all are reached by call_indirect, which must make no difference.
+   * `prepared`: what was emitted for them before, and for more.
+   */
+  constructor(hot: readonly Form[] = hotForms(), threshold = 0, prepared: PreparedCore | null = null) {
     this.#threshold = threshold;
     for (const form of hot) this.#add(form);
     this.hot = this.forms.length;
     this.#compiled = this.hot;
-    this.core = new WebAssembly.Module(emitCore(this.forms, threshold));
+    const modules = prepared?.modules.get(threshold);
+    this.core = new WebAssembly.Module(modules?.hot ?? emitCore(this.forms, threshold));
+    if (!prepared || !modules) return;
+    for (const form of prepared.common) this.#add(form);
+    this.#compiled = this.forms.length;
+    this.modules.push({ serial: ++this.serial, from: this.hot, module: new WebAssembly.Module(modules.common) });
   }
 
   /** That of all processors which report branches at the same threshold. */
   static shared(threshold: number): FormSet {
     let set = shared.get(threshold);
-    if (!set) shared.set(threshold, (set = new FormSet(hotForms(), threshold)));
+    if (!set) shared.set(threshold, (set = new FormSet(preparedCore?.hot, threshold, preparedCore)));
     return set;
   }
 
   indexOf(form: Form): number {
-    return this.#index.get(keyOf(form)) ?? this.#add(form);
+    const known = this.#numbers.get(form);
+    if (known !== undefined) return known;
+    const index = this.#index.get(keyOf(form)) ?? this.#add(form);
+    this.#numbers.set(form, index);
+    return index;
   }
 
   /** Compiles the forms that came since the last call into one module. */
@@ -152,6 +170,19 @@ export class Interpreter {
   }
 }
 
+/** What a bundle can bring along, so that no start has to emit it. `common`: further forms that guests often have. */
+export function prepareCore(thresholds: readonly number[], common: readonly Form[]): PreparedCore {
+  const hot = hotForms();
+  const known = new Set(hot.map(keyOf));
+  const others = [...new Map(common.map((form) => [keyOf(form), form]))].flatMap(([key, form]) => (known.has(key) ? [] : [form]));
+  const core = [...STEERING, ...hot];
+  const modules = thresholds.map((threshold) => {
+    const bytes = { hot: emitCore(core, threshold), common: emitCold([...core, ...others], core.length, threshold) };
+    return [threshold, bytes] as const;
+  });
+  return { hot, common: others, modules: new Map(modules) };
+}
+
 /** The imports of both kinds of module, in one order. */
 export function declareImports(m: ModuleBuilder): Imports {
   const { I32 } = Type;
@@ -178,23 +209,25 @@ function emitCold(forms: readonly (Form | undefined)[], from: number, threshold:
   const m = new ModuleBuilder();
   const imports = declareImports(m);
   const type = m.type([Type.I32, Type.I32], [Type.I32]);
-  for (let k = from; k < forms.length; k++) {
-    const f = new FunctionBuilder(2);
-    const b = new OpenOperands(f, forms[k] as Form, imports, {
-      next: (record) => f.return(record),
-      fault: () => f.return(f.const32(COLD_FAULT)),
-      leave: () => f.return(f.const32(COLD_LEAVE)),
-      threshold,
-      fuel: {
-        left: f.load32(f.parameter(0), State.FUEL),
-        spend: (units) => f.store32(f.parameter(0), f.i32.sub(f.load32(f.parameter(0), State.FUEL), units), State.FUEL),
-      },
-    });
-    emitMeaning(b, forms[k] as Form);
-    f.unreachable();
-    m.function(type, f, String(k));
-  }
+  for (let k = from; k < forms.length; k++) m.function(type, emitOne(forms[k] as Form, imports, threshold), String(k));
   return m.build();
+}
+
+function emitOne(form: Form, imports: Imports, threshold: number): FunctionBuilder {
+  const f = new FunctionBuilder(2);
+  const b = new OpenOperands(f, form, imports, {
+    next: (record) => f.return(record),
+    fault: () => f.return(f.const32(COLD_FAULT)),
+    leave: () => f.return(f.const32(COLD_LEAVE)),
+    threshold,
+    fuel: {
+      left: f.load32(f.parameter(0), State.FUEL),
+      spend: (units) => f.store32(f.parameter(0), f.i32.sub(f.load32(f.parameter(0), State.FUEL), units), State.FUEL),
+    },
+  });
+  emitMeaning(b, form);
+  f.unreachable();
+  return f;
 }
 
 function emitMeaning(b: OpenOperands, form: Form): void {
@@ -204,12 +237,17 @@ function emitMeaning(b: OpenOperands, form: Form): void {
   b.finish();
 }
 
-/** The one hot function: run(state, record, fuel). */
+/**
+ * The one hot function: run(state, record, fuel). Its arms hold what nearly every execution needs. For the rest (a TLB that misses, a fault, a branch
+ * without its link) an instruction begins anew as a cold form, so the hot ones have functions in the table, too. V8 (Node 20) allocates registers
+ * by a faster method in functions of more than 8,192 virtual ones, and what comes of that is a fifth to a third slower.
+ */
 function emitCore(forms: readonly (Form | undefined)[], threshold: number): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const imports = declareImports(m);
   m.importTable('table', TABLE_SIZE);
   const cold = m.type([Type.I32, Type.I32], [Type.I32]);
+  const missing = new Set<Form>();
   const f = new FunctionBuilder(3);
   const state = f.parameter(0);
   const record = f.parameter(1);
@@ -246,7 +284,11 @@ function emitCore(forms: readonly (Form | undefined)[], threshold: number): Uint
               });
               f.scope(() => {
                 const form = forms[k];
-                if (form) emitMeaning(new OpenOperands(f, form, imports, embedding), form);
+                const elsewhere = (): void => {
+                  if (form) missing.add(form);
+                  f.br(isCold);
+                };
+                if (form) emitMeaning(new OpenOperands(f, form, imports, { ...embedding, elsewhere }), form);
                 else emitSteering(k, f, imports, embedding, () => addFuel(1));
               });
             };
@@ -287,6 +329,7 @@ function emitCore(forms: readonly (Form | undefined)[], threshold: number): Uint
   f.store32(state, fuel, State.FUEL);
   f.result(f.load32(state, State.LEAVE));
   m.function(m.type([Type.I32, Type.I32, Type.I32], [Type.I32]), f, 'run');
+  for (const [k, form] of forms.entries()) if (form && missing.has(form)) m.element(k, m.function(cold, emitOne(form, imports, threshold)));
   return m.build();
 }
 

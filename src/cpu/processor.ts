@@ -225,18 +225,20 @@ export class Processor {
   }
 
   /** Records an exit: RIP stays at the instruction. */
-  exit(code: number, info1 = 0n, info2 = 0n): typeof SystemResult.FAULT {
+  exit(code: number, info1?: bigint, info2?: bigint): typeof SystemResult.FAULT {
     this.setU32(State.STOP, code);
     this.setU32(State.STOP_TRAP, 0);
     const record = this.u32(State.RECORD);
     this.setU32(State.STOP_LENGTH, record === 0 ? 0 : this.instructionLength(record));
-    this.setU64(State.STOP_INFO1, info1);
-    this.setU64(State.STOP_INFO2, info2);
+    if (info1 === undefined) this.set64(State.STOP_INFO1, 0, 0);
+    else this.setU64(State.STOP_INFO1, info1);
+    if (info2 === undefined) this.set64(State.STOP_INFO2, 0, 0);
+    else this.setU64(State.STOP_INFO2, info2);
     return SystemResult.FAULT;
   }
 
   /** Records an exit behind the instruction (HLT, VMGEXIT, write traps). */
-  exitAfter(code: number, info1 = 0n): typeof SystemResult.EVENTS {
+  exitAfter(code: number, info1?: bigint): typeof SystemResult.EVENTS {
     this.exit(code, info1);
     this.setU32(State.STOP_TRAP, 1);
     return SystemResult.EVENTS;

@@ -49,6 +49,8 @@ export class Frames {
   codeOwner: CodeOwner | null = null;
   /** Grows whenever a frame loses its page; who held frame numbers across other calls compares it. */
   losses = 0;
+  /** Grows whenever a view lost its page, became clean or came under a watch: who has looked at one need not look again until then. */
+  revisions = 0;
   /** Status bits, page and key slot of each frame in use; its arrays grow by replacement, so never keep them. */
   readonly table: FrameTable;
   dram!: Dram;
@@ -79,6 +81,7 @@ export class Frames {
     this.#lazy.clear();
     this.#hand = 1;
     this.losses++;
+    this.revisions++;
     if (this.encryption) this.encryption.beforeKeyChange = null;
     this.dram = dram;
     this.encryption = encryption;
@@ -162,6 +165,7 @@ export class Frames {
     const { table } = this;
     if ((table.status[frame]! & Status.CODE) === 0) {
       table.status[frame]! |= Status.CODE;
+      this.revisions++;
       this.#tlb.killWrite(frame);
     }
     table.codeLow[frame]! |= lineMaskLow(offset, length);
@@ -178,6 +182,7 @@ export class Frames {
   watchTable(frame: number): void {
     if (frame === VOID_FRAME || (this.table.status[frame]! & Status.TABLE) !== 0) return;
     this.table.status[frame]! |= Status.TABLE;
+    this.revisions++;
     this.#tlb.killWrite(frame);
   }
 
@@ -255,6 +260,7 @@ export class Frames {
     this.#lazy.set(page, owner);
     if (known !== undefined) return;
     this.#directory.set(page, this.#directory.get(page) | LAZY_PAGE);
+    this.revisions++;
     for (let f = this.#head(page); f !== 0; f = this.table.next[f]!) {
       this.#tlb.killRead(f);
       this.#tlb.killWrite(f);
@@ -352,6 +358,7 @@ export class Frames {
     bytes.set(this.#bytes(frame));
     this.encryption.encrypt(this.table.keys[frame]!, page * PAGE_SIZE, bytes);
     this.table.status[frame]! &= ~Status.DIRTY;
+    this.revisions++;
     this.#tlb.killWrite(frame);
   }
 
@@ -371,6 +378,7 @@ export class Frames {
     this.#forget(frame);
     table.release(frame);
     this.losses++;
+    this.revisions++;
   }
 
   #dropAll(page: number): void {

@@ -1,5 +1,5 @@
 // One 4 KiB page under the host's mapping (key slot 0) as a Port: how hypervisor code reads and writes VMCBs, GHCBs and
-// tables. It stays valid for good: before each access it checks that its frame still is that page's view.
+// tables. It stays valid for good: its frame is looked up anew when any view was changed since.
 
 import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
@@ -10,7 +10,10 @@ export class PagePort implements Port {
   readonly #frames: Frames;
   readonly #page: number;
   readonly #view: DataView;
-  #frame = VOID_FRAME;
+  /** Address of the page's bytes, and of which revision of all views it may be read, and written without any watch. */
+  #at = 0;
+  #readable = -1;
+  #writable = -1;
 
   /** `page` is a page number; one outside DRAM reads as all ones and keeps nothing. */
   constructor(frames: Frames, page: number) {
@@ -20,57 +23,64 @@ export class PagePort implements Port {
   }
 
   u8(offset: number): number {
-    return this.#view.getUint8(this.#readable(offset, 1));
+    return this.#view.getUint8(this.#toRead(offset, 1));
   }
   u16(offset: number): number {
-    return this.#view.getUint16(this.#readable(offset, 2), true);
+    return this.#view.getUint16(this.#toRead(offset, 2), true);
   }
   u32(offset: number): number {
-    return this.#view.getUint32(this.#readable(offset, 4), true);
+    return this.#view.getUint32(this.#toRead(offset, 4), true);
   }
   u64(offset: number): bigint {
-    return this.#view.getBigUint64(this.#readable(offset, 8), true);
+    return this.#view.getBigUint64(this.#toRead(offset, 8), true);
   }
   setU8(offset: number, value: number): void {
-    const at = this.#writable(offset, 1);
+    const at = this.#toWrite(offset, 1);
     if (at !== 0) this.#view.setUint8(at, value);
   }
   setU16(offset: number, value: number): void {
-    const at = this.#writable(offset, 2);
+    const at = this.#toWrite(offset, 2);
     if (at !== 0) this.#view.setUint16(at, value, true);
   }
   setU32(offset: number, value: number): void {
-    const at = this.#writable(offset, 4);
+    const at = this.#toWrite(offset, 4);
     if (at !== 0) this.#view.setUint32(at, value, true);
   }
   setU64(offset: number, value: bigint): void {
-    const at = this.#writable(offset, 8);
+    const at = this.#toWrite(offset, 8);
     if (at !== 0) this.#view.setBigUint64(at, BigInt.asUintN(64, value), true);
   }
 
-  #readable(offset: number, length: number): number {
+  #toRead(offset: number, length: number): number {
     assert(offset >= 0 && offset + length <= PAGE_SIZE, 'access outside a page');
-    const frames = this.#frames;
-    const { table } = frames;
-    const f = this.#frame;
-    if (table.pages[f] !== this.#page || table.keys[f] !== 0 || (table.status[f]! & Status.LAZY) !== 0 || f === VOID_FRAME) {
-      this.#frame = frames.view(this.#page, 0);
-    }
-    return frames.address(this.#frame) + offset;
+    if (this.#readable !== this.#frames.revisions) this.#find();
+    return this.#at + offset;
   }
 
-  #writable(offset: number, length: number): number {
-    assert(offset >= 0 && offset + length <= PAGE_SIZE, 'access outside a page');
+  #find(): void {
     const frames = this.#frames;
-    const { table } = frames;
-    const f = this.#frame;
-    if (table.pages[f] === this.#page && table.keys[f] === 0 && table.status[f] === Status.DIRTY && f !== VOID_FRAME) {
-      return frames.address(f) + offset;
-    }
-    const owned = frames.own(this.#page, 0);
-    this.#frame = owned;
-    if (owned === VOID_FRAME) return 0;
-    frames.stored(owned, offset, length);
-    return frames.address(owned) + offset;
+    const frame = frames.view(this.#page, 0);
+    this.#at = frames.address(frame);
+    // Where there is no memory, or a fence, there may be some the next time.
+    this.#readable = frame === VOID_FRAME ? -1 : frames.revisions;
+    this.#writable = -1;
+  }
+
+  /** 0: there is nothing to write to. */
+  #toWrite(offset: number, length: number): number {
+    assert(offset >= 0 && offset + length <= PAGE_SIZE, 'access outside a page');
+    const at = this.#writable === this.#frames.revisions ? this.#at : this.#own(offset, length);
+    return at === 0 ? 0 : at + offset;
+  }
+
+  #own(offset: number, length: number): number {
+    const frames = this.#frames;
+    const frame = frames.own(this.#page, 0);
+    if (frame === VOID_FRAME) return 0;
+    frames.stored(frame, offset, length);
+    this.#at = frames.address(frame);
+    this.#readable = frames.revisions;
+    this.#writable = frames.table.status[frame] === Status.DIRTY ? frames.revisions : -1;
+    return this.#at;
   }
 }

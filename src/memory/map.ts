@@ -7,14 +7,21 @@ import { STATE_SIZE } from './state.ts';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** One translation context: read array, write array, jump cache; 4,096 entries of 16 bytes each. */
+/** One translation context: read array, write array, jump cache; entries of 16 bytes. Zeros are invalid in each, so what was never used needs no memory. */
 export const Context = {
   READ: 0,
-  WRITE: 64 * KIB,
-  JUMP: 128 * KIB,
-  SIZE: 192 * KIB,
-  ENTRIES: 4096,
-  /** Parts of a read or write entry: u64 tag (linear page; all ones: invalid), i32 delta (host address = delta + low half of the linear one), u32 frame. */
+  WRITE: 256 * KIB,
+  JUMP: 512 * KIB,
+  SIZE: 576 * KIB,
+  /** So many units of 64 KiB. */
+  UNITS: 9,
+  /** Entries of a read or write array: they reach over 64 MiB. */
+  ENTRIES: 16_384,
+  JUMPS: 4096,
+  /**
+   * Parts of a read or write entry: u64 tag (last byte of a linear page), i32 delta (host address = delta + low half of the linear one), u32 frame.
+   * Bit 0 of the tag is clear if the page is watched: translation known, but only the slow path may store.
+   */
   TAG: 0,
   DELTA: 8,
   FRAME: 12,
@@ -28,17 +35,18 @@ export const Context = {
  * Where a jump cache has the entry of a linear RIP: offset from Context.JUMP. Functions begin at multiples of 16, so the low bits alone
  * would leave them a sixteenth of the entries.
  */
-export const jumpEntry = (low: number): number => ((low ^ (low >>> JUMP_FOLD)) << 4) & ((Context.ENTRIES - 1) << 4);
+export const jumpEntry = (low: number): number => ((low ^ (low >>> JUMP_FOLD)) << 4) & ((Context.JUMPS - 1) << 4);
 /** For code that is generated: how far RIP is shifted before it is combined with itself. */
 export const JUMP_FOLD = 6;
 
 /** Where a read or write array has the entry of a linear address: offset from its beginning. */
 export const pageEntry = (low: number): number => (low >>> 8) & ((Context.ENTRIES - 1) << 4);
 
-/** A tag that no linear page has: entries that hold it never hit. */
-export const INVALID_TAG_LOW = -1;
-/** A jump target that is not canonical, so never asked for: 4000_0000_0000_0000h. */
-export const INVALID_TARGET_HIGH = 0x4000_0000;
+/** Low half of the tag of a page, and its bit that is clear in watched ones. */
+export const tagLow = (low: number): number => low | 0xfff;
+export const UNWATCHED = 1;
+/** RIP 0 would find zeros where its own entry belongs, the first one: that holds another's target while it is invalid. */
+export const INVALID_FIRST_TARGET = 1;
 
 export type MapSize = {
   readonly states: number;
@@ -59,10 +67,16 @@ export class EngineMemory {
   readonly stateCount: number;
   readonly contexts: number;
   readonly contextCount: number;
+  /** What of each context holds entries, at the number of its first unit: bits for stretches of the two arrays, and whether its jump cache does. */
+  readonly used: { readonly reads: Int32Array; readonly writes: Int32Array; readonly jumps: Uint8Array };
   readonly records: number;
   readonly recordsEnd: number;
   /** For each record a u32: how often compiled code left at it for want of a TLB entry. */
   readonly misses: number;
+  /** For each record what only the code cache asks: u32 frame, u32 next record of its line, u16 form that it had before it was stopped. */
+  readonly owners: number;
+  readonly chains: number;
+  readonly stopped: number;
   readonly frames: number;
   readonly frameCount: number;
 
@@ -76,10 +90,15 @@ export class EngineMemory {
     this.stateCount = size.states;
     this.contexts = this.states + size.states * STATE_SIZE;
     this.contextCount = size.contexts;
+    const units = size.contexts * Context.UNITS;
+    this.used = { reads: new Int32Array(units), writes: new Int32Array(units), jumps: new Uint8Array(units) };
     this.records = this.contexts + size.contexts * Context.SIZE;
     this.recordsEnd = this.records + size.recordBytes;
     this.misses = this.recordsEnd;
-    this.frames = Math.ceil((this.misses + size.recordBytes / 8) / MIB) * MIB;
+    this.owners = this.misses + size.recordBytes / 8;
+    this.chains = this.owners + size.recordBytes / 8;
+    this.stopped = this.chains + size.recordBytes / 8;
+    this.frames = Math.ceil((this.stopped + size.recordBytes / 16) / MIB) * MIB;
     this.frameCount = Math.floor((buffer.byteLength - this.frames) / (4 * KIB));
   }
 

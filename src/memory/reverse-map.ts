@@ -3,7 +3,7 @@
 // times as long).
 
 import { type FrameTable, MANY } from './frame-table.ts';
-import { Context, INVALID_TAG_LOW } from './map.ts';
+import { Context } from './map.ts';
 
 /** Clears the read or the write arrays of all contexts in use. */
 export interface TlbArrays {
@@ -61,6 +61,6 @@ export class ReverseMap {
 
   #kill(slot: number, frame: number): void {
     const at = slot >>> 2;
-    if (this.#i32[at + (Context.FRAME >>> 2)] === frame) this.#i32.fill(INVALID_TAG_LOW, at, at + 4);
+    if (this.#i32[at + (Context.FRAME >>> 2)] === frame) this.#i32.fill(0, at, at + 4);
   }
 }

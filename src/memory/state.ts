@@ -52,7 +52,7 @@ export const State = {
   GHCB: 576, // GHCB MSR
   SEV_STATUS: 584,
   TSC_OFFSET: 592,
-  INTERCEPTS: 600, // u32[6], VMCB 000h..017h; all zero outside guest mode
+  INTERCEPTS: 600, // u32[6], VMCB 000h..017h of the guest that runs, or ran last: outside of guest mode nothing is executed
   IOPM: 624, // u64, system physical address
   MSRPM: 632, // u64
   FAULT_VECTOR: 640, // i32, exception that the current instruction raised, -1 if none
@@ -76,6 +76,9 @@ export const State = {
   EXIT_INT_INFO: 816, // u64, the event whose delivery an exit interrupted, as EXITINTINFO names it; 0: none
   MISSED: 824, // u32, record at which compiled code has left very often for want of a TLB entry, or 0
   DROPPED: 828, // u32, 1: compiled code was dropped since this was last cleared
+  CONTEXTS: 832, // u32[4], translation contexts of the address space in force by PrivilegeClass (mmu/contexts.ts); 0: not made yet
+  WAITING: 848, // u32, 1: an event may have to be delivered as soon as the instructions that open a window allow
+  RESUME_AT: 852, // i32, RFLAGS.RF is set as long as FUEL is this; -1: it is clear
   STOP_LENGTH: 944, // u32, bytes of the instruction that STOP intercepted; 0: read it to know
   XMM: 1024, // 16 x 16 bytes
   YMM_HIGH: 1280, // 16 x 16 bytes

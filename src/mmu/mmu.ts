@@ -5,7 +5,7 @@
 
 import { Vector } from '../arch/exception.ts';
 import { type Frames, SINK_FRAME, Status, VOID_FRAME } from '../memory/frames.ts';
-import { Context, type EngineMemory, pageEntry } from '../memory/map.ts';
+import { Context, type EngineMemory, pageEntry, tagLow, UNWATCHED } from '../memory/map.ts';
 import { State } from '../memory/state.ts';
 import { Access, AccessFlag } from './access.ts';
 import { Contexts, PrivilegeClass } from './contexts.ts';
@@ -109,6 +109,16 @@ export class Mmu {
     this.#walk.space = this.#contexts.space;
   }
 
+  /** The same, where nothing has changed since but CPL and RFLAGS. */
+  changePrivilege(state: number): void {
+    this.#i32[(state + State.CONTEXT) >>> 2] = this.#contexts.reselect(state);
+  }
+
+  /** Makes the contexts that State.CONTEXTS has no addresses of. */
+  makeContexts(state: number): void {
+    this.#contexts.makeAll(state);
+  }
+
   /**
    * Host address of `size` readable bytes: in a frame, or the scratch line with a copy. 0: a fault is recorded. `size` is at
    * most 64, or up to the end of the page for bulk accesses.
@@ -118,7 +128,7 @@ export class Mmu {
     if ((lo & 0xfff) + size > PAGE) return this.#loadAcross(state, context, lo, hi, size, flags);
     const i32 = this.#i32;
     const at = (context + Context.READ + pageEntry(lo)) >>> 2;
-    if (i32[at] === (lo & ~0xfff) && i32[at + 1] === hi) return (i32[at + 2]! + lo) >>> 0;
+    if (i32[at] === tagLow(lo) && i32[at + 1] === hi) return (i32[at + 2]! + lo) >>> 0;
     return this.#loadMiss(state, context, lo, hi, size, flags);
   }
 
@@ -129,9 +139,9 @@ export class Mmu {
     const i32 = this.#i32;
     const at = (context + Context.WRITE + pageEntry(lo)) >>> 2;
     const tag = i32[at]!;
-    if ((tag & ~1) === (lo & ~0xfff) && i32[at + 1] === hi) {
+    if ((tag | UNWATCHED) === tagLow(lo) && i32[at + 1] === hi) {
       const address = (i32[at + 2]! + lo) >>> 0;
-      if ((tag & 1) !== 0) this.#storeWatched(at, tag, lo & 0xfff, size);
+      if ((tag & UNWATCHED) === 0) this.#storeWatched(at, tag, lo & 0xfff, size);
       return address;
     }
     return this.#storeMiss(state, context, lo, hi, size, flags);
@@ -322,15 +332,15 @@ export class Mmu {
     const frame = this.#i32[at + 3]!;
     frames.stored(frame, offset, size);
     // The watch may have ended just now, and the entry may have died of it.
-    if (!this.watchAll && frames.table.status[frame] === Status.DIRTY && this.#i32[at] === tag) this.#i32[at] = tag & ~1;
+    if (!this.watchAll && frames.table.status[frame] === Status.DIRTY && this.#i32[at] === tag) this.#i32[at] = tag | UNWATCHED;
   }
 
   #fillRead(context: number, lo: number, hi: number, frame: number): void {
     if (this.#unfilled(context, lo, hi)) return;
     const slot = context + Context.READ + pageEntry(lo);
-    this.#entry(slot, lo & ~0xfff, lo & ~0xfff, hi, frame);
+    this.#entry(slot, tagLow(lo), lo & ~0xfff, hi, frame);
     this.frames.noteRead(frame, slot);
-    this.#contexts.noteRead(context);
+    this.#contexts.noteRead(context, pageEntry(lo));
   }
 
   /** Must every access be looked at? */
@@ -341,10 +351,10 @@ export class Mmu {
   #fillWrite(context: number, lo: number, hi: number, frame: number): void {
     if (this.#unfilled(context, lo, hi)) return;
     const slot = context + Context.WRITE + pageEntry(lo);
-    const watched = !this.watchAll && this.frames.table.status[frame] === Status.DIRTY ? 0 : 1;
-    this.#entry(slot, (lo & ~0xfff) | watched, lo & ~0xfff, hi, frame);
+    const unwatched = !this.watchAll && this.frames.table.status[frame] === Status.DIRTY;
+    this.#entry(slot, unwatched ? tagLow(lo) : tagLow(lo) & ~UNWATCHED, lo & ~0xfff, hi, frame);
     this.frames.noteWrite(frame, slot);
-    this.#contexts.noteWrite(context);
+    this.#contexts.noteWrite(context, pageEntry(lo));
     this.#fillRead(context, lo, hi, frame);
   }
 

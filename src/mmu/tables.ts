@@ -23,8 +23,9 @@ export const TableUse = {
   POINTERS: 32,
 } as const;
 
-/** So many stores without a walk in between, and the frame is no longer a table to us. */
+/** So many stores without a walk in between, and the frame is no longer a table to us. Tables of pages are written by programs that map many. */
 const STORES_UNTIL_FORGOTTEN = 8;
+const LEAF_STORES_UNTIL_FORGOTTEN = 128;
 /** Entries of 8 bytes. */
 const ENTRIES = 512;
 const ROW = 4; // use, base of the linear range low and high (LEAF only), stores since the last walk
@@ -107,26 +108,32 @@ export class Tables implements TranslationOwner {
     const at = frame * ROW;
     const rows = this.#rows;
     const use = rows[at]!;
-    const first = offset >>> 3;
-    const last = (offset + length - 1) >>> 3;
+    const leaf = (use & (TableUse.GUEST | TableUse.NESTED | TableUse.ALWAYS)) === 0;
+    this.#changed(frame, use, leaf, offset >>> 3, (offset + length - 1) >>> 3);
+    if (++rows[at + 3]! < (leaf ? LEAF_STORES_UNTIL_FORGOTTEN : STORES_UNTIL_FORGOTTEN)) return;
+    this.#changed(frame, use, leaf, 0, ENTRIES - 1);
+    // Walks begin at it no more.
+    this.onChange?.(false);
+    rows[at] = 0;
+    this.#fetched.delete(frame);
+    this.#frames.unwatchTable(frame);
+  }
+
+  /** What came from these entries of a table dies: of a lowest one page by page, otherwise everything. */
+  #changed(frame: number, use: number, leaf: boolean, first: number, last: number): void {
+    const at = frame * ROW;
+    const rows = this.#rows;
     const entries = this.#frames.address(frame) >>> 2;
+    let fetched = false;
     for (let n = first; n <= last; n++) {
       const live = (use & TableUse.ALWAYS) !== 0 || (this.#i32[entries + 2 * n]! & (Entry.P | Entry.A)) === (Entry.P | Entry.A);
       if (!live) continue;
-      if ((use & (TableUse.GUEST | TableUse.NESTED | TableUse.ALWAYS)) !== 0 || last - first > 8) {
-        this.#drop(use);
-        break;
-      }
+      if (!leaf) return this.#drop(use);
       this.#contexts.killPage(rows[at + 1]! + (n << 12), rows[at + 2]!);
       // Most entries of a table that programs run through are not of pages that they run on.
-      if ((use & TableUse.FETCH) !== 0 && this.#takeFetched(frame, n)) this.#jumps();
+      if ((use & TableUse.FETCH) !== 0 && this.#takeFetched(frame, n)) fetched = true;
     }
-    if (++rows[at + 3]! >= STORES_UNTIL_FORGOTTEN) {
-      this.#drop(use);
-      rows[at] = 0;
-      this.#fetched.delete(frame);
-      this.#frames.unwatchTable(frame);
-    }
+    if (fetched) this.#jumps();
   }
 
   onWalkStore(frame: number): void {

@@ -3,7 +3,7 @@
 // everything is private where the guest cannot set one (paging off, 32-bit paging). All numbers are 32-bit halves: a miss
 // costs no allocation.
 
-import type { Frames } from '../memory/frames.ts';
+import { type Frames, Status } from '../memory/frames.ts';
 import { ExitCode } from '../arch/exit-code.ts';
 import { PageFault, Vector } from '../arch/exception.ts';
 import { Cr0, Cr4, Efer } from '../arch/registers.ts';
@@ -97,7 +97,7 @@ export class Walk {
     if ((i32[s + EFER]! & Efer.LMA) !== 0) {
       const at = this.#cache.find(lo, hi, this.space);
       if (at >= 0) {
-        const known = this.#short(state, lo, access, at, nxe);
+        const known = this.#short(state, lo, hi, access, at, nxe);
         if (known !== UNKNOWN) return known;
       }
       return this.#levels(state, lo, hi, access, 4, i32[s + CR3]! & ~0xfff, i32[s + CR3 + 1]! & this.#addressHigh, nxe);
@@ -129,8 +129,10 @@ export class Walk {
     cache[at + Cached.FLAGS]! |= access & CachedFlag.FETCH;
     cache[at + Cached.PERMITTED] = this.#permitted;
     cache[at + Cached.NO_EXECUTE] = this.#noExecute;
-    if (this.#leaf === 1) cache[at + Cached.FRAME] = this.#path[1]!;
-    else {
+    if (this.#leaf === 1) {
+      cache[at + Cached.FRAME] = this.#path[1]!;
+      cache[at + Cached.PAGE] = this.#pages[1]!;
+    } else {
       cache[at + Cached.FLAGS]! |= CachedFlag.LARGE | this.#largeFlags;
       cache[at + Cached.LOW] = this.gpaLow & ~0x1f_ffff;
       cache[at + Cached.HIGH] = this.gpaHigh;
@@ -139,7 +141,7 @@ export class Walk {
   }
 
   /** The walk from a cache entry, UNKNOWN wherever anything is out of the ordinary: then the whole walk decides. */
-  #short(state: number, lo: number, access: number, at: number, nxe: boolean): boolean | typeof UNKNOWN {
+  #short(state: number, lo: number, hi: number, access: number, at: number, nxe: boolean): boolean | typeof UNKNOWN {
     const cache = this.#cache.words;
     const flags = cache[at + Cached.FLAGS]!;
     let permitted = cache[at + Cached.PERMITTED]!;
@@ -152,18 +154,29 @@ export class Walk {
       return this.#final(state, cache[at + Cached.LOW]! | (lo & 0x1f_ffff), cache[at + Cached.HIGH]!, access, key);
     }
     const frame = cache[at + Cached.FRAME]!;
-    const entry = (this.#frames.address(frame) >>> 2) + ((lo >>> 11) & 0x3fe);
+    const offset = ((lo >>> 12) & 0x1ff) << 3;
+    const entry = (this.#frames.address(frame) + offset) >>> 2;
     const e0 = this.#i32[entry]!;
     const e1 = this.#i32[entry + 1]!;
-    const bits = Entry.P | Entry.A | ((access & Access.WRITE) !== 0 ? Entry.D : 0);
-    if ((e0 & bits) !== bits || (e1 & (this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH))) !== 0) return UNKNOWN;
+    if ((e0 & Entry.P) === 0) return this.#pageFault(state, lo, hi, access, 0);
+    if ((e1 & (this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH))) !== 0) return UNKNOWN;
     permitted &= e0;
     noExecute |= e1;
-    if (this.#refusal(state, permitted, noExecute, e1, access) !== 0) return UNKNOWN;
+    const refusal = this.#refusal(state, permitted, noExecute, e1, access);
+    if (refusal !== 0) return this.#pageFault(state, lo, hi, access, refusal);
     this.#top = 1;
     this.#path[1] = frame;
+    const bits = Entry.A | ((access & Access.WRITE) !== 0 ? Entry.D : 0);
+    if ((e0 & bits) !== bits) this.#setBits(frame, cache[at + Cached.PAGE]!, offset, bits);
     const key = (access & Access.FETCH) !== 0 || (e1 & this.#cMask) !== 0 ? this.#guestKey : 0;
     return this.#final(state, (e0 & ~0xfff) | (lo & 0xfff), e1 & this.#addressHigh, access, key);
+  }
+
+  #setBits(frame: number, page: number, offset: number, bits: number): void {
+    const frames = this.#frames;
+    if ((frames.table.status[frame]! & Status.DIRTY) === 0) return setEntryBits(frames, page, this.#guestKey, offset, bits);
+    frames.storedByWalk(frame, offset);
+    this.#i32[(frames.address(frame) + offset) >>> 2]! |= bits;
   }
 
   /** Long mode from level 4, PAE from level 2. */

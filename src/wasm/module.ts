@@ -18,6 +18,7 @@ export class ModuleBuilder {
   readonly #imports: Import[] = [];
   #importedFunctions = 0;
   readonly #functions: { type: number; body: FunctionBuilder; exported: string | undefined }[] = [];
+  readonly #elements: { at: number; function: number }[] = [];
 
   type(parameters: readonly Type[], results: readonly Type[]): number {
     const key = `${parameters.join()}>${results.join()}`;
@@ -49,6 +50,11 @@ export class ModuleBuilder {
     return this.#importedFunctions + this.#functions.length - 1;
   }
 
+  /** The imported table holds a function at this place from the module's instantiation on. */
+  element(at: number, index: number): void {
+    this.#elements.push({ at, function: index });
+  }
+
   build(): Uint8Array<ArrayBuffer> {
     const out = new ByteWriter(4096);
     out.bytes([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
@@ -78,6 +84,14 @@ export class ModuleBuilder {
       for (const [name, index] of exported) {
         s.name(name ?? '');
         s.u8(0x00);
+        s.uleb(index);
+      }
+    });
+    section(out, 9, this.#elements.length, (s) => {
+      for (const { at, function: index } of this.#elements) {
+        s.bytes([0x00, 0x41]);
+        s.sleb32(at);
+        s.bytes([0x0b, 0x01]);
         s.uleb(index);
       }
     });

@@ -129,6 +129,11 @@ export abstract class Emitter {
 
   // --- memory ---
 
+  /**
+   * Host address of bytes on one page that the TLB has an entry of for such an access, to be used before any other access; where it has
+   * none, `otherwise` gives control on.
+   */
+  abstract hostAddress(address: I64, bytes: number, write: boolean, otherwise: () => void): I32;
   abstract loadAt(size: Size, address: I64): Value;
   abstract storeAt(size: Size, address: I64, value: Value): void;
   abstract openAt(size: Size, address: I64): Location;
@@ -169,6 +174,8 @@ export abstract class Emitter {
   abstract jump(): void;
   /** To a computed target, which is checked canonical before `commit`. */
   abstract jumpTo(target: I64, commit?: () => void): void;
+  /** To a computed target in the translation context that State.CONTEXT now names. Whether it can be fetched is found out there. */
+  abstract enter(target: I64): void;
   /** #GP(0) unless a computed target is canonical, or inside the code segment outside 64-bit mode. */
   abstract checkTarget(target: I64): void;
   /** The same of the direct branch's target: for what comes before `jump` and must not happen if that faults. */
@@ -178,7 +185,13 @@ export abstract class Emitter {
   /** The same instruction again: one element of a repeated string instruction is done. */
   abstract again(): void;
   abstract next(): void;
+  /** Before a long way that is seldom gone, while nothing is committed: does the instruction begin anew elsewhere? Then that way is not needed here. */
+  startOver(): boolean {
+    return false;
+  }
   abstract fault(vector: number, errorCode: number): void;
+  /** What is left of the budget behind this instruction. */
+  abstract budget(): I32;
   /** A TypeScript routine of the processor; see system.ts. */
   abstract system(routine: SystemRoutine, operand?: I64): void;
   /** The value that a routine left for the destination. */
@@ -190,7 +203,7 @@ export abstract class Emitter {
 export const systemRoutines = [
   'invalidOpcode', 'notImplemented', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc', 'hlt', 'in', 'out', 'ins', 'outs', 'vmmcall', 'vmgexit',
   'wbinvd', 'invd', 'invlpg', 'movFromCr', 'movToCr', 'movFromDr', 'movToDr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
-  'str', 'loadSegment', 'swapgs', 'syscall', 'sysret', 'sysenter', 'sysexit', 'iret', 'farJump', 'farCall', 'farReturn', 'int', 'int3', 'int1', 'into', 'cli', 'sti', 'pushf', 'popf', 'clac', 'stac',
+  'str', 'loadSegment', 'syscall', 'sysret', 'beforeSyscall', 'beforeSysret', 'readyContexts', 'sysenter', 'sysexit', 'iret', 'farJump', 'farCall', 'farReturn', 'int', 'int3', 'int1', 'into', 'cli', 'sti', 'pushf', 'popf', 'clac', 'stac',
   'rdrand', 'rdseed', 'div128', 'idiv128', 'pause', 'monitor', 'mwait', 'svm', 'rdpid', 'fsgsbase', 'xsetbv', 'xgetbv', 'enter',
   'loadPointerSegment', 'afterPopSegment', 'lar', 'lsl', 'verr', 'verw', 'clwb', 'sseFloat',
   'invpcid', 'rdpkru', 'wrpkru', 'monitorx', 'mwaitx',

@@ -238,6 +238,7 @@ export class FilledBuilder extends FoldingBuilder {
     if (at < GPR_END) return this.#part(code, this.gpr(at >> 3).get, at & 7);
     if (at === State.ZERO) return this.const64(0n);
     if (at === State.PAGE && code === Op.i64) return this.page.get;
+    if (at === State.CONTEXT && code === Op.i32) return this.context.get;
     if (at >= State.XMM && at < XMM_END) {
       const vector = this.#xmm((at - State.XMM) >> 4).get;
       const byte = at & 15;
@@ -280,8 +281,8 @@ export class FilledBuilder extends FoldingBuilder {
       if (code === Op.s32) return this.set(local, this.simd<V128>(Simd.i32x4_replace_lane, [local.get, value], [(at & 15) >> 2]));
       throw new RangeError(`no lane is stored by opcode ${code}`);
     }
-    if (code === Op.s32 && fields.has(at)) {
-      const local = this.#field(at);
+    if (code === Op.s32 && (fields.has(at) || at === State.CONTEXT)) {
+      const local = at === State.CONTEXT ? this.context : this.#field(at);
       this.set(local, value as I32);
       return super.store(code, this.state, local.get, at);
     }

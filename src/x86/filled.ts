@@ -2,6 +2,7 @@
 // of a region of many instructions. What differs here: flags are lazy, a memory access that the TLB does not know leaves the region
 // before its instruction, and control goes to other instructions of the region. Nothing here knows an instruction by name.
 
+import { Vector } from '../arch/exception.ts';
 import { Mxcsr } from '../arch/registers.ts';
 import { Context, JUMP_FOLD } from '../memory/map.ts';
 import { Segment, State } from '../memory/state.ts';
@@ -19,12 +20,16 @@ export interface Surroundings {
   readonly flags: LazyFlags;
   /** Out of the region; the interpreter does the instruction, of which nothing is committed. `miss`: for want of a TLB entry. */
   leaveBefore(miss: boolean): void;
+  /** Out of the region, with a fault of the instruction in the state. */
+  leaveFaulted(): void;
   /** Will nobody ask for the flags that the instruction leaves? */
   readonly flagsUnwanted: boolean;
   /** May it be taken for granted that a segment covers all of 32 bits? Then it is. */
   assumeFlat(segment: Segment): boolean;
   /** Does the instruction miss so often that the slow path is called where it stands? */
   readonly callsSlowPath: boolean;
+  /** What is left of the budget behind the instruction. */
+  budget(): I32;
   /** Notes in the state where it stands, for what is called. */
   noteStanding(): void;
   /** The instruction is done. RIP must be looked up; `link` is the record whose link that makes, 0 if none. */
@@ -40,7 +45,7 @@ export interface Surroundings {
 /** Where the jump cache has a target (memory/map.ts). */
 export function jumpIndex(f: FilledBuilder, target: I64): I32 {
   const low = f.let32(f.wrap(target));
-  return f.i32.and(f.i32.shl(f.i32.xor(low, f.i32.shrU(low, f.const32(JUMP_FOLD))), f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
+  return f.i32.and(f.i32.shl(f.i32.xor(low, f.i32.shrU(low, f.const32(JUMP_FOLD))), f.const32(4)), f.const32((Context.JUMPS - 1) << 4));
 }
 
 /** L0 to G3 of DR7. */
@@ -75,6 +80,12 @@ export class FilledOperands extends OpenOperands {
 
   // --- memory ---
 
+  override hostAddress(address: I64, bytes: number, write: boolean): I32 {
+    const { missed, hit } = this.#entry(this.f.let64(address), bytes, write ? Context.WRITE : Context.READ);
+    this.#f.plainIf(missed, () => this.#around.leaveBefore(false));
+    return this.f.let32(hit);
+  }
+
   override loadAt(size: Size, address: I64): Value {
     return this.#load(size, this.#probe(this.f.let64(address), size, Context.READ, this.#imports.load));
   }
@@ -83,7 +94,6 @@ export class FilledOperands extends OpenOperands {
     const a = this.f.let64(address);
     const v = this.let(size, value);
     this.#store(size, this.#probe(a, size, Context.WRITE, this.#imports.store), v);
-    this.#commit();
   }
 
   override openAt(size: Size, address: I64): Location {
@@ -92,7 +102,6 @@ export class FilledOperands extends OpenOperands {
       value: this.let(size, this.#load(size, p)),
       set: (value) => {
         this.#store(size, p, value);
-        this.#commit();
       },
     };
   }
@@ -111,7 +120,6 @@ export class FilledOperands extends OpenOperands {
     if (aligned) this.#checkAlignment(a, true);
     const v = f.let128(value);
     f.storeV128(this.#probe(a, 16, Context.WRITE, this.#imports.store), v);
-    this.#commit();
   }
 
   protected override inSegment(offset: I64, segment: I32, bytes: number, write: boolean): I64 {
@@ -175,7 +183,7 @@ export class FilledOperands extends OpenOperands {
   override jump(): void {
     const target = this.ripAt(this.f.load64(this.f.parameter(1), Record.DISPLACEMENT));
     if (this.form.mode !== 64) this.checkTarget(target);
-    if (this.form.branch === 'cross') this.#lookUp(this.f.let64(target), () => undefined);
+    if (this.form.branch === 'cross') this.jumpTo(target);
     else {
       // A target that wraps at the operand size lies elsewhere, though its place on the page is the same.
       if (this.form.mode !== 64 && !(this.form.operandSize === 4 && this.#around.assumeFlat(Segment.CS))) {
@@ -194,8 +202,18 @@ export class FilledOperands extends OpenOperands {
   }
 
   override jumpTo(target: I64, commit: () => void = () => undefined): void {
-    this.#lookUp(this.f.let64(target), commit);
+    const t = this.f.let64(target);
+    this.#lookUp(t, () => this.checkTarget(t), commit);
     this.ended = true;
+  }
+
+  override enter(target: I64): void {
+    this.#lookUp(this.f.let64(target));
+    this.ended = true;
+  }
+
+  override budget(): I32 {
+    return this.#around.budget();
   }
 
   override again(): void {
@@ -231,12 +249,7 @@ export class FilledOperands extends OpenOperands {
   /** Host address of an access; a miss leaves, or calls the slow path where that is worth its bytes. */
   #probe(a: I64, size: Size, array: number, slow: number): I32 {
     const f = this.#f;
-    const index = f.i32.and(f.wrap(f.i64.shrU(a, f.const64(8n))), f.const32((Context.ENTRIES - 1) << 4));
-    const entry = f.let32(f.i32.add(f.context.get, index));
-    const last = size === 1 ? a : f.i64.add(a, f.const64(BigInt(size - 1)));
-    const page = f.i64.and(last, f.const64(-4096n));
-    const missed = f.i64.ne(f.load64(entry, array + Context.TAG), page);
-    const hit = f.i32.add(f.load32(entry, array + Context.DELTA), f.wrap(a));
+    const { missed, hit } = this.#entry(a, size, array);
     if (!this.#around.callsSlowPath) {
       f.plainIf(missed, () => this.#around.leaveBefore(true));
       return f.let32(hit);
@@ -250,9 +263,13 @@ export class FilledOperands extends OpenOperands {
         this.#around.noteStanding();
         f.store32(f.state, f.const32(0), State.DROPPED);
         f.set(p, f.call(slow, f.state, f.wrap(a), f.wrap(f.i64.shrU(a, f.const64(32n))), f.const32(size), f.const32(0)));
-        // A fault is found anew by the interpreter; and code that is dropped must not go on. Nothing is committed yet.
-        f.plainIf(f.i32.or(f.i32.eqz(p.get), f.load32(f.state, State.DROPPED)), () => {
+        // Nothing is committed yet. Code that is dropped must not go on; faults other than #PF are found anew by the interpreter; and what is
+        // written to two pages only then (Mmu.commit) might drop code behind the last chance to leave before the instruction.
+        const waits = f.i32.or(f.load32(f.state, State.DROPPED), f.load32(f.state, State.PENDING_SIZE));
+        f.plainIf(f.i32.or(f.i32.eqz(p.get), waits), () => {
           f.store32(f.state, f.const32(0), State.PENDING_SIZE);
+          const pageFault = f.i32.eq(f.load32(f.state, State.FAULT_VECTOR), f.const32(Vector.PF));
+          f.plainIf(f.i32.and(f.i32.eqz(p.get), pageFault), () => this.#around.leaveFaulted());
           this.#around.leaveBefore(false);
         });
       },
@@ -261,11 +278,17 @@ export class FilledOperands extends OpenOperands {
     return p.get;
   }
 
-  /** Behind a store that may have gone to the scratch line. */
-  #commit(): void {
+  /** Whether the TLB lacks an access, and its host address where it does not. */
+  #entry(a: I64, size: number, array: number): { readonly missed: I32; readonly hit: I32 } {
     const f = this.#f;
-    if (!this.#around.callsSlowPath) return;
-    f.plainIf(f.load32(f.state, State.PENDING_SIZE), () => f.drop(f.call(this.#imports.commit, f.state)));
+    const index = f.i32.and(f.wrap(f.i64.shrU(a, f.const64(8n))), f.const32((Context.ENTRIES - 1) << 4));
+    const entry = f.let32(f.i32.add(f.context.get, index));
+    const last = size === 1 ? a : f.i64.add(a, f.const64(BigInt(size - 1)));
+    const tag = f.i64.or(last, f.const64(0xfffn));
+    return {
+      missed: f.i64.ne(f.load64(entry, array + Context.TAG), tag),
+      hit: f.i32.add(f.load32(entry, array + Context.DELTA), f.wrap(a)),
+    };
   }
 
   #load(size: Size, p: I32): Value {
@@ -289,12 +312,12 @@ export class FilledOperands extends OpenOperands {
   }
 
   /** Through the jump cache of the context. */
-  #lookUp(target: I64, commit: () => void): void {
+  #lookUp(target: I64, check: () => void = () => undefined, commit: () => void = () => undefined): void {
     const f = this.#f;
     const entry = f.let32(f.i32.add(f.context.get, jumpIndex(f, target)));
     const { now } = this.#flags;
     f.plainIf(f.i64.ne(f.load64(entry, Context.JUMP + Context.TARGET), target), () => {
-      this.checkTarget(target);
+      check();
       commit();
       this.#around.leaveTo(target, 0);
     });

@@ -33,6 +33,8 @@ export type Embedding = {
   readonly leave: () => void;
   /** Each so many executions of a branch (a power of two) it leaves with Leave.HOT; 0: they are not counted. */
   readonly threshold?: number;
+  /** Goes where the instruction, of which nothing is committed, is begun anew with all that it seldom needs. Left out: that is here. */
+  readonly elsewhere?: () => void;
   /** The budget, for whoever does many elements of a string at once. */
   readonly fuel?: Fuel;
 };
@@ -61,6 +63,8 @@ export class OpenOperands extends Emitter {
   #throughStack = false;
   /** Has control been given on? */
   #ended = false;
+  /** Did anything of the instruction reach registers or memory? */
+  #committed = false;
 
   constructor(f: FunctionBuilder, form: Form, imports: Imports, embedding: Embedding) {
     super(f, form);
@@ -68,6 +72,11 @@ export class OpenOperands extends Emitter {
     this.#embedding = embedding;
     this.#state = f.parameter(0);
     this.#record = f.parameter(1);
+  }
+
+  /** Where what is seldom needed is done, if the instruction can still begin anew. */
+  get #elsewhere(): (() => void) | undefined {
+    return this.#committed ? undefined : this.#embedding.elsewhere;
   }
 
   /** Ends the handler: what did not go elsewhere goes on behind the instruction. */
@@ -142,7 +151,10 @@ export class OpenOperands extends Emitter {
 
   writeVector(n: number, value: V128, aligned: boolean): void {
     const { f } = this;
-    if (!this.isMemory(n)) return f.storeV128(this.#register(n), value);
+    if (!this.isMemory(n)) {
+      this.#committed = true;
+      return f.storeV128(this.#register(n), value);
+    }
     const a = f.let64(this.address());
     if (aligned) this.#checkAligned(a, true);
     const v = f.let128(value);
@@ -157,7 +169,10 @@ export class OpenOperands extends Emitter {
         f.storeV128(p.get, v);
         f.drop(f.call(this.#imports.commit, this.#state));
       },
-      () => f.storeV128(p.get, v),
+      () => {
+        this.#committed = true;
+        f.storeV128(p.get, v);
+      },
     );
   }
 
@@ -197,6 +212,7 @@ export class OpenOperands extends Emitter {
   }
 
   setState64(offset: number, value: I64): void {
+    this.#committed = true;
     this.f.store64(this.#state, value, offset);
   }
 
@@ -205,6 +221,7 @@ export class OpenOperands extends Emitter {
   }
 
   setState32(offset: number, value: I32): void {
+    this.#committed = true;
     this.f.store32(this.#state, value, offset);
   }
 
@@ -213,10 +230,17 @@ export class OpenOperands extends Emitter {
   }
 
   setState128(offset: number, value: V128): void {
+    this.#committed = true;
     this.f.storeV128(this.#state, value, offset);
   }
 
   // --- memory ---
+
+  hostAddress(address: I64, bytes: number, write: boolean, otherwise: () => void): I32 {
+    const p = this.f.local32();
+    this.#hit(this.f.let64(address), bytes, write ? Context.WRITE : Context.READ, p.index, otherwise);
+    return p.get;
+  }
 
   loadAt(size: Size, address: I64): Value {
     const a = this.f.let64(address);
@@ -246,13 +270,14 @@ export class OpenOperands extends Emitter {
   openAt(size: Size, address: I64): Location {
     const a = this.f.let64(address);
     const p = this.f.local32();
+    const elsewhere = this.#elsewhere;
     this.#hit(a, size, Context.WRITE, p.index, () => this.#slow(this.#imports.modify, a, size, p));
     const scratch = this.f.i32.add(this.#state, this.f.const32(State.SCRATCH));
     return {
       value: this.let(size, this.#loadHost(size, p.get)),
       set: (value) => {
         this.#storeHost(size, p.get, value);
-        this.f.if(this.f.i32.eq(p.get, scratch), () => this.f.drop(this.f.call(this.#imports.commit, this.#state)));
+        if (!elsewhere) this.f.if(this.f.i32.eq(p.get, scratch), () => this.f.drop(this.f.call(this.#imports.commit, this.#state)));
       },
     };
   }
@@ -356,7 +381,7 @@ export class OpenOperands extends Emitter {
     const { f } = this;
     const target = this.ripAt(f.load64(this.#record, Record.DISPLACEMENT));
     if (this.form.mode !== 64) this.checkTarget(target);
-    if (this.form.branch === 'cross') this.#lookUp(f.let64(target), () => undefined);
+    if (this.form.branch === 'cross') this.jumpTo(target);
     else {
       // A target that wraps at the operand size lies elsewhere, though its place on the page is the same.
       if (this.form.mode !== 64) {
@@ -364,7 +389,7 @@ export class OpenOperands extends Emitter {
         f.if(f.i64.ne(whole, target), () => this.#leaveTo(target, f.const32(0)));
       }
       const link = f.let32(f.load32(this.#record, Record.LINK));
-      f.if(f.i32.eqz(link), () => this.#leaveTo(target, this.#record));
+      f.if(f.i32.eqz(link), this.#elsewhere ?? (() => this.#leaveTo(target, this.#record)));
       this.#count(this.#record, Record.COUNT, target);
       this.#embedding.next(link);
     }
@@ -388,8 +413,19 @@ export class OpenOperands extends Emitter {
   }
 
   jumpTo(target: I64, commit: () => void = () => undefined): void {
-    this.#lookUp(this.f.let64(target), commit);
+    const t = this.f.let64(target);
+    this.#lookUp(t, () => this.checkTarget(t), commit);
     this.#ended = true;
+  }
+
+  enter(target: I64): void {
+    this.#committed = true;
+    this.#lookUp(this.f.let64(target));
+    this.#ended = true;
+  }
+
+  budget(): I32 {
+    return this.#embedding.fuel?.left ?? this.f.const32(0);
   }
 
   override aheadOfElement(run: StringRun): void {
@@ -408,11 +444,21 @@ export class OpenOperands extends Emitter {
   }
 
   when(condition: I32, body: () => void): void {
+    const committed = this.#committed;
     this.f.if(condition, body);
+    if (this.#ended) this.#committed = committed;
     this.#ended = false;
   }
 
+  override startOver(): boolean {
+    const elsewhere = this.#elsewhere;
+    elsewhere?.();
+    return (this.#ended = elsewhere !== undefined);
+  }
+
   fault(vector: number, errorCode: number): void {
+    const elsewhere = this.#elsewhere;
+    if (elsewhere) return elsewhere();
     this.setState32(State.FAULT_VECTOR, this.f.const32(vector));
     this.setState32(State.FAULT_CODE, this.f.const32(errorCode));
     this.#embedding.fault();
@@ -433,6 +479,7 @@ export class OpenOperands extends Emitter {
       this.setState32(State.LINK, f.const32(0));
       this.#embedding.leave();
     });
+    this.#ended = false;
   }
 
   result(size: Size): Value {
@@ -465,6 +512,7 @@ export class OpenOperands extends Emitter {
 
   #storeHost(size: Size, p: I32, value: Value): void {
     const { f } = this;
+    this.#committed = true;
     if (size === 8) f.store64(p, value);
     else if (size === 4) f.store32(p, value);
     else if (size === 2) f.store16(p, value);
@@ -474,27 +522,28 @@ export class OpenOperands extends Emitter {
   /** A 32-bit result clears the upper half of its register (APM vol. 1, 3.1.2). */
   #storeRegister(size: Size, p: I32, value: Value, offset = 0): void {
     const { f } = this;
+    this.#committed = true;
     if (size === 8) f.store64(p, value, offset);
     else if (size === 4) f.store64(p, f.extendU(value), offset);
     else if (size === 2) f.store16(p, value, offset);
     else f.store8(p, value, offset);
   }
 
-  /** The software TLB: a hit if the tag is the page of the access's last byte. Sets local p; a miss runs `miss`, which sets it or leaves. */
-  #hit(a: I64, size: Size, array: number, p: number, miss: () => void, hit: () => void = () => undefined): void {
+  /** The software TLB: a hit if the tag is that of the page of the access's last byte. Sets local p; a miss runs `miss`, which sets it or leaves. */
+  #hit(a: I64, size: number, array: number, p: number, miss: () => void, hit: () => void = () => undefined): void {
     const { f } = this;
     const index = f.i32.and(f.wrap(f.i64.shrU(a, f.const64(8n))), f.const32((Context.ENTRIES - 1) << 4));
     const entry = f.let32(f.i32.add(this.state32(State.CONTEXT), index));
     const last = size === 1 ? a : f.i64.add(a, f.const64(BigInt(size - 1)));
-    const page = f.i64.and(last, f.const64(-4096n));
-    f.if(
-      f.i64.eq(f.load64(entry, array + Context.TAG), page),
-      () => {
-        f.set({ index: p }, f.i32.add(f.load32(entry, array + Context.DELTA), f.wrap(a)));
-        hit();
-      },
-      miss,
-    );
+    const tag = f.i64.or(last, f.const64(0xfffn));
+    const found = (): void => {
+      f.set({ index: p }, f.i32.add(f.load32(entry, array + Context.DELTA), f.wrap(a)));
+      hit();
+    };
+    const elsewhere = this.#elsewhere;
+    if (!elsewhere) return f.if(f.i64.eq(f.load64(entry, array + Context.TAG), tag), found, miss);
+    f.if(f.i64.ne(f.load64(entry, array + Context.TAG), tag), elsewhere);
+    found();
   }
 
   #slow(helper: number, a: I64, size: Size, p: { readonly index: number; readonly get: I32 }): void {
@@ -587,27 +636,34 @@ export class OpenOperands extends Emitter {
   /** One more execution of a branch; when there were many, its target is looked at on the way. */
   #count(p: I32, offset: number, target: I64): void {
     const { threshold } = this.#embedding;
+    const elsewhere = this.#elsewhere;
     if (!threshold) return;
     const { f } = this;
     const n = f.let32(f.i32.add(f.load32(p, offset), f.const32(1)));
+    const many = f.i32.eqz(f.i32.and(n, f.const32(threshold - 1)));
+    if (elsewhere) f.if(many, elsewhere);
     f.store32(p, n, offset);
-    f.if(f.i32.eqz(f.i32.and(n, f.const32(threshold - 1))), () => this.#leaveTo(target, f.const32(0), Leave.HOT));
+    if (!elsewhere) f.if(many, () => this.#leaveTo(target, f.const32(0), Leave.HOT));
   }
 
-  /** Through the jump cache of the context. A target that is in it has been fetched from, so it is canonical. */
-  #lookUp(target: I64, commit: () => void): void {
+  /** Through the jump cache of the context. A target that is in it has been fetched from, so it needs no `check`. */
+  #lookUp(target: I64, check: () => void = () => undefined, commit: () => void = () => undefined): void {
     const { f } = this;
     const low = f.let32(f.wrap(target));
     const folded = f.i32.xor(low, f.i32.shrU(low, f.const32(JUMP_FOLD)));
-    const index = f.i32.and(f.i32.shl(folded, f.const32(4)), f.const32((Context.ENTRIES - 1) << 4));
+    const index = f.i32.and(f.i32.shl(folded, f.const32(4)), f.const32((Context.JUMPS - 1) << 4));
     const entry = f.let32(f.i32.add(this.state32(State.CONTEXT), index));
-    f.if(f.i64.ne(f.load64(entry, Context.JUMP + Context.TARGET), target), () => {
-      this.checkTarget(target);
+    const count = (): void => this.#count(entry, Context.JUMP + Context.COUNT, target);
+    const elsewhere = this.#elsewhere;
+    const unknown = (): void => {
+      check();
       commit();
       this.#leaveTo(target, f.const32(0));
-    });
+    };
+    f.if(f.i64.ne(f.load64(entry, Context.JUMP + Context.TARGET), target), elsewhere ?? unknown);
+    if (elsewhere) count();
     commit();
-    this.#count(entry, Context.JUMP + Context.COUNT, target);
+    if (!elsewhere) count();
     const record = f.let32(f.load32(entry, Context.JUMP + Context.RECORD));
     const offset = f.i32.and(f.loadU16(record, Record.PLACE), f.const32(0xfff));
     this.setState64(State.PAGE, f.i64.sub(target, f.extendU(offset)));

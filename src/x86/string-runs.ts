@@ -107,7 +107,7 @@ function place(b: Emitter, register: number, write: boolean, down: I32): Place {
   const entry = f.let32(
     i32.add(b.state32(State.CONTEXT), i32.and(f.wrap(i64.shrU(a, f.const64(8n))), f.const32((Context.ENTRIES - 1) << 4))),
   );
-  conditions.push(i64.eq(f.load64(entry, array + Context.TAG), i64.and(a, f.const64(BigInt(-PAGE)))));
+  conditions.push(i64.eq(f.load64(entry, array + Context.TAG), i64.or(a, f.const64(BigInt(PAGE - 1)))));
   const plain = conditions.reduce((all, one) => i32.and(all, one));
   const upwards = f.let32(i32.shrU(i32.add(behind.get, f.const32(1)), shift));
   // Downwards the first element is the highest: if it fits, those below it end with the page or at offset 0.

@@ -57,8 +57,8 @@ const names: readonly number[] = [Segment.ES, Segment.CS, Segment.SS, Segment.DS
 export type Options = { readonly cpl?: 0 | 3; readonly flags?: number; readonly cr4?: number; readonly deliver?: readonly number[] };
 
 export class TransferBench extends Bench {
-  constructor() {
-    super();
+  constructor(...options: ConstructorParameters<typeof Bench>) {
+    super(...options);
     for (let at = 0; at < At.END; at += 0x1000) this.map(at, at, Permission.WRITE | Permission.USER);
   }
 

@@ -46,7 +46,7 @@ export const pattern = (length: number, first = 1): Uint8Array => Uint8Array.fro
 
 export class Box {
   /** One memory and one set of frames for all boxes: reserving it is what costs. */
-  static readonly #memory = new EngineMemory({ states: 4, contexts: 10, recordBytes: 0x1_0000, pages: [64] });
+  static readonly #memory = new EngineMemory({ states: 4, contexts: 10, recordBytes: 0x1_0000, pages: [128] });
   readonly dram = new Dram(DRAM_SIZE);
   readonly encryption: EncryptionEngine;
   readonly frames: Frames;

@@ -19,9 +19,9 @@ export type Way = {
   readonly pages: number;
 };
 
-/** The parts of a memory map below the frames take 79 of these pages (lab.ts). */
-const AMPLE = 102;
-const SCARCE = 90;
+/** The parts of a memory map below the frames take 175 of these pages (lab.ts). */
+const AMPLE = 198;
+const SCARCE = 186;
 
 /** Nothing stays cached: no translation outlives its access, and now and then everything derived is dropped before a fetch. */
 export class ForgetfulMmu extends Mmu {

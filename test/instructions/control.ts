@@ -33,6 +33,10 @@ export const control: readonly InstructionCase[] = [
   { name: 'JRCXZ', source: 'jrcxz end\nhlt\nend:', in: { rcx: 0 } },
   { name: 'JECXZ ignores the upper half', source: 'jecxz end\nhlt\nend:', in: { rcx: 0x1_0000_0000n } },
   { name: 'JMP to a non-canonical address raises #GP at the JMP', source: 'jmp rax', in: { rax: 0x8000_0000_0000n }, exception: gp },
+  ...[0x4000_0000_0000_0000n, 0x4000_0000_4000_0000n, 0x8000_0000_0000_0000n, 1n << 60n].map(
+    (rax): InstructionCase => ({ name: `JMP to ${rax.toString(16)}h raises #GP at the JMP`, source: 'jmp rax', in: { rax }, exception: gp }),
+  ),
+  { name: 'A jump to address 0 faults there if nothing is mapped', source: 'jmp rax', in: { rax: 0 }, out: { rip: 0 }, exception: { vector: Vector.PF, code: 0x10, address: 0 } },
   { name: 'CALL to a non-canonical address raises #GP and pushes nothing', source: 'call rax', in: { rax: 0x8000_0000_0000n }, exception: gp },
   { name: 'RET to a non-canonical address raises #GP and pops nothing', source: 'ret', memory: { [STACK]: '00 00 00 00 00 80 00 00' }, exception: gp },
   { name: 'A jump to an absent page faults at its target', source: `jmp rax`, in: { rax: Place.ABSENT }, out: { rip: Place.ABSENT }, exception: { vector: Vector.PF, code: 0x10, address: Place.ABSENT } },

@@ -35,7 +35,7 @@ export function engine(tweak: Tweak = NAPLES): EncryptionEngine {
 }
 
 /** 64 frames or more: 4 MiB of WebAssembly memory hold about 700. */
-export const smallMemory = (): EngineMemory => new EngineMemory({ states: 4, contexts: 10, recordBytes: 64 * 1024, pages: [64] });
+export const smallMemory = (): EngineMemory => new EngineMemory({ states: 4, contexts: 10, recordBytes: 64 * 1024, pages: [124] });
 
 export function memorySystem(size = MIB, memory = smallMemory()) {
   const dram = new Dram(size);

@@ -200,7 +200,7 @@ export class Bench {
   hits(va: bigint, array: 'read' | 'write'): boolean {
     const context = this.memory.view.getUint32(this.state + State.CONTEXT, true);
     const at = context + (array === 'read' ? Context.READ : Context.WRITE) + pageEntry(Number(va & 0xffff_ffffn));
-    return this.memory.view.getBigUint64(at, true) === BigInt.asUintN(64, va & ~0xfffn);
+    return this.memory.view.getBigUint64(at, true) === BigInt.asUintN(64, va | 0xfffn);
   }
 }
 

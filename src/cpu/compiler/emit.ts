@@ -52,10 +52,11 @@ export class RegionEmitter implements Surroundings {
   readonly #fuel: Local<I32>;
   readonly #entry: Local<I32>;
   readonly #exit: Local<I32>;
-  // Ways out: with exit and fuel as they should be; with exit packed; the same for want of a TLB entry.
+  // Ways out: with exit and fuel as they should be; with exit packed; the same for want of a TLB entry, and with a fault.
   #leave: Label = { depth: 0 };
   #packed: Label = { depth: 0 };
   #missed: Label = { depth: 0 };
+  #faulted: Label = { depth: 0 };
   readonly #assumed = new Set<Segment>();
   readonly #forward = new Map<Node, Label>();
   readonly #loops = new Map<Node, Label>();
@@ -90,10 +91,14 @@ export class RegionEmitter implements Surroundings {
         this.#packed = packed;
         f.plainBlock((missed) => {
           this.#missed = missed;
-          f.plainLoop((again) => {
-            this.#loops.set(this.#shape.root, again);
-            this.#within(this.#shape.root);
+          f.plainBlock((faulted) => {
+            this.#faulted = faulted;
+            f.plainLoop((again) => {
+              this.#loops.set(this.#shape.root, again);
+              this.#within(this.#shape.root);
+            });
           });
+          this.#leaveFaulting();
         });
         this.#countMiss();
       });
@@ -310,10 +315,14 @@ export class RegionEmitter implements Surroundings {
     return flat;
   }
 
+  budget(): I32 {
+    return this.#f.i32.add(this.#fuel.get, this.#f.const32(this.#undone - 1));
+  }
+
   noteStanding(): void {
     const f = this.#f;
     f.store32(f.state, f.const32(this.#plan.insteadOf(f.record)), State.RECORD);
-    f.store32(f.state, f.i32.add(this.#fuel.get, f.const32(this.#undone - 1)), State.FUEL);
+    f.store32(f.state, this.budget(), State.FUEL);
   }
 
   leaveBefore(miss: boolean): void {
@@ -321,6 +330,21 @@ export class RegionEmitter implements Surroundings {
     if (!step.info.mayLeave) throw new RangeError(`${step.form.name} leaves, which its probe did not say`);
     this.flags.emitStore(this.#operands);
     this.#leavePacked(this.#plan.insteadOf(this.#f.record), this.#undone, miss ? this.#missed : this.#packed);
+  }
+
+  leaveFaulted(): void {
+    this.flags.emitStore(this.#operands);
+    this.#leavePacked(this.#plan.insteadOf(this.#f.record), this.#undone, this.#faulted);
+  }
+
+  #leaveFaulting(): void {
+    const f = this.#f;
+    this.#unpack();
+    const place = f.i32.and(f.loadU16(this.#exit.get, Record.PLACE), f.const32(0xfff));
+    f.store64(f.state, f.i64.add(f.page.get, f.extendU(place)), State.RIP);
+    f.store32(f.state, f.const32(Leave.FAULT), State.LEAVE);
+    f.set(this.#exit, f.const32(0));
+    f.br(this.#leave);
   }
 
   /** In a word for each record; when it has happened often, that is reported. */

@@ -58,6 +58,11 @@ class Listener extends OpenOperands {
 
   // --- memory ---
 
+  override hostAddress(address: I64, bytes: number, write: boolean, otherwise: () => void): I32 {
+    this.mayLeave = true;
+    return super.hostAddress(address, bytes, write, otherwise);
+  }
+
   override loadAt(size: Size, address: I64): Value {
     this.mayLeave = true;
     return super.loadAt(size, address);
@@ -153,6 +158,11 @@ class Listener extends OpenOperands {
   override jumpTo(_target: I64, commit: () => void = () => undefined): void {
     commit();
     this.mayLeave = true;
+    this.indirect = true;
+    this.ended = true;
+  }
+
+  override enter(): void {
     this.indirect = true;
     this.ended = true;
   }

@@ -1,6 +1,6 @@
 // Steps of regions, read from records: what an instruction is, and where control goes from it as far as records know.
 
-import { Context, type EngineMemory, INVALID_TARGET_HIGH, jumpEntry } from '../../memory/map.ts';
+import { Context, type EngineMemory, jumpEntry } from '../../memory/map.ts';
 import type { Form } from '../../x86/form.ts';
 import { Record, RECORD_SIZE, Steering } from '../../x86/record.ts';
 import type { CodeCache } from '../code-cache.ts';
@@ -52,10 +52,10 @@ export class Steps {
     const { i32 } = this.#memory;
     const found: number[] = [];
     const first = (context + Context.JUMP) >>> 2;
-    for (let at = first; at < first + 4 * Context.ENTRIES; at += 4) {
-      if (i32[at + (Context.COUNT >> 2)]! >>> 0 < often || i32[at + (Context.TARGET >> 2) + 1] === INVALID_TARGET_HIGH) continue;
+    for (let at = first; at < first + 4 * Context.JUMPS; at += 4) {
+      if (i32[at + (Context.COUNT >> 2)]! >>> 0 < often) continue;
       const record = i32[at + (Context.RECORD >> 2)]! >>> 0;
-      if (this.#regions.formOf(record) !== Steering.STOP) found.push(record);
+      if (record !== 0 && this.#regions.formOf(record) !== Steering.STOP) found.push(record);
     }
     return found;
   }

@@ -114,7 +114,9 @@ function entered(p: Processor, source: Source, vector: number): void {
   if (source === Source.NMI) p.setU32(State.NMI_BLOCKED, 1);
   p.set64(State.EXIT_INT_INFO, 0, 0);
   p.setU32(State.SHADOW, 0);
-  p.settle();
+  // From 64-bit mode a handler is entered in 64-bit mode: of what follows from the registers only the privilege is another.
+  if (p.mode === 64) p.mmu.changePrivilege(p.state);
+  else p.settle();
 }
 
 function trace(p: Processor, vector: number, errorCode: number): void {

@@ -1,5 +1,5 @@
-// Fast system calls: SYSCALL, SYSRET, SYSENTER, SYSEXIT, and SWAPGS. APM vol. 2, 6.1; vol. 3. Segments come from MSRs, flat and
-// unchecked. Hot: 32-bit halves, nothing allocated.
+// Fast system calls from and to code of 32 bits: SYSCALL, SYSRET, SYSENTER, SYSEXIT. APM vol. 2, 6.1; vol. 3. Segments come from MSRs, flat and
+// unchecked. Those of 64-bit mode stand in x86/semantics/privilege.ts; here is what they call where something is out of the ordinary.
 
 import { Vector } from '../../arch/exception.ts';
 import { Efer, Rflags, SegmentAttribute as A } from '../../arch/registers.ts';
@@ -27,7 +27,7 @@ function setFlat(p: Processor, segment: Segment, selector: number, attributes: n
   p.i32[s + word(SegmentPart.BASE) + 1] = 0;
 }
 
-/** STAR holds the selectors; the target is LSTAR or CSTAR in long mode (RCX gets RIP, R11 RFLAGS), STAR itself in legacy mode (6.1.1). */
+/** Outside 64-bit mode: STAR holds the selectors; the target is CSTAR in compatibility mode, STAR itself in legacy mode (6.1.1). */
 const syscall: Routine = (p, record) => {
   if ((p.u32(State.EFER) & Efer.SCE) === 0) return p.fault(Vector.UD);
   const long = p.longMode;
@@ -36,9 +36,8 @@ const syscall: Routine = (p, record) => {
   const flags = p.rflags & ~Rflags.RF;
   let cleared: number = Rflags.RF;
   if (long) {
-    const target = p.mode === 64 ? State.LSTAR : State.CSTAR;
     p.set64(R11, flags, 0);
-    p.set64(State.RIP, p.u32(target), p.high32(target));
+    p.set64(State.RIP, p.u32(State.CSTAR), p.high32(State.CSTAR));
     cleared |= p.u32(State.SFMASK);
   } else {
     p.set64(State.RIP, p.u32(State.STAR), 0);
@@ -54,27 +53,48 @@ const syscall: Routine = (p, record) => {
   return SystemResult.MOVED;
 };
 
-/** The target is not checked: one that is not canonical is #GP at its first fetch, at CPL 3. */
-const sysret: Routine = (p, record) => {
+/** Of 64-bit mode, with TF set: no single step goes on into a handler that clears it. */
+const beforeSyscall: Routine = (p) => {
+  p.enteredHandler = (p.u32(State.SFMASK) & Rflags.TF) !== 0;
+  return SystemResult.NEXT;
+};
+
+/** To 32-bit code. */
+const sysret: Routine = (p) => {
   if ((p.u32(State.EFER) & Efer.SCE) === 0) return p.fault(Vector.UD);
   if (!p.protectedMode || p.cpl !== 0) return p.generalProtection();
   const from64 = p.mode === 64;
-  const to64 = from64 && p.form(record).operandSize === 8;
   const selector = (p.high32(State.STAR) >>> 16) & 0xfffc;
-  setFlat(p, Segment.CS, (selector + (to64 ? 16 : 0)) | 3, (to64 ? CODE_64 : CODE_32) | DPL_3);
+  setFlat(p, Segment.CS, selector | 3, CODE_32 | DPL_3);
   // Only the selector of SS changes.
   p.view.setUint16(p.state + segmentAt(Segment.SS) + SegmentPart.SELECTOR, (selector + 8) | 3, true);
   p.setU32(State.CPL, 3);
-  p.set64(State.RIP, p.u32(gprAt(Gpr.RCX)), to64 ? p.high32(gprAt(Gpr.RCX)) : 0);
+  p.set64(State.RIP, p.u32(gprAt(Gpr.RCX)), 0);
   p.rflags = from64 ? (p.gpr32(11) & RESTORED) | Rflags.ALWAYS_1 : p.rflags | Rflags.IF;
-  // The TF that it restores holds for itself, unlike that of IRET and POPF.
-  p.enteredHandler = true;
-  if ((p.rflags & Rflags.TF) !== 0) p.breakpoints.pending |= Dr6.BS;
+  stepSysret(p, p.rflags);
   p.settle();
   return SystemResult.MOVED;
 };
 /** Bits of RFLAGS that exist, without RF and VM. */
 const RESTORED = 0x3c_7fd5;
+
+/** The TF that it restores holds for itself, unlike that of IRET and POPF. */
+function stepSysret(p: Processor, restored: number): void {
+  p.enteredHandler = true;
+  if ((restored & Rflags.TF) !== 0) p.breakpoints.pending |= Dr6.BS;
+}
+
+/** To 64-bit code, with TF set before or behind it, or with an event waiting: whatever it goes on to, it is looked at before. */
+const beforeSysret: Routine = (p) => {
+  stepSysret(p, p.gpr32(11));
+  p.mmu.clearJumps();
+  return SystemResult.NEXT;
+};
+
+const readyContexts: Routine = (p) => {
+  p.mmu.makeContexts(p.state);
+  return SystemResult.NEXT;
+};
 
 /** Legacy mode only. The selectors of all four segments follow SYSENTER_CS. */
 function sysenterAllowed(p: Processor): boolean {
@@ -111,15 +131,4 @@ const sysexit: Routine = (p) => {
   return SystemResult.MOVED;
 };
 
-const swapgs: Routine = (p) => {
-  if (p.mode !== 64) return p.fault(Vector.UD);
-  if (p.cpl !== 0) return p.generalProtection();
-  const gs = segmentAt(Segment.GS) + SegmentPart.BASE;
-  const low = p.u32(gs);
-  const high = p.high32(gs);
-  p.set64(gs, p.u32(State.KERNEL_GS_BASE), p.high32(State.KERNEL_GS_BASE));
-  p.set64(State.KERNEL_GS_BASE, low, high);
-  return SystemResult.NEXT;
-};
-
-export const fastCallRoutines: Routines = { syscall, sysret, sysenter, sysexit, swapgs };
+export const fastCallRoutines: Routines = { syscall, beforeSyscall, sysret, beforeSysret, readyContexts, sysenter, sysexit };

@@ -1,22 +1,18 @@
-// IRET in every mode. APM vol. 3, IRET; virtual-8086 mode: vol. 2, 8.10; NMIs: 8.2.3. A return within 64-bit mode, the end of every
-// exception handler, has a way of its own that is taken only if nothing about it is unusual.
+// IRET in every mode. APM vol. 3, IRET; virtual-8086 mode: vol. 2, 8.10; NMIs: 8.2.3. The usual end of an
+// exception handler, a return within 64-bit mode, stands in x86/semantics/privilege.ts.
 
 import { ExitCode } from '../../arch/exit-code.ts';
 import { Cr4, Rflags, SegmentAttribute as A } from '../../arch/registers.ts';
 import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
 import { SystemResult } from '../../x86/emitter.ts';
-import { By, canonicalHigh, isCanonical, type Processor } from '../processor.ts';
+import { By, isCanonical, type Processor } from '../processor.ts';
 import { setStackPointer } from '../segment-access.ts';
-import { checkCode, loadSegment, RawDescriptor as Raw, setCode, setNullStack, setRawSegment, setRealSegment } from '../segmentation.ts';
+import { checkCode, loadSegment, setCode, setRealSegment } from '../segmentation.ts';
 import { TaskSwitch } from '../task-switch.ts';
 import { writableFlags } from './flags.ts';
 import { dropInnerSegments, popSlots } from './return.ts';
 import type { Routine, Routines } from './routine.ts';
 import { toTask } from './to-task.ts';
-
-const word = (offset: number): number => offset >>> 2;
-const GDTR = word(segmentAt(Segment.GDTR));
-const RSP = word(gprAt(Gpr.RSP));
 
 /** Bits of RFLAGS that IRET restores: those that POPF may, RF, and at CPL 0 the virtual interrupt flags. */
 function restoredFlags(p: Processor, size: 2 | 4 | 8): number {
@@ -31,7 +27,6 @@ function restoreFlags(p: Processor, image: number, mask: number): void {
 const iret: Routine = (p, record) => {
   if (p.intercepted(ExitCode.IRET)) return p.exit(ExitCode.IRET);
   const size = p.form(record).operandSize as 2 | 4 | 8;
-  if (p.mode === 64 && size === 8 && within64(p)) return SystemResult.MOVED;
   let result: SystemResult;
   if (!p.protectedMode) result = fromRealMode(p, size);
   else if (p.virtual8086) result = fromVirtualMode(p, size);
@@ -40,77 +35,6 @@ const iret: Routine = (p, record) => {
   if (result === SystemResult.MOVED) p.setU32(State.NMI_BLOCKED, 0);
   return result;
 };
-
-/**
- * From 64-bit mode below CPL 3 to 64-bit mode, with an aligned frame on one page and ordinary segments of the GDT. False: it is not
- * of that kind, or it faults; nothing has changed, and the general way finds out.
- */
-function within64(p: Processor): boolean {
-  const { i32, mmu, state } = p;
-  const s = state >>> 2;
-  const top = i32[s + RSP]!;
-  if (i32[s + word(State.CPL)] === 3 || (i32[s + word(State.RFLAGS)]! & Rflags.NT) !== 0) return false;
-  if ((top & 7) !== 0 || (top & 0xfff) > 4096 - 40) return false;
-  const slot = mmu.load(state, top, i32[s + RSP + 1]!, 40, By.STACK) >>> 2;
-  if (slot === 0) return abandon(p);
-  const ripLow = i32[slot]!;
-  const ripHigh = i32[slot + 1]!;
-  const cs = i32[slot + 2]! & 0xffff;
-  const image = i32[slot + 4]!;
-  const rspLow = i32[slot + 6]!;
-  const rspHigh = i32[slot + 7]!;
-  const ss = i32[slot + 8]! & 0xffff;
-  const cpl = cs & 3;
-  const oldCpl = i32[s + word(State.CPL)]!;
-  if (cpl < oldCpl || !canonicalHigh(ripHigh)) return false;
-  const code = ordinary(p, cs);
-  if (code === 0) return abandon(p);
-  const codeLow = p.view.getInt32(code, true);
-  const codeHigh = p.view.getInt32(code + 4, true);
-  if ((codeHigh & CODE_MASK) !== (CODE_64 | (cpl << 13))) return false;
-  if ((ss & 0xfffc) === 0) {
-    if (cpl === 3) return false;
-    setNullStack(p, ss);
-  } else {
-    if ((ss & 3) !== cpl) return false;
-    const stack = ordinary(p, ss);
-    if (stack === 0) return abandon(p);
-    const stackHigh = p.view.getInt32(stack + 4, true);
-    if ((stackHigh & STACK_MASK) !== (DATA | (cpl << 13))) return false;
-    setRawSegment(p, Segment.SS, ss, p.view.getInt32(stack, true), stackHigh);
-  }
-  const mask = restoredFlags(p, 8);
-  setRawSegment(p, Segment.CS, cs, codeLow, codeHigh);
-  i32[s + word(State.CPL)] = cpl;
-  i32[s + word(State.RIP)] = ripLow;
-  i32[s + word(State.RIP) + 1] = ripHigh;
-  i32[s + RSP] = rspLow;
-  i32[s + RSP + 1] = rspHigh;
-  i32[s + word(State.NMI_BLOCKED)] = 0;
-  restoreFlags(p, image, mask);
-  p.settle();
-  if (cpl > oldCpl) dropInnerSegments(p);
-  return true;
-}
-const CODE_64 = Raw.P | Raw.S | Raw.CODE | Raw.L | Raw.ACCESSED;
-const CODE_MASK = CODE_64 | Raw.DB | Raw.CONFORMING | (3 << 13);
-const DATA = Raw.P | Raw.S | Raw.WRITABLE | Raw.ACCESSED;
-const STACK_MASK = DATA | Raw.CODE | (3 << 13);
-
-/** Host address of a descriptor in the GDT; 0: it is elsewhere, or cannot be read. */
-function ordinary(p: Processor, selector: number): number {
-  const s = (p.state >>> 2) + GDTR;
-  const index = selector & 0xfff8;
-  if (index === 0 || (selector & 4) !== 0 || index + 7 > p.i32[s + word(SegmentPart.LIMIT)]! >>> 0) return 0;
-  const low = (p.i32[s + word(SegmentPart.BASE)]! + index) | 0;
-  const high = (p.i32[s + word(SegmentPart.BASE) + 1]! + (low >>> 0 < index ? 1 : 0)) | 0;
-  return p.mmu.load(p.state, low, high, 8, By.PROCESSOR) >>> 0;
-}
-
-function abandon(p: Processor): false {
-  p.clearPending();
-  return false;
-}
 
 function fromRealMode(p: Processor, size: 2 | 4 | 8): SystemResult {
   const sp = p.u64(gprAt(Gpr.RSP));

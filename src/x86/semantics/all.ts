@@ -9,6 +9,7 @@ import { flags } from './flags.ts';
 import { legacy } from './legacy.ts';
 import { moves } from './move.ts';
 import { multiplyDivide } from './muldiv.ts';
+import { privilege } from './privilege.ts';
 import { sha } from './sha.ts';
 import { shifts } from './shift.ts';
 import { sseConvert } from './sse-convert.ts';
@@ -35,6 +36,7 @@ const table: SemanticsTable = {
   ...flags,
   ...legacy,
   ...system,
+  ...privilege,
   ...sseFloat,
   ...sseConvert,
   ...vectorMoves,

@@ -35,6 +35,7 @@ export function finish(b: Emitter, lanes: FloatLanes, packed: boolean, result: V
 
 /** Leaves the instruction to the exact routine, with its second operand. */
 export function exactly(b: Emitter, operand: V128): void {
+  if (b.startOver()) return;
   b.setState128(State.VECTOR_OPERAND, operand);
   callRoutine(b);
 }

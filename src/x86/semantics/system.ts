@@ -3,9 +3,11 @@
 
 import { Mnemonic } from 'iced-x86';
 import { Vector } from '../../arch/exception.ts';
+import { ExitCode } from '../../arch/exit-code.ts';
 import { Cr0, Cr4, Rflags } from '../../arch/registers.ts';
 import { Gpr, Segment, SegmentPart, State, segmentAt } from '../../memory/state.ts';
-import type { SystemRoutine, Value } from '../emitter.ts';
+import type { Emitter, SystemRoutine, Value } from '../emitter.ts';
+import type { I32 } from '../../wasm/function.ts';
 import { each } from './move.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
 
@@ -81,9 +83,67 @@ const moveOut =
     b.write(0, b.truncate(b.size(1), b.size(0), b.let(b.size(1), b.read(1))));
   };
 
+/** Is the intercept of an exit code set (15.9)? */
+const intercepted = (b: Emitter, code: number): I32 =>
+  b.f.i32.and(b.state32(State.INTERCEPTS + 4 * (code >> 5)), b.f.const32(1 << (code & 31)));
+
+/** The routine has a fault or an exit for it, if any control register is intercepted, too. */
+const movFromCr: Semantics = (b) => {
+  const anyRead = b.f.i32.and(b.state32(State.INTERCEPTS), b.f.const32(0xffff));
+  b.f.if(b.f.i32.or(b.state32(State.CPL), anyRead), () => b.system('movFromCr'));
+  b.write(0, b.truncate(b.size(1), b.size(0), b.let(b.size(1), b.read(1))));
+};
+
+/** TLBs are coherent: nothing is left to do but to refuse. */
+const invlpg: Semantics = (b) => {
+  const address = b.f.let64(b.address());
+  b.f.if(b.f.i32.or(b.state32(State.CPL), intercepted(b, ExitCode.INVLPG)), () => b.system('invlpg', address));
+};
+
+/** At CPL 0 nothing forbids it, whatever the mode. */
+const cli: Semantics = (b) => {
+  b.f.if(
+    b.state32(State.CPL),
+    () => b.system('cli'),
+    () => b.setState32(State.RFLAGS, b.f.i32.and(b.state32(State.RFLAGS), b.f.const32(~Rflags.IF))),
+  );
+};
+
+/** In 64-bit mode IOPL does not matter to it. */
+const pushf: Semantics = (b) => {
+  if (b.form.mode !== 64) return b.system('pushf');
+  const { f } = b;
+  f.if(intercepted(b, ExitCode.PUSHF), () => b.system('pushf'));
+  const size = b.form.operandSize;
+  const image = f.let32(f.i32.or(f.i32.and(b.state32(State.RFLAGS), f.const32(~(Rflags.VM | Rflags.RF))), b.statusFlags()));
+  b.push(size, b.zeroExtend(4, size, b.truncate(4, size, image as Value)));
+};
+
+/** In 64-bit mode, at CPL 0, where no event, single step or other context follows from it; the routine does the rest. */
+const popf: Semantics = (b) => {
+  const { f } = b;
+  const { i32 } = f;
+  const size = b.form.operandSize;
+  if (b.form.mode !== 64 || size !== 8) return b.system('popf');
+  f.block((unusual) => {
+    f.brIf(unusual, i32.or(i32.or(b.state32(State.CPL), b.state32(State.WAITING)), intercepted(b, ExitCode.POPF)));
+    const image = f.let32(f.wrap(b.peek(8)));
+    const other = i32.and(i32.xor(image, b.state32(State.RFLAGS)), f.const32(Rflags.AC));
+    f.brIf(unusual, i32.or(other, i32.and(image, f.const32(Rflags.TF))));
+    b.dropStack(8);
+    b.setStatusFlags(image);
+    const kept = i32.and(b.state32(State.RFLAGS), f.const32(~(POPPED | Rflags.RF)));
+    b.setState32(State.RFLAGS, i32.or(kept, i32.and(image, f.const32(POPPED))));
+    b.next();
+  });
+  b.system('popf');
+};
+/** What POPF may change at CPL 0, the status flags aside. */
+const POPPED = Rflags.TF | Rflags.DF | Rflags.NT | Rflags.AC | Rflags.ID | Rflags.IOPL | Rflags.IF;
+
 /** MOV between general and control, debug or segment registers shares its mnemonic with plain moves: the decoder tells them apart. */
 export const specialMoves = {
-  movFromCr: moveOut('movFromCr'),
+  movFromCr,
   movToCr: withValue('movToCr', 1),
   movFromDr: moveOut('movFromDr'),
   movToDr: withValue('movToDr', 1),
@@ -185,7 +245,7 @@ export const system: SemanticsTable = {
   ...each(routine('vmgexit'), 'Vmgexit'),
   ...each(routine('wbinvd'), 'Wbinvd Wbnoinvd'),
   [Mnemonic.Invd]: routine('invd'),
-  [Mnemonic.Invlpg]: withAddress('invlpg'),
+  [Mnemonic.Invlpg]: invlpg,
   [Mnemonic.Clts]: routine('clts'),
   [Mnemonic.Lmsw]: kernelOnly(withValue('lmsw', 0)),
   [Mnemonic.Smsw]: unlessPrevented(intoOperand('smsw')),
@@ -202,21 +262,17 @@ export const system: SemanticsTable = {
   [Mnemonic.Verr]: protectedOnly(withValue('verr', 0)),
   [Mnemonic.Verw]: protectedOnly(withValue('verw', 0)),
   [Mnemonic.Rdpid]: intoOperand('rdpid'),
-  [Mnemonic.Swapgs]: routine('swapgs'),
-  [Mnemonic.Syscall]: routine('syscall'),
-  ...each(routine('sysret'), 'Sysret Sysretq'),
   [Mnemonic.Sysenter]: routine('sysenter'),
   ...each(routine('sysexit'), 'Sysexit Sysexitq'),
-  ...each(routine('iret'), 'Iret Iretd Iretq'),
   ...each(routine('farReturn'), 'Retf'),
   [Mnemonic.Int]: routine('int'),
   [Mnemonic.Int3]: routine('int3'),
   [Mnemonic.Int1]: routine('int1'),
   [Mnemonic.Into]: routine('into'),
-  [Mnemonic.Cli]: routine('cli'),
+  [Mnemonic.Cli]: cli,
   [Mnemonic.Sti]: routine('sti'),
-  ...each(routine('pushf'), 'Pushf Pushfd Pushfq'),
-  ...each(routine('popf'), 'Popf Popfd Popfq'),
+  ...each(pushf, 'Pushf Pushfd Pushfq'),
+  ...each(popf, 'Popf Popfd Popfq'),
   [Mnemonic.Clac]: routine('clac'),
   [Mnemonic.Stac]: routine('stac'),
   [Mnemonic.Rdrand]: intoOperand('rdrand'),
