@@ -1,4 +1,4 @@
-// One 4 KiB page under the host's mapping (key slot 0) as a Port: how hypervisor code reads and writes VMCBs, GHCBs and
+// One 4 KiB page under a key slot as a Port: how hypervisor code reads and writes VMCBs, GHCBs and
 // tables. It stays valid for good: before each access it checks that its frame still is that page's view.
 
 import { PAGE_SIZE } from '../util/address.ts';
@@ -9,12 +9,14 @@ import { type Frames, Status, VOID_FRAME } from './frames.ts';
 export class PagePort implements Port {
   readonly #frames: Frames;
   readonly #page: number;
+  readonly #key: number;
   readonly #view: DataView;
   #frame = VOID_FRAME;
 
   /** `page` is a page number; one outside DRAM reads as all ones and keeps nothing. */
-  constructor(frames: Frames, page: number) {
+  constructor(frames: Frames, page: number, key = 0) {
     this.#frames = frames;
+    this.#key = key;
     this.#page = page < frames.pageCount ? page : -1;
     this.#view = frames.memory.view;
   }
@@ -53,8 +55,10 @@ export class PagePort implements Port {
     const frames = this.#frames;
     const { table } = frames;
     const f = this.#frame;
-    if (table.pages[f] !== this.#page || table.keys[f] !== 0 || (table.status[f]! & Status.LAZY) !== 0 || f === VOID_FRAME) {
-      this.#frame = frames.view(this.#page, 0);
+    const { LAZY, LINES } = Status;
+    if (table.pages[f] !== this.#page || table.keys[f] !== this.#key || (table.status[f]! & (LAZY | LINES)) !== 0 || f === VOID_FRAME) {
+      this.#frame = frames.view(this.#page, this.#key);
+      frames.loaded(this.#frame, offset, length);
     }
     return frames.address(this.#frame) + offset;
   }
@@ -64,10 +68,10 @@ export class PagePort implements Port {
     const frames = this.#frames;
     const { table } = frames;
     const f = this.#frame;
-    if (table.pages[f] === this.#page && table.keys[f] === 0 && table.status[f] === Status.DIRTY && f !== VOID_FRAME) {
+    if (table.pages[f] === this.#page && table.keys[f] === this.#key && table.status[f] === Status.DIRTY && f !== VOID_FRAME) {
       return frames.address(f) + offset;
     }
-    const owned = frames.own(this.#page, 0);
+    const owned = frames.own(this.#page, this.#key);
     this.#frame = owned;
     if (owned === VOID_FRAME) return 0;
     frames.stored(owned, offset, length);
