@@ -21,6 +21,8 @@ export const TableUse = {
   FETCH: 16,
   /** Directory pointers of PAE paging: an accessed bit, set by a walk that finds them as an ordinary table, is reserved there. */
   POINTERS: 32,
+  /** The hypervisor's own. */
+  HOST: 64,
 } as const;
 
 /** So many stores without a walk in between, and the frame is no longer a table to us. */
@@ -32,8 +34,8 @@ const ROW = 4; // use, base of the linear range low and high (LEAF only), stores
 export class Tables implements TranslationOwner {
   /** Called when jump caches were cleared: a linear address may now fetch from another frame. */
   onFetchChange: (() => void) | null = null;
-  /** Called when tables above the lowest level changed, or nested ones: caches of walks clear themselves. */
-  onChange: ((nested: boolean) => void) | null = null;
+  /** Called when tables above the lowest level changed, nested ones or the hypervisor's: caches of walks clear themselves. */
+  onChange: ((nested: boolean, host: boolean) => void) | null = null;
   readonly #i32: Int32Array;
   readonly #frames: Frames;
   readonly #contexts: Contexts;
@@ -151,13 +153,13 @@ export class Tables implements TranslationOwner {
 
   /** Everything derived from any table dies. */
   flush(): void {
-    this.#drop(TableUse.NESTED | TableUse.FETCH);
+    this.#drop(TableUse.NESTED | TableUse.FETCH | TableUse.HOST);
   }
 
   #drop(use: number): void {
     this.#contexts.clearReads();
     this.#contexts.clearWrites();
-    this.onChange?.((use & TableUse.NESTED) !== 0);
+    this.onChange?.((use & TableUse.NESTED) !== 0, (use & TableUse.HOST) !== 0);
     if ((use & TableUse.FETCH) !== 0) this.#jumps();
   }
 

@@ -48,6 +48,8 @@ const endings = /^(Jmp|Call|Ret|Retf|Iret|Sysret|Syscall|Hlt|Ud\d|Int\d?_?|INVAL
 export class InstructionDecoder {
   readonly #instruction = new Instruction();
   readonly #operands = new Map<number, OperandTemplate>();
+  /** Are there caches in which lines can differ from memory? Then CLFLUSH and its kin have something to do. */
+  keepsLines = false;
 
   /**
    * Decodes instructions one after another from bytes that start at page offset `start`, giving each to `take` until that
@@ -100,7 +102,7 @@ export class InstructionDecoder {
     let memory: Form['memory'] = 'none';
     let addressSize = template.addressSize;
     const operands: Operand[] = [];
-    let special = template.special;
+    let special = this.keepsLines && template.flushesLine ? 'flushLine' : template.special;
     let segment: number = Segment.DS;
     for (let n = 0; n < i.opCount; n++) {
       const kind = i.opKind(n);
@@ -211,6 +213,7 @@ export class InstructionDecoder {
       repeatable: string || /^Loopn?e_/.test(name),
       variable: /^(Xlat|Loop|Monitor|Maskmov|J\w?cxz)/.test(name),
       popsMemory: name.startsWith('Pop_rm'),
+      flushesLine: /^Cl(flush|wb)/.test(name),
       ends: endings.test(name) || specialOf(i, name) === 'movToCr',
     };
     this.#operands.set(key, template);
@@ -232,6 +235,8 @@ type OperandTemplate = {
   readonly repeatable: boolean;
   readonly variable: boolean;
   readonly popsMemory: boolean;
+  /** CLFLUSH, CLFLUSHOPT, CLWB. */
+  readonly flushesLine: boolean;
   readonly ends: boolean;
 };
 
