@@ -125,9 +125,9 @@ export class Asp {
     const bytes = new Uint8Array(row.size);
     const at = row.size === 0 ? null : this.#platform.range(address, row.size);
     if (at === null) return row.size === 0 ? this.#run(row, bytes) : AspStatus.INVALID_ADDRESS;
-    memory.read(at, 0, bytes);
+    memory.read(at.start, at.key, bytes);
     const status = this.#run(row, bytes);
-    if (row.results === 'always' || (row.results === 'out' && status === AspStatus.SUCCESS)) memory.write(at, 0, bytes);
+    if (row.results === 'always' || (row.results === 'out' && status === AspStatus.SUCCESS)) memory.write(at.start, at.key, bytes);
     return status;
   }
 

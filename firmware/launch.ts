@@ -13,11 +13,11 @@ import {
   PlatformState,
   SESSION_SIZE,
 } from '../src/arch/asp.ts';
-import { PAGE_SIZE, type Spa, spa } from '../src/util/address.ts';
+import { PAGE_SIZE, spa } from '../src/util/address.ts';
 import type { View } from '../src/util/struct.ts';
 import { GuestContext } from './guest-context.ts';
 import { launchMeasurement } from './measurement.ts';
-import type { Platform } from './platform.ts';
+import type { HostRange, Platform } from './platform.ts';
 
 type Region = View<typeof LaunchRegionBuffer.layout>;
 
@@ -51,13 +51,12 @@ export function launchStart(platform: Platform, buffer: View<typeof LaunchStartB
   return AspStatus.SUCCESS;
 }
 
-/** Checks that LAUNCH_UPDATE_DATA and _VMSA have in common; a number is where the region begins. */
-function region(platform: Platform, buffer: Region, guest: GuestContext): { readonly start: Spa } | { readonly status: AspStatus } {
+/** Checks that LAUNCH_UPDATE_DATA and _VMSA have in common. */
+function region(platform: Platform, buffer: Region, guest: GuestContext): HostRange | { readonly status: AspStatus } {
   if (guest.asid === 0) return { status: AspStatus.INACTIVE };
   if (buffer.paddr % BigInt(BLOCK) !== 0n) return { status: AspStatus.INVALID_ADDRESS };
   if (buffer.length === 0 || buffer.length % BLOCK !== 0) return { status: AspStatus.INVALID_LEN };
-  const start = platform.range(buffer.paddr, buffer.length);
-  return start === null ? { status: AspStatus.INVALID_ADDRESS } : { start };
+  return platform.range(buffer.paddr, buffer.length) ?? { status: AspStatus.INVALID_ADDRESS };
 }
 
 export function launchUpdateData(platform: Platform, buffer: Region, guest: GuestContext): AspStatus {
@@ -67,7 +66,7 @@ export function launchUpdateData(platform: Platform, buffer: Region, guest: Gues
   const end = found.start + buffer.length;
   for (let at = found.start; at < end; ) {
     const piece = new Uint8Array(Math.min(PAGE_SIZE - (at % PAGE_SIZE), end - at));
-    memory.read(at, 0, piece);
+    memory.read(at, found.key, piece);
     guest.digest.update(piece);
     memory.write(at, guest.asid, piece);
     at = spa(at + piece.length);
@@ -91,7 +90,7 @@ export function launchUpdateVmsa(platform: Platform, buffer: Region, guest: Gues
 
   const { memory } = platform.ports;
   const vmsa = new Uint8Array(PAGE_SIZE);
-  memory.read(found.start, 0, vmsa);
+  memory.read(found.start, found.key, vmsa);
   guest.digest.update(vmsa);
   platform.integrity.protect(vmsa, slot);
   memory.write(found.start, guest.asid, vmsa);
@@ -103,8 +102,8 @@ export function launchMeasure(platform: Platform, buffer: Region, guest: GuestCo
   const { length } = buffer;
   buffer.length = MEASUREMENT.size;
   if (length < MEASUREMENT.size) return AspStatus.INVALID_LEN;
-  const start = platform.range(buffer.paddr, MEASUREMENT.size);
-  if (start === null) return AspStatus.INVALID_ADDRESS;
+  const range = platform.range(buffer.paddr, MEASUREMENT.size);
+  if (range === null) return AspStatus.INVALID_ADDRESS;
 
   const { memory, random } = platform.ports;
   const out = new Uint8Array(MEASUREMENT.size);
@@ -113,7 +112,7 @@ export function launchMeasure(platform: Platform, buffer: Region, guest: GuestCo
   const { tik, policy } = guest;
   const digest = guest.digest.clone().digest();
   out.set(launchMeasurement({ tik, apiMajor: ASP_API.major, apiMinor: ASP_API.minor, build: ASP_API.build, policy, digest, nonce }));
-  memory.write(start, 0, out);
+  memory.write(range.start, range.key, out);
   guest.state = GuestState.LSECRET;
   return AspStatus.SUCCESS;
 }

@@ -10,6 +10,9 @@ import { type GuestContext, GuestTable } from './guest-context.ts';
 import type { AspPorts } from './ports.ts';
 import { IntegrityValues } from './vmsa-integrity.ts';
 
+/** A piece of DRAM and the key slot under which the host has it. */
+export type HostRange = { readonly start: Spa; readonly key: number };
+
 /** What outlives a command. */
 export class Platform {
   readonly ports: AspPorts;
@@ -24,12 +27,16 @@ export class Platform {
     this.integrity = new IntegrityValues(ports);
   }
 
-  /** A range that the host names, or null unless all of it is DRAM outside the trusted memory region, without a C-bit. */
-  range(address: bigint, length: number): Spa | null {
+  /**
+   * A range that the host names, or null unless all of it is DRAM outside the trusted memory region. The C-bit says that the host has
+   * it under its own key (Linux states every address of a command as __sme_pa).
+   */
+  range(stated: bigint, length: number): HostRange | null {
     const { memory, trustedMemory } = this.ports;
-    if (address + BigInt(length) > BigInt(memory.size)) return null;
-    const start = Number(address);
-    return trustedMemory.overlaps(start, length) ? null : spa(start);
+    const addresses = this.ports.addresses();
+    const start = addresses.place(Number(stated));
+    if (start + length > memory.size || trustedMemory.overlaps(start, length)) return null;
+    return { start: spa(start), key: addresses.key(Number(stated)) };
   }
 
   /** Takes a guest's key out of its slot. */
@@ -54,11 +61,11 @@ export function init(platform: Platform, buffer: View<typeof InitBuffer.layout>)
   if ((syscfg() & Syscfg.SECURE_NESTED_PAGING_EN) !== 0) return AspStatus.INVALID_PLATFORM_STATE; // no RMP can be initialised yet
   const es = (buffer.flags & INIT_FLAG_ES) !== 0;
   if (es) {
-    const start = platform.range(buffer.tmrPaddr, buffer.tmrLength);
-    if (start === null || start % TMR_SIZE !== 0 || buffer.tmrLength < TMR_SIZE || buffer.tmrLength % TMR_SIZE !== 0)
+    const region = platform.range(buffer.tmrPaddr, buffer.tmrLength);
+    if (region === null || region.start % TMR_SIZE !== 0 || buffer.tmrLength < TMR_SIZE || buffer.tmrLength % TMR_SIZE !== 0)
       return AspStatus.INVALID_ADDRESS;
-    trustedMemory.set(start, buffer.tmrLength);
-    memory.fence(start, buffer.tmrLength);
+    trustedMemory.set(region.start, buffer.tmrLength); // the host's key has no part in it
+    memory.fence(region.start, buffer.tmrLength);
   }
   asids.initialise();
   platform.es = es;

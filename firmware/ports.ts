@@ -1,6 +1,7 @@
 // What the AMD-SP needs from the box that it sits in; the machine hands it in. No CPU is among it.
 
 import type { Asids } from '../src/sev/asids.ts';
+import type { PhysicalAddresses } from '../src/sev/physical-addresses.ts';
 import type { TrustedMemory } from '../src/sev/trusted-memory.ts';
 import type { Spa } from '../src/util/address.ts';
 
@@ -29,4 +30,6 @@ export type AspPorts = {
   readonly random: (into: Uint8Array) => void;
   /** SYSCFG of the processors, low half: INIT wants bit 23 (MemEncryptionModEn) and looks at bit 24 (SecureNestedPagingEn). */
   readonly syscfg: () => number;
+  /** What an address in a command means: it may carry the C-bit. Asked for when a command comes. */
+  readonly addresses: () => Pick<PhysicalAddresses, 'place' | 'key'>;
 };

@@ -80,7 +80,8 @@ function wire(options: GuestOptions, readers: readonly TraceReader[] = [], onByt
     },
     next: (): number | undefined => input?.[next++],
   };
-  const vm = new VirtualMachine({ ...defaults, ...rest, serial, trace: tracer });
+  const technology = rest.bare === true ? 'none' : defaults.technology;
+  const vm = new VirtualMachine({ ...defaults, technology, ...rest, serial, trace: tracer });
   if (tracer) tracer.clock = () => vm.machine.retired;
   return vm;
 }

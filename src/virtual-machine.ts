@@ -3,27 +3,20 @@
 // Hostile images end as Outcomes; only what a person did wrong is thrown, as UserError, by the constructor.
 
 import { technologies, type Technology } from './arch/boot-page.ts';
+import { BareProcessor } from './bare/bare-processor.ts';
 import { exitName } from './arch/exit-code.ts';
+import { Efer } from './arch/registers.ts';
 import { chooseModel } from './cpu/model-choice.ts';
-import { CmosRtc } from './devices/cmos-rtc.ts';
-import { DebugConsole } from './devices/debug-console.ts';
+import type { DmaMemory } from './devices/device.ts';
 import { e820File, FwCfg, FwCfgItem } from './devices/fw-cfg.ts';
-import { IoApic } from './devices/io-apic.ts';
-import { IoBus } from './devices/io-bus.ts';
-import { MmioBus } from './devices/mmio-bus.ts';
-import { Pic8259Pair } from './devices/pic8259.ts';
-import { Pit8254 } from './devices/pit8254.ts';
-import { PmTimer } from './devices/pm-timer.ts';
-import { SystemControlA, SystemControlB } from './devices/system-control.ts';
-import { TestDevice } from './devices/test-device.ts';
-import { EchoPorts, LinePorts, TestMemory } from './devices/test-ports.ts';
-import { type SerialPeer, Uart16550 } from './devices/uart16550.ts';
+import type { LocalApic } from './devices/local-apic.ts';
+import type { SerialPeer } from './devices/uart16550.ts';
+import { type Chipset, wireChipset } from './machine/chipset.ts';
 import { Machine, type MachineOptions } from './machine/machine.ts';
 import { guestMap, hostMap } from './machine/memory-map.ts';
-import { portMap } from './machine/ports.ts';
 import { PAGE_SIZE, spa } from './util/address.ts';
 import type { CodeCounts } from './util/code-counts.ts';
-import { UserError } from './util/errors.ts';
+import { assert, UserError } from './util/errors.ts';
 import { planBoot } from './hypervisor/boot.ts';
 import { planMultiboot } from './hypervisor/boot-multiboot.ts';
 import type { BootPlan } from './hypervisor/boot-plan.ts';
@@ -33,8 +26,7 @@ import type { Image, Placement } from './hypervisor/images/image.ts';
 import { readImage } from './hypervisor/images/read.ts';
 import { readRom } from './hypervisor/images/rom.ts';
 import { parseIntercepts } from './hypervisor/intercepts.ts';
-import { NANOSECONDS, TIMER_IRQ, TIMER_PIN } from './hypervisor/interrupts.ts';
-import { launch, sevCapabilities } from './hypervisor/launcher.ts';
+import { launch, sevCapabilities, vmsaImage } from './hypervisor/launcher.ts';
 import type { Emulator } from './hypervisor/mmio.ts';
 import { describeOutcome, exitStatus, type Outcome } from './hypervisor/outcome.ts';
 import type { Vcpu } from './hypervisor/vcpu.ts';
@@ -50,7 +42,15 @@ export type RunOptions = Placement & {
   /** A file for the guest, as its boot protocol has it. */
   readonly initrd?: NamedBytes | undefined;
   readonly technology: Technology;
-  /** Guest RAM in bytes. */
+  /** Secure memory encryption: the hypervisor sets the C-bit for its own memory and the guest's. */
+  readonly sme?: boolean | undefined;
+  /** Transparent SME, whoever sets a C-bit or not. */
+  readonly tsme?: boolean | undefined;
+  /** Cache lines are evicted by chance, too. */
+  readonly evict?: MachineOptions['evict'];
+  /** The image is the host: there is no hypervisor. The technology is `none` then. */
+  readonly bare?: boolean | undefined;
+  /** Guest RAM in bytes; of a bare machine, all of its DRAM. */
   readonly memory: number;
   /** A processor model, with features taken away if need be: `milan`, `milan,-pcid`. */
   readonly cpu: string;
@@ -93,21 +93,30 @@ export type RunResult = {
   readonly warnings: readonly string[];
 };
 
-/** Nanoseconds of virtual time for each instruction. */
-export const NANOSECONDS_PER_INSTRUCTION = NANOSECONDS;
-
-/** Pin of the I/O APIC and input of the 8259A that COM1 has on a PC. */
-const COM1_LINE = 4;
-
 /** Instructions at a time: the end of a slice is an exit (INTR, the host's timer), so every surface uses this one. */
 export const SLICE = 1_000_000;
+
+/** What executes the image: a virtual CPU of the hypervisor's, or the processor itself. */
+interface Runner {
+  readonly consumed: number;
+  run(budget: number): Outcome | null;
+}
 
 export class VirtualMachine {
   readonly machine: Machine;
   readonly image: Image;
-  readonly vcpu: Vcpu;
-  readonly measurement: Uint8Array | null;
+  /** The processor of a bare machine; null: there is a hypervisor. */
+  readonly bare: BareProcessor | null = null;
+  readonly measurement: Uint8Array | null = null;
   readonly #options: RunOptions;
+  readonly #vcpu: Vcpu | null = null;
+  readonly #runner: Runner;
+  readonly #warnings = new Map<string, number>();
+  /** Memory as devices reach it. */
+  readonly #memory: DmaMemory = {
+    read: (address, into) => (this.bare === null ? this.vcpu.readMemory(address, into) : this.bare.memory.read(address, into)),
+    write: (address, from) => (this.bare === null ? this.vcpu.writeMemory(address, from) : this.bare.memory.write(address, from)),
+  };
   #outcome: Outcome | null = null;
 
   constructor(options: RunOptions) {
@@ -115,39 +124,72 @@ export class VirtualMachine {
     const { technology, memory, bios } = options;
     if (!technologies.includes(technology)) throw new UserError(`--sev ${technology}: choose one of ${technologies.join(', ')}`);
     checkMemory(memory);
+    if (options.bare) checkBare(options);
     const intercepts = parseIntercepts(options.intercepts);
     const loaded = findImage(options);
     this.image = loaded;
-    const rom = bios === undefined ? undefined : { at: spa(hostMap.guest + memory), size: bios.bytes.length };
+    const guest = options.bare ? 0 : hostMap.guest;
+    const rom = bios === undefined ? undefined : { at: spa(guest + memory), size: bios.bytes.length };
     this.machine = new Machine({
       model: options.cpu,
-      memory: hostMap.guest + memory + (rom?.size ?? 0),
+      memory: guest + memory + (rom?.size ?? 0),
       seed: options.seed,
       aes: options.aes,
       trace: options.trace,
+      tsme: options.tsme,
+      evict: options.evict,
       tier: options.tier,
+      localApic: options.bare,
     });
     try {
       const { host } = this.machine;
       const { cBit } = sevCapabilities(host);
       const { withheld } = chooseModel(options.cpu);
       const plan = planFor(loaded, options, cBit, host.cpuid(1, 0)[0]);
-      const devices = this.#devices();
+      const chipset = this.#chipset();
+      if (options.bare) {
+        this.bare = new BareProcessor(this.machine, chipset);
+        this.#runner = this.bare;
+        this.#powerOn(this.bare, plan);
+        return;
+      }
       const { engine } = this.machine;
       // Only a guest that needs it has the second interpreter made.
       const emulator: Emulator = { execute: (instruction, state, operands) => engine.emulator.execute(instruction, state, operands) };
       const launched = launch(
         host,
-        { technology, ram: { at: hostMap.guest, size: memory }, rom, intercepts, ...devices, emulator, withheld, trace: options.trace },
+        {
+          technology,
+          sme: options.sme,
+          ram: { at: hostMap.guest, size: memory },
+          rom,
+          intercepts,
+          ...chipset,
+          emulator,
+          withheld,
+          trace: options.trace,
+        },
         plan,
       );
-      this.vcpu = launched.vcpu;
+      this.#vcpu = launched.vcpu;
+      this.#runner = launched.vcpu;
       this.measurement = launched.measurement;
       if (launched.failure !== null) this.#end({ kind: 'stopped', reason: launched.failure });
     } catch (error) {
       this.machine.dispose();
       throw error;
     }
+  }
+
+  /** The guest's virtual CPU; a bare machine has none. */
+  get vcpu(): Vcpu {
+    assert(this.#vcpu !== null, 'a bare machine has no virtual CPU');
+    return this.#vcpu;
+  }
+
+  /** Instructions of the budget used up so far: those retired, elements of string instructions included, and those emulated. */
+  get consumed(): number {
+    return this.#runner.consumed;
   }
 
   /** How the run ended; null while it goes on. */
@@ -159,10 +201,11 @@ export class VirtualMachine {
   advance(instructions: number): boolean {
     if (this.#outcome !== null) return true;
     const { maxInstructions } = this.#options;
-    const left = maxInstructions === null ? Number.POSITIVE_INFINITY : maxInstructions - this.vcpu.consumed;
-    const outcome = left > 0 ? this.vcpu.run(Math.min(instructions, left)) : null;
+    const runner = this.#runner;
+    const left = maxInstructions === null ? Number.POSITIVE_INFINITY : maxInstructions - runner.consumed;
+    const outcome = left > 0 ? runner.run(Math.min(instructions, left)) : null;
     if (outcome !== null) this.#end(outcome);
-    else if (maxInstructions !== null && this.vcpu.consumed >= maxInstructions) this.#end({ kind: 'limit', instructions: maxInstructions });
+    else if (maxInstructions !== null && runner.consumed >= maxInstructions) this.#end({ kind: 'limit', instructions: maxInstructions });
     return this.#outcome !== null;
   }
 
@@ -182,10 +225,10 @@ export class VirtualMachine {
       value: outcome.kind === 'ended' ? outcome.value : null,
       instructions: retired - elements,
       elements,
-      exits: byName(this.vcpu.exits),
+      exits: this.#vcpu === null ? {} : byName(this.#vcpu.exits),
       vc: byName(this.machine.vcCounts),
       measurement: this.measurement === null ? null : Array.from(this.measurement, (byte) => byte.toString(16).padStart(2, '0')).join(''),
-      warnings: Array.from(this.vcpu.vm.warnings, ([text, times]) => (times === 1 ? text : `${text} (${times} times)`)),
+      warnings: Array.from(this.#vcpu?.vm.warnings ?? this.#warnings, ([text, times]) => (times === 1 ? text : `${text} (${times} times)`)),
     };
   }
 
@@ -201,59 +244,42 @@ export class VirtualMachine {
     this.#options.trace?.emit({ kind: 'end', outcome: outcome.kind, detail: describeOutcome(outcome) });
   }
 
-  /** The chips around the processor, at their addresses. */
-  #devices(): { io: IoBus; mmio: MmioBus; ioApic: IoApic; pic: Pic8259Pair; pit: Pit8254 } {
+  /** What a boot loader does: image and boot structures into memory, without a key, and the registers of the first instruction. */
+  #powerOn(bare: BareProcessor, { ranges, contents, state, warnings }: BootPlan): void {
+    for (const { start, end } of ranges) bare.memory.write(BigInt(start), new Uint8Array(end - start));
+    for (const { start, bytes } of contents) bare.memory.write(BigInt(start), bytes);
+    for (const text of warnings) this.#warnings.set(text, 1);
+    bare.start(vmsaImage({ ...state, efer: state.efer & ~BigInt(Efer.SVME) }));
+  }
+
+  #chipset(): Chipset {
     const { serial, debugConsole, rtc } = this.#options;
-    const io = new IoBus();
-    const mmio = new MmioBus();
-    const now = (): number => this.machine.time * NANOSECONDS_PER_INSTRUCTION;
-    const settle = (): void => pit.settle();
-    const ioApic = new IoApic((message) => this.vcpu.interrupts.apic.deliver(message), settle);
-    const pic = new Pic8259Pair((level) => this.vcpu.interrupts.apic.lint0(level), settle);
-    if (this.image.protocol === 'multiboot') pic.initialiseAsFirmware(); // Multiboot specification 0.6.96, 3.2
-    const interrupt = (irq: number, level: boolean): void => {
-      ioApic.line(irq, level);
-      pic.line(irq, level);
-    };
-    const pit = new Pit8254(now, (level) => {
-      pic.line(TIMER_IRQ, level);
-      ioApic.line(TIMER_PIN, level);
-    });
-    mmio.map(guestMap.ioApic, PAGE_SIZE, ioApic);
-    mmio.map(guestMap.testMemory.start, guestMap.testMemory.size, new TestMemory(guestMap.testMemory.size));
-    const console = new DebugConsole(debugConsole ?? ((byte) => serial.transmit(byte)));
-    const devices = {
-      pic: pic.masterPorts,
-      slavePic: pic.slavePorts,
-      levelControl: pic.elcrPorts,
-      pit,
-      systemControlB: new SystemControlB(pit),
-      systemControlA: new SystemControlA(() => {
-        this.vcpu.interrupts.apic.init = true;
-      }),
-      realTimeClock: new CmosRtc(() => rtc + now() / 1e6),
-      echoPorts: new EchoPorts(),
-      debugConsole: console,
-      testText: console,
-      testDevice: new TestDevice((value) => {
-        this.vcpu.vm.ended ??= { kind: 'ended', value };
-      }),
-      com1: new Uart16550(serial, (level) => interrupt(COM1_LINE, level)),
+    const apic = (): LocalApic => (this.bare ?? this.vcpu).interrupts.apic;
+    return wireChipset({
+      time: () => this.machine.time,
+      serial,
+      debugConsole,
+      rtc,
       fwCfg: this.#configuration(),
-      pmTimer: new PmTimer(now),
-      interruptLines: new LinePorts(interrupt),
-    } satisfies Record<keyof typeof portMap, unknown>;
-    for (const name of Object.keys(portMap) as (keyof typeof portMap)[]) io.map(portMap[name].base, portMap[name].ports, devices[name]);
-    return { io, mmio, ioApic, pic, pit };
+      memory: this.#memory,
+      iommu: this.#options.bare === true,
+      picInitialised: this.image.protocol === 'multiboot', // Multiboot specification 0.6.96, 3.2
+      deliver: (message) => apic().deliver(message),
+      interruptRequest: (level) => apic().lint0(level),
+      initialise: () => {
+        apic().init = true;
+      },
+      ended: (value) => {
+        if (this.bare !== null) this.bare.end(value);
+        else this.vcpu.vm.ended ??= { kind: 'ended', value };
+      },
+    });
   }
 
   /** What firmware and kernels ask of fw_cfg. */
   #configuration(): FwCfg {
     const { memory, append, initrd, bios, image } = this.#options;
-    const config = new FwCfg({
-      read: (address, into) => this.vcpu.readMemory(address, into),
-      write: (address, from) => this.vcpu.writeMemory(address, from),
-    });
+    const config = new FwCfg(this.#memory);
     config.addNumber(FwCfgItem.RAM_SIZE, memory, 8);
     config.addNumber(FwCfgItem.CPU_COUNT, 1, 2);
     config.addNumber(FwCfgItem.MAX_CPUS, 1, 2);
@@ -316,6 +342,15 @@ function planFor(image: Image, options: RunOptions, cBit: number, signature: num
     case 'cbit':
       return planBoot(file.name, image, { ...options, cBit });
   }
+}
+
+/** What a machine without a hypervisor has no use for. */
+function checkBare({ technology, sme, intercepts, bios }: RunOptions): void {
+  if (technology !== 'none')
+    throw new UserError(`--bare: there is no guest that --sev ${technology} could encrypt: leave it out, or give --sev none`);
+  if (sme === true) throw new UserError('--bare: the image sets C-bits itself, in its own page tables: leave --sme out');
+  if (intercepts.length > 0) throw new UserError('--bare: there is no hypervisor that could intercept anything: leave --intercept out');
+  if (bios !== undefined) throw new UserError('--bare: a ROM image needs a hypervisor that maps it: leave --bios out');
 }
 
 function checkMemory(memory: number): void {

@@ -29,7 +29,7 @@ import {
 // biome-ignore format: a list of words
 const compilerFlags = [
   '-std=gnu17', '-O2', '-g0', '-Wall', '-Wextra', '-Werror', '-ffreestanding', '-fno-pic', '-fno-pie', '-mno-red-zone',
-  '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fcf-protection=none', '-Iguests/lib', '-Iguests/bench-lib',
+  '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fcf-protection=none', '-Iguests/lib', '-Iguests/bench-lib', '-Iguests/sme-lib',
 ] as const;
 // biome-ignore format: a list of words
 const linkerFlags = ['-n', '-nostdlib', '--build-id=none', '-z', 'noexecstack', '-z', 'max-page-size=4096'] as const;

@@ -7,7 +7,8 @@ import { ExitCode } from '../src/arch/exit-code.ts';
 import { EventInj, GHCB_BUFFER, Ghcb, GhcbEvent, GhcbInfo, GhcbReason, GhcbResponse, Ioio } from '../src/arch/ghcb.ts';
 import { Msr } from '../src/arch/msr.ts';
 import { Cr0, Cr4, Efer, Rflags } from '../src/arch/registers.ts';
-import { portMap } from '../src/machine/ports.ts';
+import { guestMap } from '../src/machine/memory-map.ts';
+import { DMA_DEVICE, portMap } from '../src/machine/ports.ts';
 import type { Layout } from '../src/util/struct.ts';
 
 type Definition = readonly [name: string, value: number | bigint];
@@ -55,6 +56,14 @@ const sections: readonly (readonly [title: string, definitions: readonly Definit
       ['BOOT_PAGE_RANGES', BOOT_RANGES.offset],
       ['BOOT_PAGE_APPEND', BOOT_APPEND.offset],
       ['BOOT_APPEND_MOST', BOOT_APPEND.most],
+    ],
+  ],
+  [
+    'Devices in memory, and what the IOMMU knows the DMA engine by',
+    [
+      ['MMIO_DMA_ENGINE', guestMap.dmaEngine],
+      ['MMIO_IOMMU', guestMap.iommu],
+      ['DMA_ENGINE_DEVICE_ID', DMA_DEVICE],
     ],
   ],
   ['Ports of the machine', Object.entries(portMap).map(([name, { base }]): Definition => [`PORT_${upper(name)}`, base])],

@@ -26,7 +26,7 @@ const hashOf = (path: string): string => sha256(readFileSync(join(root, path)));
 const sorted = (names: readonly string[]): string[] => [...names].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
 
 /** Folders under guests/ that hold what kernels share. */
-const libraries: readonly string[] = ['lib', 'bench-lib'];
+const libraries: readonly string[] = ['lib', 'bench-lib', 'sme-lib'];
 
 /** Folders under guests/ that are kernels: all but the libraries. */
 export const guestNames = (): string[] =>
@@ -37,6 +37,8 @@ export const guestNames = (): string[] =>
   );
 
 const isBenchmark = (name: string): boolean => name.startsWith('bench-');
+/** Kernels that are the host themselves: `cbit run --bare`. */
+export const isBare = (name: string): boolean => /^t?sme(-|$)/.test(name);
 
 export const elfPath = (name: string): string => `guests/${name}/${name}.elf`;
 
@@ -57,7 +59,7 @@ const folderSources = (folder: string): string[] =>
 
 /** What a guest is made from: the library, then its own folder; but not the part that only runs natively. */
 export const sourcesOf = (name: string): string[] =>
-  ['guests/lib', ...(isBenchmark(name) ? ['guests/bench-lib'] : []), `guests/${name}`]
+  ['guests/lib', ...(isBenchmark(name) ? ['guests/bench-lib'] : []), ...(isBare(name) ? ['guests/sme-lib'] : []), `guests/${name}`]
     .flatMap(folderSources)
     .filter((path) => !/\/native\.c$|\/bench-lib\/.*32\./.test(path));
 

@@ -128,6 +128,8 @@
 #define MSR_PERF_CTR0         0xc0010004u
 #define MSR_SYSCFG            0xc0010010u
 #define MSR_HWCR              0xc0010015u
+#define MSR_TOP_MEM           0xc001001au
+#define MSR_TOP_MEM2          0xc001001du
 #define MSR_VM_CR             0xc0010114u
 #define MSR_VM_HSAVE_PA       0xc0010117u
 #define MSR_VM_PAGE_FLUSH     0xc001011eu
@@ -328,6 +330,11 @@
 #define BOOT_PAGE_RANGES           0x100
 #define BOOT_PAGE_APPEND           0x500
 #define BOOT_APPEND_MOST           0xaff
+
+/* Devices in memory, and what the IOMMU knows the DMA engine by */
+#define MMIO_DMA_ENGINE      0xfeb00000u
+#define MMIO_IOMMU           0xfeb80000u
+#define DMA_ENGINE_DEVICE_ID 0x10
 
 /* Ports of the machine */
 #define PORT_PIC              0x20

@@ -35,6 +35,8 @@ export const Msr = {
   PERF_CTR0: 0xc001_0004, // to C001_0007h
   SYSCFG: 0xc001_0010,
   HWCR: 0xc001_0015,
+  TOP_MEM: 0xc001_001a,
+  TOP_MEM2: 0xc001_001d,
   VM_CR: 0xc001_0114,
   VM_HSAVE_PA: 0xc001_0117,
   VM_PAGE_FLUSH: 0xc001_011e,

@@ -6,12 +6,18 @@ import { technologies } from '../arch/boot-page.ts';
 import { ExitStatus } from '../hypervisor/outcome.ts';
 import { UserError } from '../util/errors.ts';
 import { packageVersion } from './image.ts';
+import type { PagesFlags } from './pages.ts';
 import type { RunFlags } from './run.ts';
 
 const EPILOGUE = `
 Exit status: 0 the guest ended itself with 0; 1 it ended otherwise; 2 a mistake in what was asked;
 3 the instruction limit was reached; 130 interrupted; 70 a bug of cbit.
 Serial output goes to stdout, everything of ours to stderr; stdin reaches the guest's COM1.`;
+
+const PAGES_EPILOGUE = `
+Exit status: 0 it was shown, whatever the guest did; 2 a mistake in what was asked, or the moment never came;
+130 interrupted, and shown as it was then; 70 a bug of cbit.
+Nothing is changed by being looked at. What the guest sends over COM1 is dropped.`;
 
 /** Where `--trace` without a name writes, in the current folder. */
 const DEFAULT_TRACE = 'cbit-trace.ndjson';
@@ -26,12 +32,44 @@ function program(done: (status: number) => void): Command {
     .helpCommand(false)
     .configureOutput({ outputError: () => {}, writeErr: () => {} })
     .exitOverride();
-  cbit
-    .command('run')
-    .description('run a guest: an ELF64 executable, a folder guests/NAME, or a flat binary')
+  withMachine(cbit.command('run').description('run a guest: an ELF64 executable, a folder guests/NAME, or a flat binary'))
+    .option('--trace [file]', `write everything that happens as NDJSON, to --trace=FILE (default: ${DEFAULT_TRACE})`)
+    .option('--json', 'print one JSON object on stdout instead of serial output and account')
+    .option('--registers <format>', "print the guest's registers at the end on stdout: json")
+    .option('--halt-ok', 'a guest that halts for good has succeeded')
+    .option('--map', 'show whose memory is whose at the end, in the account or the JSON object')
+    .addHelpText('after', EPILOGUE)
+    .action(async (image: string | undefined, flags: RunFlags) => {
+      // Nothing of the machine is loaded for a version or a mistake.
+      const { run } = await import('./run.ts');
+      done(await run(image, flags));
+    });
+  withMachine(cbit.command('pages').description("map a guest's memory by who encrypted it, or show pages of it as each side sees them"))
+    .option('--at <moment>', 'look after so many instructions, or at an exit or #VC: vmgexit, cpuid#3 (default: at the end)')
+    .option('--page <address>', 'show the page with this guest physical address; may be repeated', gather)
+    .option('--bytes <n>', 'of each page only so many bytes, from its address on')
+    .option('--key <key>', 'show pages under this key, too: none, host, asid, or an ASID; may be repeated', gather)
+    .option('--map', 'the map besides the pages')
+    .option('--format <format>', 'text, json or svg (default: what the ending of --output says, or text)')
+    .option('--output <file>', 'write to this file instead of stdout')
+    .addHelpText('after', PAGES_EPILOGUE)
+    .action(async (image: string | undefined, flags: PagesFlags) => {
+      const { pages } = await import('./pages.ts');
+      done(await pages(image, flags));
+    });
+  return cbit;
+}
+
+/** The options that choose a machine and what runs on it. */
+function withMachine(command: Command): Command {
+  return command
     .argument('[image]', 'the image; guests/NAME stands for guests/NAME/NAME.elf, here or in the package')
     .helpOption('-h, --help', 'print this help')
-    .option('--sev <technology>', technologies.join(', '), 'sev-es')
+    .option('--sev <technology>', `${technologies.join(', ')} (default: sev-es; with --bare none)`)
+    .option('--bare', 'the image is the host itself: it runs on the machine, without a hypervisor')
+    .option('--sme', "the host's memory and the guest's are encrypted with the host's key: the hypervisor sets C-bits")
+    .option('--tsme', "transparent SME: all memory is encrypted with the host's key where no guest's applies")
+    .option('--evict <policy>', 'random: lines leave caches by chance, too (on naples and rome, which do not keep views coherent)')
     .option('--memory <size>', 'guest memory, such as 64M', '64M')
     .option(
       '--cpu <model>',
@@ -47,19 +85,8 @@ function program(done: (status: number) => void): Command {
     .option('--bios <file>', 'a ROM image, started at its reset vector')
     .option('--append <text>', 'text handed to the guest: its command line, or in the boot page')
     .option('--initrd <file>', 'a file handed to a Multiboot or PVH image')
-    .option('--trace [file]', `write everything that happens as NDJSON, to --trace=FILE (default: ${DEFAULT_TRACE})`)
-    .option('--json', 'print one JSON object on stdout instead of serial output and account')
-    .option('--registers <format>', "print the guest's registers at the end on stdout: json")
-    .option('--halt-ok', 'a guest that halts for good has succeeded')
     .option('--rtc <date>', "the guest's date in UTC, such as 2026-01-31T12:00:00")
-    .option('--tier <name>', 'compiler: what runs often is compiled; interpreter: nothing is', 'compiler')
-    .addHelpText('after', EPILOGUE)
-    .action(async (image: string | undefined, flags: RunFlags) => {
-      // Nothing of the machine is loaded for a version or a mistake.
-      const { run } = await import('./run.ts');
-      done(await run(image, flags));
-    });
-  return cbit;
+    .option('--tier <name>', 'compiler: what runs often is compiled; interpreter: nothing is', 'compiler');
 }
 
 /** `--trace` alone never takes the word behind it for its file: a file is only what follows `=`. */
@@ -86,7 +113,8 @@ function complain(error: unknown, args: readonly string[]): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return ExitStatus.OK; // help or version
     const said = error.code === 'commander.help' ? 'say what to do' : error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
-    process.stderr.write(`cbit: ${said}: see \`cbit run --help\`\n`);
+    const command = args[0] === 'pages' ? 'pages' : 'run';
+    process.stderr.write(`cbit: ${said}: see \`cbit ${command} --help\`\n`);
     return ExitStatus.MISTAKE;
   }
   if (error instanceof UserError) {

@@ -58,6 +58,11 @@ export function parseTechnology(text: string): Technology {
 }
 
 /** `--tier`: how far code is taken. */
+export function parseEvictions(text: string): 'random' {
+  if (text !== 'random') throw new UserError(`--evict ${text}: the only policy is random`);
+  return text;
+}
+
 export function parseTier(text: string): Tier {
   const known = tiers.find((tier) => tier === text);
   if (known === undefined) throw new UserError(`--tier ${text}: give one of ${tiers.join(', ')}`);

@@ -1,98 +1,43 @@
 // `cbit run`: options to a virtual machine, slices until it ends, then the account or the report. Serial output is stdout's; whatever
 // is ours goes to stderr.
 
-import { basename } from 'node:path';
 import { Account } from '../debug/account.ts';
+import type { Paint } from '../debug/canvas.ts';
 import { readCode } from '../debug/code.ts';
 import { report } from '../debug/json.ts';
+import { mapMemory } from '../debug/pages.ts';
+import { sceneOf } from '../debug/pages-machine.ts';
+import { mapJson, mapLines } from '../debug/pages-report.ts';
 import { registersOf } from '../debug/registers.ts';
 import { readSymbols } from '../debug/symbols.ts';
 import { TraceHash } from '../debug/trace-hash.ts';
 import { Tracer } from '../debug/tracer.ts';
 import { modelChoiceHelp } from '../cpu/model-choice.ts';
 import { describeOutcome, ExitStatus } from '../hypervisor/outcome.ts';
-import { type RunOptions, SLICE, VirtualMachine } from '../virtual-machine.ts';
-import { UserError } from '../util/errors.ts';
+import { VirtualMachine } from '../virtual-machine.ts';
 import { nodeAes } from './aes-node.ts';
 import { paintFor } from './colours.ts';
-import { type ImageFile, readExtra, readImage } from './image.ts';
-import {
-  parseAddress,
-  parseCount,
-  parseDate,
-  parseList,
-  parseMemory,
-  parseMode,
-  parseModel,
-  parseRegisters,
-  parseTechnology,
-  parseTier,
-} from './options.ts';
+import { drive } from './drive.ts';
+import { parseRegisters } from './options.ts';
 import { Progress } from './progress.ts';
-import { parseSeed, type Seed } from './seed.ts';
 import { SerialLog } from './serial.ts';
+import { type MachineFlags, readSettings } from './settings.ts';
 import { Stopwatch } from './stopwatch.ts';
 import { Terminal } from './terminal.ts';
 import { TraceFile } from './trace-file.ts';
 import { dramOf, viewsOf } from './views.ts';
 
 /** Options as commander hands them over: texts. */
-export type RunFlags = {
-  readonly sev: string;
-  readonly memory: string;
-  readonly cpu: string;
-  readonly seed: string;
-  readonly maxInstructions?: string;
-  readonly intercept?: readonly string[];
-  readonly mode?: string;
-  readonly load?: string;
-  readonly entry?: string;
-  readonly bios?: string;
-  readonly initrd?: string;
-  readonly append?: string;
+export type RunFlags = MachineFlags & {
   readonly trace?: string;
   readonly json?: boolean;
   readonly registers?: string;
   readonly haltOk?: boolean;
-  readonly rtc?: string;
-  readonly tier?: string;
+  readonly map?: boolean;
 };
 
-/** The guest's date unless --rtc says otherwise: a fixed one, because nothing may depend on today. */
-const DEFAULT_RTC = '2026-01-01';
 /** Columns of the account where there is no terminal. */
 const DEFAULT_WIDTH = 100;
-
-type Settings = { readonly seed: Seed; readonly options: Omit<RunOptions, 'image' | 'serial' | 'aes' | 'trace'> };
-
-/** Reads every option before anything is touched. */
-function settings(flags: RunFlags): Settings {
-  const seed = parseSeed(flags.seed);
-  const optional = <T>(text: string | undefined, parse: (text: string) => T): T | undefined =>
-    text === undefined ? undefined : parse(text);
-  return {
-    seed,
-    options: {
-      technology: parseTechnology(flags.sev),
-      memory: parseMemory(flags.memory),
-      cpu: parseModel(flags.cpu),
-      seed: seed.value,
-      maxInstructions: optional(flags.maxInstructions, (text) => parseCount('--max-instructions', text)) ?? null,
-      intercepts: (flags.intercept ?? []).flatMap(parseList),
-      append: flags.append ?? '',
-      haltOk: flags.haltOk ?? false,
-      tier: optional(flags.tier, parseTier),
-      rtc: parseDate(flags.rtc ?? DEFAULT_RTC),
-      mode: optional(flags.mode, parseMode),
-      load: optional(flags.load, (text) => parseAddress('--load', text)),
-      entry: optional(flags.entry, (text) => parseAddress('--entry', text)),
-    },
-  };
-}
-
-const NOTHING = new Uint8Array(0);
-
-const fileOf = (file: ImageFile | undefined) => (file === undefined ? undefined : { name: basename(file.path), bytes: file.bytes });
 
 /** Runs a guest to its end and shows what happened; gives the exit status. Throws UserError. */
 export async function run(named: string | undefined, flags: RunFlags): Promise<number> {
@@ -101,18 +46,11 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
     return ExitStatus.OK;
   }
   const stopwatch = new Stopwatch();
-  const { seed, options } = settings(flags);
-  if (named === undefined && flags.bios === undefined) throw new UserError('there is nothing to run: give an image, or a ROM with --bios');
-  const image = named === undefined ? undefined : readImage(named);
-  const bios = flags.bios === undefined ? undefined : readExtra('--bios', flags.bios);
-  const initrd = flags.initrd === undefined ? undefined : readExtra('--initrd', flags.initrd);
-  const shown = image ?? bios;
+  const { seed, options, origin, shown } = readSettings(named, flags);
   const json = flags.json ?? false;
   const withRegisters = flags.registers !== undefined && parseRegisters(flags.registers) === 'json';
   const account = new Account();
   const hash = json ? new TraceHash() : null;
-  const { technology, cpu, memory } = options;
-  const origin = { image: named ?? flags.bios ?? '', technology, cpu, memory, seed: seed.value };
   const file = flags.trace === undefined ? null : new TraceFile(flags.trace, origin);
   const tracer = new Tracer([account, ...(hash ? [hash] : []), ...(file ? [file] : [])]);
   const serial = new SerialLog();
@@ -128,9 +66,7 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
   try {
     vm = new VirtualMachine({
       ...options,
-      image: fileOf(image),
-      bios: fileOf(bios),
-      initrd: fileOf(initrd),
+      haltOk: flags.haltOk ?? false,
       serial: terminal,
       aes: nodeAes,
       trace: tracer,
@@ -143,6 +79,8 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
     const result = vm.result();
     const { status, instructions, elements } = result;
     const ending = describeOutcome(result.outcome);
+    const scene = flags.map === true ? sceneOf(vm) : null;
+    const maps = scene === null ? [] : mapMemory(scene);
     const registers = withRegisters ? registersOf(vm) : undefined;
     if (json) {
       const traceHash = hash?.finish(dramOf(vm)) ?? '';
@@ -161,6 +99,7 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
         seed: seed.value,
         seconds: Math.round(seconds * 1000) / 1000,
         registers,
+        map: scene === null ? undefined : mapJson(maps, scene.keys),
       };
       process.stdout.write(`${JSON.stringify(report(given, account.tally))}\n`);
     } else {
@@ -174,8 +113,9 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
         status,
         ending,
         views: viewsOf(vm),
-        symbols: readSymbols(shown?.bytes ?? NOTHING),
-        codeAt: readCode(shown?.bytes ?? NOTHING, vm.image.segments[0]?.start ?? 0, vm.image.mode),
+        map: scene === null ? undefined : (columns: number, paint: Paint) => mapLines(maps, scene.keys, columns, paint),
+        symbols: readSymbols(shown),
+        codeAt: readCode(shown, vm.image.segments[0]?.start ?? 0, vm.image.mode),
         warnings: result.warnings,
       };
       process.stderr.write(`\n${account.render(input, width, paintFor(process.stderr, process.env))}`);
@@ -186,20 +126,5 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
     terminal.close();
     file?.close();
     vm?.dispose();
-  }
-}
-
-/** Slice by slice, so that keys, Ctrl-C and a slow reader of stdout are served between them. */
-async function drive(vm: VirtualMachine, terminal: Terminal, progress: Progress): Promise<void> {
-  terminal.open(() => {}); // the UART takes what is there when the guest asks
-  const { host } = vm.machine;
-  for (;;) {
-    const over = vm.advance(SLICE);
-    const wrote = terminal.flush();
-    if (over) return;
-    progress.show(host.retired, wrote, terminal.atLineStart);
-    await terminal.drained();
-    await new Promise((resolve) => setImmediate(resolve));
-    if (terminal.interrupted) vm.interrupt();
   }
 }

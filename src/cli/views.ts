@@ -17,13 +17,14 @@ export const dramOf = ({ machine }: VirtualMachine): DramImage => ({
   read: (page, into) => machine.readCiphertext(page, into),
 });
 
-/** The most readable piece of the image as both sides see it; null if nothing in it reads as text. */
+/** The most readable piece of the image as both sides see it; null if nothing in it reads as text, or if there is one side only. */
 export function viewsOf(vm: VirtualMachine): MemoryViews | null {
+  if (vm.bare !== null) return null;
   const { frames } = vm.machine.engine;
   const { vm: guestVm } = vm.vcpu;
   const { technology, asid } = guestVm.config;
   const placeOf = (page: number): number => guestVm.locate(gpaOf(page * PAGE_SIZE)) ?? 0;
-  const key = technology === 'none' ? 0 : asid;
+  const key = technology !== 'none' ? asid : guestVm.config.sme === true ? vm.machine.encryption.hostKey : 0;
   const pages = vm.image.segments.flatMap(({ start, bytes }) =>
     Array.from({ length: Math.ceil(bytes.length / PAGE_SIZE) }, (_, i) => pageOf(start) + i),
   );

@@ -4,7 +4,7 @@
 
 import type { EngineMemory } from '../memory/map.ts';
 import type { Frames } from '../memory/frames.ts';
-import { DecodeProblem, InstructionDecoder } from '../x86/decode.ts';
+import { type Decoded, DecodeProblem, InstructionDecoder } from '../x86/decode.ts';
 import type { Mode } from '../x86/form.ts';
 import { Record, RECORD_SIZE, Steering } from '../x86/record.ts';
 import { FIRST_REGION, type Interpreter } from './interpreter.ts';
@@ -77,6 +77,7 @@ export class CodeCache {
     this.#frames = frames;
     this.#interpreter = interpreter;
     this.#top = memory.records;
+    this.#decoder.keepsLines = !frames.coherent;
     this.#index = new RecordIndex(memory);
     frames.codeOwner = {
       onCodeStore: (frame, offset, length) => this.#dropLines(frame, offset, length),
@@ -97,6 +98,8 @@ export class CodeCache {
     const { u8 } = this.#memory;
     const from = this.#frames.address(first) + offset;
     const here = PAGE - offset;
+    this.#frames.loaded(first, offset, here);
+    this.#frames.loaded(second, 0, 1);
     bytes.set(u8.subarray(from, from + here));
     const next = this.#frames.address(second);
     bytes.set(u8.subarray(next, next + bytes.length - here), here);
@@ -123,6 +126,7 @@ export class CodeCache {
     if (this.#single === 0) this.#single = this.#allocate(2, frame);
     const record = this.#single;
     const from = this.#frames.address(frame);
+    this.#frames.loaded(frame, offset, Math.min(MAX_INSTRUCTION, end - offset));
     const problem = this.#decoder.decode(this.#memory.u8.subarray(from + offset, from + end), offset, mode, (d) => {
       writeInstruction(this.#memory.view, this.#interpreter, record, offset, d);
       writeSteering(this.#memory.view, record + RECORD_SIZE, 0, Steering.CROSS, BigInt(offset + d.length));
@@ -277,6 +281,7 @@ export class CodeCache {
 
   /** Forgets everything. */
   reset(): void {
+    this.#decoder.keepsLines = !this.#frames.coherent;
     for (const frame of this.#pages.keys()) this.#frames.unwatchCode(frame);
     for (const frame of this.#straddlers.frames) this.#frames.unwatchCode(frame);
     this.#pages.clear();
@@ -298,13 +303,13 @@ export class CodeCache {
     const host = this.#frames.address(frame);
     const single = page.drops > MOST_DROPS && this.#now() - page.since < DROP_WINDOW;
     const most = single ? 1 : MOST_RECORDS;
-    const end = Math.min(PAGE, start + (single ? MAX_INSTRUCTION + 1 : WINDOW));
-    const bytes = this.#memory.u8.subarray(host + start, host + end);
+    const window = Math.min(PAGE, start + (single ? MAX_INSTRUCTION + 1 : WINDOW));
+    let end = this.#frames.decodable(frame, start, window);
     const first = this.#top;
     let count = 0;
     let offset = start;
     let ended = false;
-    const problem = this.#decoder.decode(bytes, start, mode, (d, at) => {
+    const take = (d: Decoded, at: number): boolean => {
       // A window that ends within the page may cut an instruction: the next block begins with it.
       if (count > 0 && this.#index.find(chain, at) !== 0) return false;
       const record = this.#allocate(1, frame);
@@ -314,7 +319,16 @@ export class CodeCache {
       offset = at + d.length;
       ended = d.ends;
       return !ended && count < most;
-    });
+    };
+    const decode = (): DecodeProblem | undefined =>
+      this.#decoder.decode(this.#memory.u8.subarray(host + start, host + end), start, mode, take);
+    let problem = decode();
+    // The first instruction goes on in a line that the view does not have yet.
+    while (count === 0 && problem === DecodeProblem.MORE_BYTES && end < window && end < start + MAX_INSTRUCTION) {
+      this.#frames.loaded(frame, end, 1);
+      end = this.#frames.decodable(frame, start, window);
+      problem = decode();
+    }
     if (count === 0) return problem ?? DecodeProblem.MORE_BYTES;
     // What follows the last record: the next instruction, on this page or the next. Behind a jump it is never reached, but a
     // conditional one, a call's return or a routine that comes back needs it.

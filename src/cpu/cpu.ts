@@ -9,7 +9,7 @@ import type { EngineMemory } from '../memory/map.ts';
 import type { Frames } from '../memory/frames.ts';
 import type { Mmu } from '../mmu/mmu.ts';
 import { SEGMENT_WRITE } from '../x86/open.ts';
-import { Leave, type Segment, State, STOP_NONE } from '../memory/state.ts';
+import { Leave, type Segment, State, STOP_DEVICE, STOP_NONE } from '../memory/state.ts';
 import { Dr6, DR6_BREAKPOINTS } from './breakpoints.ts';
 import { quietRip, traps } from './branch-step.ts';
 import { CodeCache } from './code-cache.ts';
@@ -17,6 +17,7 @@ import { Compiler } from './compiler/compiler.ts';
 import { Delivery, deliver, raise } from './delivery/deliver.ts';
 import { injectedSource, Source } from './delivery/event.ts';
 import { Fetch } from './fetch.ts';
+import type { Board } from './board.ts';
 import { type Callbacks, FormSet, Interpreter } from './interpreter.ts';
 import { Processor, type ProcessorOptions, SHADOW_OF_SS } from './processor.ts';
 import { admits } from './segment-access.ts';
@@ -26,6 +27,8 @@ import { routines } from './system/routines.ts';
 export const Stopped = {
   LIMIT: 0, // the budget is used up
   EXIT: 1, // State.STOP names an exit, STOP_INFO1 and STOP_INFO2 its information, STOP_TRAP whether RIP lies behind the instruction
+  BOARD: 2, // an instruction has asked the board for something: what waits may be another thing now
+  HALTED: 3, // HLT, and nothing waits that could be delivered
 } as const;
 export type Stopped = (typeof Stopped)[keyof typeof Stopped];
 
@@ -118,6 +121,11 @@ export class Cpu {
     return this.#p;
   }
 
+  /** What lies around the processor; null, also after a reset: a hypervisor decides what a program reaches. */
+  set board(board: Board | null) {
+    this.#p.board = board;
+  }
+
   /** Guest instructions and regions compiled so far. */
   get compiled(): { readonly instructions: number; readonly regions: number } {
     return this.#compiler ?? { instructions: 0, regions: 0 };
@@ -139,6 +147,7 @@ export class Cpu {
     this.#p.retiredBefore = 0;
     this.#p.idle = 0;
     this.#p.fuelGiven = 0;
+    this.#p.board = null;
   }
 
   /**
@@ -154,8 +163,10 @@ export class Cpu {
     let left = budget;
     p.breakpoints.pending = 0;
     p.set64(State.EXIT_INT_INFO, 0, 0);
+    p.askedBoard = false;
     let stalled = 0;
     let hot = false;
+    let forDevice = false;
     for (;;) {
       if (this.#shutdown) {
         this.#shutdown = false;
@@ -167,6 +178,7 @@ export class Cpu {
         left -= this.#chargeStall(++stalled);
         continue;
       }
+      if (p.askedBoard) return Stopped.BOARD;
       if (left <= 0) return Stopped.LIMIT;
       let fuel = left;
       let flags = i32[s + (State.RFLAGS >> 2)]!;
@@ -189,6 +201,7 @@ export class Cpu {
         if (p.breakpoints.pending !== pending) continue;
         flags = i32[s + (State.RFLAGS >> 2)]!;
         if (i32[s + (State.HALTED >> 2)] !== 0) {
+          if (p.board !== null) return Stopped.HALTED;
           // Virtual time passes; nothing wakes the processor within this budget.
           p.retiredBefore += left;
           return Stopped.LIMIT;
@@ -211,6 +224,7 @@ export class Cpu {
         const oneByOne = (flags & (p.breakpoints.ofCode ? Rflags.TF | Rflags.RF : Rflags.TF)) !== 0;
         if (i32[s + (State.SHADOW >> 2)] !== 0 || oneByOne || watched) fuel = 1;
       }
+      if (forDevice) fuel = 1;
       const longest = this.#entries < FIRST_SLICES ? FIRST_SLICE : LONGEST_SLICE;
       if (fuel > longest) fuel = longest;
       if (fuel > this.longestEntry) fuel = this.longestEntry;
@@ -231,7 +245,12 @@ export class Cpu {
       i32[s + (State.WAITING >> 2)] = this.virtualInterrupt >= 0 || this.virtualNmi ? 1 : 0;
       p.enteredHandler = false;
       p.fuelGiven = fuel;
+      if (forDevice) i32[s + (State.FUEL >> 2)] = 0;
+      p.mmu.asksDevices = forDevice;
       const leave = this.#interpreter.run(p.state, record, fuel);
+      p.mmu.asksDevices = true;
+      p.askedBoard ||= forDevice;
+      forDevice = false;
       // EIP has 32 bits: code that runs on at 4 GiB goes on at 0.
       if (p.mode !== 64) i32[s + (State.RIP >> 2) + 1] = 0;
       const used = fuel - i32[s + (State.FUEL >> 2)]!;
@@ -251,6 +270,11 @@ export class Cpu {
       switch (leave) {
         case Leave.FAULT:
           p.breakpoints.pending = 0;
+          if (i32[s + (State.STOP >> 2)] === STOP_DEVICE) {
+            p.clearPending();
+            forDevice = true;
+            continue;
+          }
           if (this.#deliverFault()) return Stopped.EXIT;
           // Also behind instructions of the same entry: how a run is cut into entries decides nothing.
           left -= this.#chargeStall(++stalled);
@@ -300,6 +324,7 @@ export class Cpu {
   #trap(): boolean {
     const p = this.#p;
     p.setU32(State.DR6, (p.u32(State.DR6) & ~DR6_BREAKPOINTS) | p.breakpoints.pending);
+    p.setU32(State.HALTED, 0);
     p.breakpoints.pending = 0;
     p.clearPending();
     return this.#conclude(deliver(p, Source.EXCEPTION, Vector.DB, -1));
@@ -348,8 +373,10 @@ export class Cpu {
       p.exit(ExitCode.VINTR);
       return true;
     }
-    const vector = this.virtualInterrupt;
+    const waiting = this.virtualInterrupt;
     this.virtualInterrupt = -1;
+    const vector = p.board?.acknowledge() ?? waiting;
+    p.askedBoard = p.board !== null;
     return this.#interrupt(EventType.INTR, vector);
   }
 

@@ -56,14 +56,14 @@ const implemented: readonly CpuidFeature[] = [
   Feature.SYSCALL, Feature.NX, Feature.PAGE1GB, Feature.RDTSCP, Feature.LM, Feature.TCE, Feature.EFER_LMSLE_UNSUPPORTED,
   Feature.INVARIANT_TSC, Feature.CLZERO,
   Feature.NESTED_PAGING, Feature.LBR_VIRT, Feature.NRIPS, Feature.VMCB_CLEAN, Feature.FLUSH_BY_ASID, Feature.DECODE_ASSISTS,
-  Feature.SEV, Feature.SEV_ES,
+  Feature.SME, Feature.SEV, Feature.VM_PAGE_FLUSH, Feature.SEV_ES,
 ];
 
 /** What came with a later generation: on the models before it the instructions are #UD and the bits of CR4 reserved. */
 const since = [
-  { first: 'rome', features: [Feature.CLWB, Feature.WBNOINVD, Feature.RDPID, Feature.UMIP] },
-  { first: 'milan', features: [Feature.PCID, Feature.INVPCID, Feature.PKU] },
-  { first: 'genoa', features: [Feature.VNMI] },
+  { first: 'rome', features: [Feature.CLWB, Feature.WBNOINVD, Feature.RDPID, Feature.UMIP, Feature.VTE] },
+  { first: 'milan', features: [Feature.PCID, Feature.INVPCID, Feature.PKU, Feature.SEV_64BIT_HOST] },
+  { first: 'genoa', features: [Feature.VNMI, Feature.TSC_AUX_VIRTUALIZATION] },
 ] as const;
 
 /** Does every model have the feature? */

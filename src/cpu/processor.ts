@@ -13,6 +13,7 @@ import { SystemResult } from '../x86/emitter.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
 import type { Form, Mode } from '../x86/form.ts';
 import { Record } from '../x86/record.ts';
+import type { Board } from './board.ts';
 import { Breakpoints } from './breakpoints.ts';
 import type { CompilerSettings } from './compiler/compiler.ts';
 import type { FormSet } from './interpreter.ts';
@@ -72,6 +73,10 @@ export class Processor {
   fuelGiven = 0;
   /** Time that passed without an instruction retired, in instructions. */
   idle = 0;
+  /** Null where a hypervisor decides what the program reaches. */
+  board: Board | null = null;
+  /** The instruction under way has asked the board for something, and what waits may be another thing now. */
+  askedBoard = false;
 
   constructor(memory: EngineMemory, frames: Frames, mmu: Mmu, options: ProcessorOptions) {
     this.memory = memory;
@@ -354,9 +359,12 @@ export class Processor {
     return true;
   }
 
-  /** One byte of the host's memory, for permission maps: key 0. */
+  /** One byte at a system physical address, which may carry the C-bit: for permission maps. */
   hostByte(spa: number): number {
-    const frame = this.frames.view(Math.floor(spa / 4096), 0);
+    const { hostKey, cBit } = this.mmu.environment;
+    const encrypted = hostKey !== 0 && spa >= 2 ** cBit;
+    const frame = this.frames.view(Math.floor((encrypted ? spa - 2 ** cBit : spa) / 4096), encrypted ? hostKey : 0);
+    this.frames.loaded(frame, spa % 4096, 1);
     return this.memory.u8[this.frames.address(frame) + (spa % 4096)]!;
   }
 }

@@ -20,7 +20,7 @@ export type MemoryViews = { readonly gpa: number; readonly spa: number; readonly
 
 export type AccountInput = {
   readonly image: string;
-  readonly technology: 'none' | 'sev' | 'sev-es';
+  readonly technology: 'none' | 'sev' | 'sev-es' | 'bare';
   readonly cpu: string;
   readonly memory: number;
   readonly seed: string;
@@ -32,6 +32,8 @@ export type AccountInput = {
   /** One sentence on how it ended. */
   readonly ending: string;
   readonly views: MemoryViews | null;
+  /** Whose memory is whose, if that was asked for. */
+  readonly map?: ((width: number, paint: Paint) => readonly string[]) | undefined;
   readonly symbols: Symbols;
   readonly codeAt: CodeAt;
   /** What the hypervisor got over, as it says it. */
@@ -39,7 +41,12 @@ export type AccountInput = {
 };
 
 const count = new Intl.NumberFormat('en-US');
-const guestName = { none: 'a guest without encryption', sev: 'an SEV guest', 'sev-es': 'an SEV-ES guest' } as const;
+const guestName = {
+  none: 'a guest without encryption',
+  sev: 'an SEV guest',
+  'sev-es': 'an SEV-ES guest',
+  bare: 'the host itself',
+} as const;
 const LEAST_WIDTH = 80;
 const MOST_WIDTH = 160;
 
@@ -66,6 +73,7 @@ export class Account implements TraceReader {
       this.#counts(paint),
       this.#roundTrip(input, columns, paint),
       this.#views(input, columns, paint),
+      input.map?.(columns, paint) ?? [],
       this.#ending(input, columns, paint),
     ];
     return `${sections

@@ -7,6 +7,8 @@ export type Style = 'plain' | 'title' | 'dim' | 'guest' | 'hardware' | 'shared' 
 export type Paint = (style: Style, text: string) => string;
 export const unpainted: Paint = (_style, text) => text;
 
+/** Characters of one style, from a column on. */
+export type Span = { readonly column: number; readonly style: Style; readonly text: string };
 type Cell = { readonly character: string; readonly style: Style };
 
 export class Canvas {
@@ -27,24 +29,31 @@ export class Canvas {
   }
 
   render(paint: Paint): string[] {
-    return this.#rows.map((cells) => {
+    return this.spans().map((spans) => {
       let line = '';
-      let run = '';
-      let style: Style = 'plain';
-      const flush = (): void => {
-        if (run !== '') line += style === 'plain' ? run : paint(style, run);
-        run = '';
-      };
-      for (const cell of Array.from(cells)) {
-        const next = cell?.style ?? 'plain';
-        if (next !== style) {
-          flush();
-          style = next;
-        }
-        run += cell?.character ?? ' ';
+      let column = 0;
+      for (const span of spans) {
+        line += ' '.repeat(span.column - column) + (span.style === 'plain' ? span.text : paint(span.style, span.text));
+        column = span.column + [...span.text].length;
       }
-      flush();
       return line;
+    });
+  }
+
+  /** Each row as pieces of one style, for pictures. */
+  spans(): Span[][] {
+    return this.#rows.map((cells) => {
+      const spans: Span[] = [];
+      let open: { column: number; style: Style; text: string } | null = null;
+      Array.from(cells).forEach((cell, column) => {
+        const style = cell?.style ?? 'plain';
+        if (open === null || open.style !== style) {
+          open = { column, style, text: '' };
+          spans.push(open);
+        }
+        open.text += cell?.character ?? ' ';
+      });
+      return spans;
     });
   }
 }

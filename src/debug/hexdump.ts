@@ -4,9 +4,12 @@ import { Canvas, type Paint, type Style } from './canvas.ts';
 
 export type Side = { readonly title: string; readonly bytes: Uint8Array; readonly style: Style };
 
-/** Bytes in hex, in groups of eight. */
-const inHex = (bytes: Uint8Array): string =>
-  Array.from(bytes, (byte, i) => (i > 0 && i % 8 === 0 ? ' ' : '') + byte.toString(16).padStart(2, '0')).join(' ');
+/** Bytes in hex: in groups of eight, or closed up in groups of `group`. */
+export function inHex(bytes: Uint8Array, group?: number): string {
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0'));
+  if (group === undefined) return digits.map((pair, i) => (i > 0 && i % 8 === 0 ? ' ' : '') + pair).join(' ');
+  return digits.map((pair, i) => (i > 0 && i % group === 0 ? ' ' : '') + pair).join('');
+}
 /** Bytes as ASCII, dots for what does not print. */
 export const asText = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.')).join('');

@@ -33,12 +33,14 @@ export type Report = {
   readonly seconds: number;
   /** Only if asked for. */
   readonly registers?: Registers | undefined;
+  /** Only if asked for: whose memory is whose, as docs/pages.md states it. */
+  readonly map?: readonly object[] | undefined;
 };
 
 export type ReportInput = Omit<Report, 'version' | 'exits' | 'vc' | 'unimplemented' | 'measurement' | 'measurementNonce'>;
 
 export function report(input: ReportInput, tally: Tally): Report {
-  const { outcome, reason, status, value, serial, serialDropped, instructions, elements, traceHash, seed, seconds, registers } = input;
+  const { outcome, reason, status, value, serial, serialDropped, instructions, elements, traceHash, seed, seconds, registers, map } = input;
   return {
     version: JSON_VERSION,
     outcome,
@@ -58,5 +60,6 @@ export function report(input: ReportInput, tally: Tally): Report {
     seed,
     seconds,
     ...(registers === undefined ? {} : { registers }),
+    ...(map === undefined ? {} : { map }),
   };
 }

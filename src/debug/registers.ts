@@ -67,11 +67,14 @@ export function registersOf(vm: VirtualMachine): Registers {
   };
 }
 
-/** A state block of the guest's as it would be at the next VMRUN. */
-function stateOf({ machine, vcpu }: VirtualMachine): DataView {
+/** A state block of the guest's as it would be at the next VMRUN; of a bare machine, the processor's. */
+function stateOf(vm: VirtualMachine): DataView {
+  const { machine } = vm;
   const { guestState } = machine;
   const bytes = machine.engine.memory.u8.slice(guestState, guestState + STATE_SIZE);
   const view = new DataView(bytes.buffer);
+  if (vm.bare !== null) return view;
+  const { vcpu } = vm;
   if (vcpu.vm.encryptedState) return view;
   const block = (of: Uint8Array<ArrayBuffer>) => ({ i32: new Int32Array(of.buffer), view: new DataView(of.buffer) });
   const vmcb = new Uint8Array(PAGE_SIZE);

@@ -17,3 +17,9 @@ export interface PortDevice {
 
 /** An interrupt line, level-triggered as the pin is: true while the device asks for service. */
 export type Line = (level: boolean) => void;
+
+/** Memory as a bus master reaches it; false: not all of the range can be reached. */
+export interface DmaMemory {
+  read(address: bigint, into: Uint8Array): boolean;
+  write(address: bigint, from: Uint8Array): boolean;
+}

@@ -2,7 +2,7 @@
 // or by DMA. The directory, item 19h, names those from 20h on. Items can be read only. The device reaches memory as the host does:
 // of an encrypted guest's private pages DMA stores into, and reads, ciphertext, so that its guests must share what they name.
 
-import type { PortDevice, PortSize } from './device.ts';
+import type { DmaMemory, PortDevice, PortSize } from './device.ts';
 
 /** Numbers of items that every machine has, and those of directly booted kernels. */
 export const FwCfgItem = {
@@ -21,12 +21,6 @@ export const FwCfgItem = {
   DIRECTORY: 0x19,
   FIRST_FILE: 0x20,
 } as const;
-
-/** Guest memory; false: not all of the range is memory. */
-export interface DmaMemory {
-  read(address: bigint, into: Uint8Array): boolean;
-  write(address: bigint, from: Uint8Array): boolean;
-}
 
 const Offset = { SELECTOR: 0, DATA: 1, DMA_HIGH: 4, DMA_LOW: 8 } as const;
 const Id = { TRADITIONAL: 1, DMA: 2 } as const;

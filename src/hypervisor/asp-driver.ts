@@ -55,11 +55,18 @@ const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toSt
 export class AspDriver {
   readonly #host: Pick<Host, 'memory' | 'mailbox'>;
   readonly #page: Spa;
+  readonly #physical: (place: Spa) => Spa;
   readonly #trace: TraceSink | null;
   #dead = false;
 
-  /** `page`: one page of host memory for the driver alone. */
-  constructor(host: Pick<Host, 'memory' | 'mailbox'>, page: Spa, trace: TraceSink | null) {
+  /** `page`: one page of host memory for the driver alone; `physical`: a place as the AMD-SP is told of it, with the C-bit under SME. */
+  constructor(
+    host: Pick<Host, 'memory' | 'mailbox'>,
+    page: Spa,
+    trace: TraceSink | null,
+    physical: (place: Spa) => Spa = (place) => place,
+  ) {
+    this.#physical = physical;
     this.#host = host;
     this.#page = page;
     this.#trace = trace;
@@ -72,7 +79,7 @@ export class AspDriver {
     return feature !== ASP_ABSENT && (feature & AspFeature.SEV) !== 0;
   }
 
-  /** `trustedMemory`: for SEV-ES, aligned to its size of 1 MiB; null: SEV only. */
+  /** `trustedMemory`: for SEV-ES, aligned to its size of 1 MiB, whose address has no C-bit; null: SEV only. */
   init(trustedMemory: { readonly at: Spa; readonly size: number } | null): AspResult {
     const { view, bytes } = InitBuffer.create();
     if (trustedMemory !== null) {
@@ -161,7 +168,7 @@ export class AspDriver {
     const at = spa(this.#page + MEASUREMENT_OFFSET);
     const { view, bytes } = LaunchRegionBuffer.create();
     view.handle = handle;
-    view.paddr = BigInt(at);
+    view.paddr = BigInt(this.#physical(at));
     view.length = MEASUREMENT.size;
     const failure = this.#call('LAUNCH_MEASURE', bytes);
     if (failure) return this.#emit('LAUNCH_MEASURE', failure, { handle });
@@ -183,7 +190,7 @@ export class AspDriver {
   #region(name: AspCommandName, handle: number, at: Spa, length: number): AspResult {
     const { view, bytes } = LaunchRegionBuffer.create();
     view.handle = handle;
-    view.paddr = BigInt(at);
+    view.paddr = BigInt(this.#physical(at));
     view.length = length;
     return this.#command(name, bytes, { handle, address: at, length });
   }
@@ -212,7 +219,7 @@ export class AspDriver {
   #call(name: AspCommandName, buffer: Uint8Array | null): AspFailure | null {
     const { memory, mailbox } = this.#host;
     if (!this.present) return this.#noCall('NO RESPONSE');
-    const at = buffer === null ? 0 : this.#page;
+    const at = buffer === null ? 0 : this.#physical(this.#page);
     if (buffer !== null) memory.write(this.#page, buffer);
     mailbox.write(AspRegister.CMD_BUF_ADDR_LO, at % 2 ** 32);
     mailbox.write(AspRegister.CMD_BUF_ADDR_HI, Math.floor(at / 2 ** 32));

@@ -1,7 +1,6 @@
 // What a guest sees of the processor: the processor's own CPUID, minus what this hypervisor does not virtualise, plus what a
 // guest must be told (GHCB specification 4.2: leaf 1 ECX[31] and Fn8000_001F). APM vol. 3, appendix E.
 
-import { type CpuidFeature, Feature } from '../arch/cpuid.ts';
 import { Cr4 } from '../arch/registers.ts';
 import type { Technology } from '../arch/boot-page.ts';
 import type { CpuidResult } from './ghcb/services.ts';
@@ -119,9 +118,6 @@ export class GuestCpuid {
   }
 }
 
-/** The local APIC is a device of the hypervisor's, so that these do not depend on the processor. */
-export const apicFeatures = (withheld: readonly CpuidFeature[]): number =>
-  [Feature.X2APIC, Feature.TSC_DEADLINE].filter((feature) => !withheld.includes(feature)).reduce((bits, { bit }) => bits | (1 << bit), 0);
 /** The APIC's flag goes while it is disabled (APM vol. 2, 16.3.1). */
 const hiddenEdx = ({ apic }: CpuidGuest): number => (apic ? 0 : Leaf1Edx.APIC) | Leaf1Edx.MCE | Leaf1Edx.MCA;
 

@@ -11,10 +11,10 @@ import { ExitCode } from '../arch/exit-code.ts';
 import { EventInjection, EventType, InterruptState, VirtualInterrupt, VmcbControl } from '../arch/vmcb.ts';
 import { APIC_BASE_RESET, ApicBase } from '../devices/apic-registers.ts';
 import { LocalApic } from '../devices/local-apic.ts';
+import { nextTimer } from '../machine/chipset.ts';
+import { instructionsUntil, NANOSECONDS } from '../machine/time.ts';
 import type { Vcpu } from './vcpu.ts';
 
-/** Virtual time of an instruction. */
-export const NANOSECONDS = 16;
 const TICKS_PER_NANOSECOND = 2n;
 
 const { virtualInterrupt, interruptState, eventInj } = VmcbControl.layout;
@@ -24,9 +24,6 @@ const EDX = 3;
 const VNMI = 1 << 25;
 const PRIORITY_SHIFT = 16;
 const NMI_EVENT = EventInjection.V + (EventType.NMI << 8) + 2;
-/** Where OUT of the 8254's counter 0 goes on a PC: input of the 8259A, pin of the I/O APIC. */
-export const TIMER_IRQ = 0;
-export const TIMER_PIN = 2;
 const HIGHEST_CLASS = 0xf;
 /** Wakes in a row that turn out not to be any: the guest then counts as asleep for good. */
 const MOST_FALSE_WAKES = 64;
@@ -122,11 +119,7 @@ export class Interrupts {
 
   /** When a timer may have an interrupt for the guest: nanoseconds since power-on; Infinity: none will. */
   get #deadline(): number {
-    const { apic } = this;
-    const { pit, pic, ioApic } = this.#vcpu.vm.config;
-    if (pit.next === NEVER) return apic.deadline;
-    const heard = (pic.listens(TIMER_IRQ) && apic.listens) || ioApic.listens(TIMER_PIN);
-    return heard ? Math.min(apic.deadline, pit.next) : apic.deadline;
+    return nextTimer(this.apic, this.#vcpu.vm.config);
   }
 
   #wakes(): boolean {
@@ -206,5 +199,3 @@ export class Interrupts {
     this.#vcpu.intercept(ExitCode.VINTR, false);
   }
 }
-
-const instructionsUntil = (deadline: number, time: number): number => Math.max(1, Math.ceil(deadline / NANOSECONDS - time));

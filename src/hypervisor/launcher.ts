@@ -3,6 +3,7 @@
 // register state, too (publication 55766, LAUNCH_*; docs/entry.md; KVM's order).
 
 import { GuestPolicy, TMR_SIZE } from '../arch/asp.ts';
+import { Feature } from '../arch/cpuid.ts';
 import { Msr } from '../arch/msr.ts';
 import { Efer } from '../arch/registers.ts';
 import { SaveArea } from '../arch/save-area.ts';
@@ -19,6 +20,7 @@ import type { BootPlan, InitialState, SegmentState } from './boot-plan.ts';
 import { sevInformation } from './ghcb/msr-protocol.ts';
 import { ioPermissionMap, msrPermissionMap } from './msrs.ts';
 import { buildNestedTables, reservedEntry } from './nested-paging.ts';
+import { enterOwnTables } from './own-tables.ts';
 import { ShiftedPort } from './shifted-port.ts';
 import { Vcpu } from './vcpu.ts';
 import { Vm, type VmConfig } from './vm.ts';
@@ -42,8 +44,9 @@ function addressWidth(host: Host, { reducedBits }: SevCapabilities): number {
   return (eax & 0xff) - reducedBits;
 }
 
-/** Registers that software on the host sets once: SVM on, memory encryption on, SMM locked (15.4, 15.34.3). */
-function prepareHost(host: Host, saveArea: Spa): void {
+/** What software on the host does once: SVM on, memory encryption on, SMM locked (15.4, 15.34.3), page tables and save area of its own. */
+function prepareHost(vm: Vm): void {
+  const { host } = vm;
   const set = (index: number, bits: number): void => {
     const now = host.rdmsr(index);
     assert(
@@ -54,6 +57,8 @@ function prepareHost(host: Host, saveArea: Spa): void {
   set(Msr.EFER, Efer.SVME);
   set(Msr.SYSCFG, Syscfg.MEM_ENCRYPTION_MOD_EN);
   set(Msr.HWCR, Hwcr.SMM_LOCK);
+  enterOwnTables(host, vm.pages, vm.cMask);
+  const saveArea = vm.physical(vm.pages.take());
   assert(host.wrmsr(Msr.VM_HSAVE_PA, BigInt(saveArea)), 'the host save area is refused');
   host.vmsave(saveArea);
 }
@@ -68,7 +73,7 @@ export function launch(host: Host, config: Omit<VmConfig, 'asid' | 'cBit'>, plan
   if (technology === 'sev-es' && capabilities.firstPlainSevAsid <= 1)
     throw new UserError('this processor model has no ASID for SEV-ES guests: choose another with --cpu');
   const vm = new Vm(host, { ...config, asid, cBit: capabilities.cBit });
-  prepareHost(host, vm.pages.take());
+  prepareHost(vm);
   load(vm, plan);
   for (const text of plan.warnings) vm.warn(text);
 
@@ -76,10 +81,10 @@ export function launch(host: Host, config: Omit<VmConfig, 'asid' | 'cBit'>, plan
   const vmcb = VmcbControl(host.memory.page(vmcbAddress));
   const maps = { io: place(vm, ioPermissionMap()), msr: place(vm, msrPermissionMap(vm.encryptedState)) };
   const trap = technology === 'sev-es' ? reservedEntry(addressWidth(host, capabilities), capabilities.cBit) : 0n;
-  vmcb.iopmBasePa = BigInt(maps.io);
-  vmcb.msrpmBasePa = BigInt(maps.msr);
+  vmcb.iopmBasePa = BigInt(vm.physical(maps.io));
+  vmcb.msrpmBasePa = BigInt(vm.physical(maps.msr));
   vmcb.guestAsid = asid;
-  vmcb.nCr3 = BigInt(buildNestedTables(host.memory, vm.pages, vm.regions, trap));
+  vmcb.nCr3 = BigInt(vm.physical(buildNestedTables(host.memory, vm.pages, vm.regions, trap, vm.cMask)));
   vmcb.nestedControl = BigInt(
     NestedControl.NP_ENABLE | (technology === 'none' ? 0 : NestedControl.SEV) | (technology === 'sev-es' ? NestedControl.SEV_ES : 0),
   );
@@ -90,7 +95,7 @@ export function launch(host: Host, config: Omit<VmConfig, 'asid' | 'cBit'>, plan
   if (technology === 'sev-es') {
     vmsa = vm.pages.take();
     host.memory.write(vmsa, vmsaImage(state));
-    vmcb.vmsaPointer = BigInt(vmsa);
+    vmcb.vmsaPointer = BigInt(vmsa); // without a C-bit: the ASID's key applies
     vmcb.ghcb = sevInformation(capabilities.cBit);
   }
   const launched = technology === 'none' ? null : launchEncrypted(vm, asid, plan, vmsa);
@@ -100,7 +105,7 @@ export function launch(host: Host, config: Omit<VmConfig, 'asid' | 'cBit'>, plan
     vcpu.registers[2] = state.rdx;
     vcpu.registers[3] = state.rbx;
     vcpu.registers[7] = state.rdi;
-    host.vmload(vmcbAddress); // FS, GS, LDTR and TR, which VMRUN leaves alone, stay in the processor from here on
+    host.vmload(vcpu.vmcbPhysical); // FS, GS, LDTR and TR, which VMRUN leaves alone, stay in the processor from here on
   }
   return { vm, vcpu, measurement: launched?.measurement ?? null, failure: launched?.failure ?? null };
 }
@@ -121,6 +126,15 @@ function load(vm: Vm, { ranges, contents }: BootPlan): void {
   for (const { start, bytes } of contents) assert(vm.install(start, bytes), 'the plan names memory that the guest has not');
 }
 
+/**
+ * The AMD-SP encrypts in place, in DRAM. Lines that the host wrote as plaintext must be out of its caches by then, or what is left of
+ * them overwrites the guest's pages some time later (15.34.9).
+ */
+function flushUnlessCoherent(host: Host, at: Spa, size: number): void {
+  const [eax] = host.cpuid(0x8000_001f, 0);
+  if ((eax & (1 << Feature.HW_CACHE_COHERENCY.bit)) === 0) host.memory.flush(at, size);
+}
+
 /** The launch commands, up to the first that fails. The measurement: 32 bytes, then 16 of nonce. */
 function launchEncrypted(
   vm: Vm,
@@ -129,7 +143,7 @@ function launchEncrypted(
   vmsa: Spa | null,
 ): { measurement: Uint8Array | null; failure: string | null } {
   const { host, config } = vm;
-  const asp = new AspDriver(host, vm.pages.take(), config.trace);
+  const asp = new AspDriver(host, vm.pages.take(), config.trace, (at) => vm.physical(at));
   const encryptedState = vmsa !== null;
   let failure: string | null = null;
   const succeeds = <T>(command: string, result: AspResult<T>): result is { readonly ok: true } & T => {
@@ -145,9 +159,12 @@ function launchEncrypted(
   const { handle } = started;
   if (!succeeds('ACTIVATE', asp.activate(handle, asid))) return conclude();
   for (const { start, end } of ranges) {
-    for (const { at, size } of vm.find(start, end - start))
+    for (const { at, size } of vm.find(start, end - start)) {
+      flushUnlessCoherent(host, at, size);
       if (!succeeds('LAUNCH_UPDATE_DATA', asp.launchUpdateData(handle, at, size))) return conclude();
+    }
   }
+  if (vmsa !== null) flushUnlessCoherent(host, vmsa, PAGE_SIZE);
   if (vmsa !== null && !succeeds('LAUNCH_UPDATE_VMSA', asp.launchUpdateVmsa(handle, vmsa))) return conclude();
   const measured = asp.launchMeasure(handle);
   if (!succeeds('LAUNCH_MEASURE', measured)) return conclude();

@@ -64,7 +64,7 @@ export function handleNestedPageFault(vcpu: Vcpu): Outcome | null {
 }
 
 function registersOf(vcpu: Vcpu): EmulatedState {
-  vcpu.vm.host.vmsave(vcpu.vmcbAddress); // the bases of FS and GS are in the processor
+  vcpu.vm.host.vmsave(vcpu.vmcbPhysical); // the bases of FS and GS are in the processor
   const { save } = vcpu;
   const registers = BigUint64Array.from(vcpu.registers);
   registers[RAX] = save.rax;

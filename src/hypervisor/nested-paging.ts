@@ -14,8 +14,11 @@ const LEAF = TABLE | Pte.D;
 const ENTRIES = 512;
 const LEVEL = [4096, 4096 * 512, 4096 * 512 * 512, 4096 * 512 * 512 * 512] as const;
 
-/** Builds the tables for regions in ascending order; gives nCR3. `trap`: what stands in entries outside of memory. */
-export function buildNestedTables(memory: HostMemory, pages: HostPages, regions: readonly MemoryRegion[], trap: bigint): Spa {
+/**
+ * Builds the tables for regions in ascending order; gives the place of the first. `trap`: what stands in entries outside of memory; `cMask`: the
+ * C-bit where the host encrypts its memory and that of guests (SME), which tables and entries then have throughout, as KVM's.
+ */
+export function buildNestedTables(memory: HostMemory, pages: HostPages, regions: readonly MemoryRegion[], trap: bigint, cMask = 0n): Spa {
   const table = (level: 1 | 2 | 3 | 4, base: number): Spa => {
     const at = pages.take();
     const port = memory.page(at);
@@ -28,9 +31,9 @@ export function buildNestedTables(memory: HostMemory, pages: HostPages, regions:
         const target = region.at + (start - region.start);
         const whole = start >= region.start && start + span <= region.start + region.size;
         const leaf = region.writable ? LEAF : LEAF & ~Pte.RW;
-        if (level === 1) entry = BigInt(target) | leaf;
-        else if (level === 2 && whole && target % span === 0) entry = BigInt(target) | leaf | Pte.PS;
-        else entry = BigInt(table((level - 1) as 1 | 2 | 3, start)) | TABLE;
+        if (level === 1) entry = BigInt(target) | leaf | cMask;
+        else if (level === 2 && whole && target % span === 0) entry = BigInt(target) | leaf | Pte.PS | cMask;
+        else entry = BigInt(table((level - 1) as 1 | 2 | 3, start)) | TABLE | cMask;
       }
       if (entry !== 0n) port.setU64(8 * i, entry);
     }

@@ -12,15 +12,17 @@ import type { PortSize } from '../devices/device.ts';
 import type { GuestRegisters } from '../svm/host.ts';
 import type { Gpa, Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
+import { TICKS } from '../machine/time.ts';
 import { lowHalf } from '../util/halves.ts';
 import type { Port, View } from '../util/struct.ts';
 import type { TraceNote } from '../util/trace.ts';
 import { CleanFields } from './clean-bits.ts';
 import { cr4Bits, eferAfter, refusesControlRegister, shownEfer } from './control-registers.ts';
-import { isApicMsr, readApicMsr, writeApicMsr } from './apic-msrs.ts';
+import { isApicMsr, readApicMsr, writeApicMsr } from '../devices/apic-msrs.ts';
 import { Vector, vectorName } from '../arch/exception.ts';
 import { EventInj } from '../arch/ghcb.ts';
-import { apicFeatures, GuestCpuid } from './cpuid.ts';
+import { apicFeatures } from '../machine/apic-features.ts';
+import { GuestCpuid } from './cpuid.ts';
 import { handleExit } from './exits.ts';
 import { GhcbPage } from './ghcb/page.ts';
 import type { CpuidResult } from './ghcb/services.ts';
@@ -53,8 +55,6 @@ const CR4 = SAVE_AREA_OFFSET + SaveArea.layout.cr4.offset;
 const RFLAGS = SAVE_AREA_OFFSET + SaveArea.layout.rflags.offset;
 const DEBUG_CONTROL = SAVE_AREA_OFFSET + SaveArea.layout.dbgCtl.offset;
 
-/** Ticks of the time-stamp counter for one instruction: 2 GHz, 16 ns. */
-const TICKS = 32n;
 /** Exits in a row at which neither the processor retired anything nor the hypervisor did something for the guest. */
 const MOST_FRUITLESS_EXITS = 10_000;
 /** A slice ends after so many exits, too: they cost far more than instructions, and a surface wants its turn (Ctrl-C, keys). */
@@ -63,6 +63,8 @@ const EXITS_PER_SLICE = 20_000;
 export class Vcpu implements GhcbVcpu, MsrVcpu {
   readonly vm: Vm;
   readonly vmcbAddress: Spa;
+  /** The same as VMRUN, VMLOAD and VMSAVE take it. */
+  readonly vmcbPhysical: Spa;
   readonly port: Port;
   readonly vmcb: View<typeof VmcbControl.layout>;
   /** Plain and SEV guests only. */
@@ -93,6 +95,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   constructor(vm: Vm, vmcbAddress: Spa, initial: { cr0: bigint; cr4: bigint; efer: bigint }) {
     this.vm = vm;
     this.vmcbAddress = vmcbAddress;
+    this.vmcbPhysical = vm.physical(vmcbAddress);
     this.port = vm.host.memory.page(vmcbAddress);
     this.vmcb = VmcbControl(this.port);
     this.save = SaveArea(new ShiftedPort(this.port, SAVE_AREA_OFFSET));
@@ -122,7 +125,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
       const before = this.consumed;
       if (before >= end) return null;
       host.setTimer(this.#steppingOver === null ? Math.min(end - before, this.interrupts.prepare()) : 1);
-      const fault = host.vmrun(this.vmcbAddress, this.registers);
+      const fault = host.vmrun(this.vmcbPhysical, this.registers);
       if (fault !== null) return { kind: 'refused', reason: `VMRUN raised ${vectorName(fault)}` };
       this.#clean.seen();
       const code = this.port.u32(control.exitCode.offset) | 0;
@@ -311,7 +314,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     return this.vm.host.cpuid(0x8000_0008, 0)[0] & 0xff;
   }
   tsc(): bigint {
-    return BigInt.asUintN(64, BigInt(this.vm.host.time) * TICKS + this.#tscOffset);
+    return BigInt.asUintN(64, BigInt(this.vm.host.time * TICKS) + this.#tscOffset);
   }
   setTsc(value: bigint): void {
     this.#tscOffset += value - this.tsc();

@@ -8,7 +8,7 @@ import type { IoBus } from '../devices/io-bus.ts';
 import type { MmioBus } from '../devices/mmio-bus.ts';
 import type { Pic8259Pair } from '../devices/pic8259.ts';
 import type { Pit8254 } from '../devices/pit8254.ts';
-import type { Gpa, Spa } from '../util/address.ts';
+import { type Gpa, type Spa, spa } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
 import type { Host } from '../svm/host.ts';
@@ -26,6 +26,8 @@ export type VmConfig = {
   readonly rom?: Backing | undefined;
   readonly asid: number;
   readonly cBit: number;
+  /** Secure memory encryption: what the host owns and the RAM of its guests is under the host's key. */
+  readonly sme?: boolean | undefined;
   readonly intercepts: Intercepts;
   readonly io: IoBus;
   /** Devices by guest physical address. The local APIC is added by its processor. */
@@ -33,7 +35,7 @@ export type VmConfig = {
   readonly ioApic: IoApic;
   /** Its output is LINT0 of the local APIC. */
   readonly pic: Pic8259Pair;
-  /** OUT of its counter 0 is TIMER_IRQ and TIMER_PIN. */
+  /** OUT of its counter 0 is on the timer's lines. */
   readonly pit: Pit8254;
   readonly emulator: Emulator;
   /** Features of the local APIC that this guest is not given. */
@@ -59,6 +61,16 @@ export class Vm {
     this.config = config;
     this.pages = new HostPages(host.memory);
     this.regions = memoryRegions(config.ram, config.rom ?? null);
+  }
+
+  /** The C-bit as the host's own addresses and tables have it: 0 without SME. */
+  get cMask(): bigint {
+    return this.config.sme === true ? 1n << BigInt(this.config.cBit) : 0n;
+  }
+
+  /** A place in memory as the processor and the AMD-SP are told of it. */
+  physical(place: Spa): Spa {
+    return spa(place + Number(this.cMask));
   }
 
   get encryptedState(): boolean {

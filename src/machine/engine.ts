@@ -11,9 +11,7 @@ import { Frames } from '../memory/frames.ts';
 import { EngineMemory } from '../memory/map.ts';
 import { Mmu } from '../mmu/mmu.ts';
 import type { TraceSink } from '../util/trace.ts';
-
-/** TSC ticks for each retired instruction: 2 GHz at 16 ns an instruction. */
-export const TICKS_PER_INSTRUCTION = 32;
+import { TICKS } from './time.ts';
 
 /** How far code is taken: it is only ever interpreted, or compiled where it is hot. No guest can tell. */
 export const tiers = ['interpreter', 'compiler'] as const;
@@ -26,9 +24,11 @@ export type EngineUser = {
   readonly cpuid: (leaf: number, subleaf: number) => readonly [number, number, number, number];
   readonly random64: () => bigint;
   readonly trace: TraceSink | null;
+  /** Views of a page under different keys are coherent. */
+  readonly coherent: boolean;
 };
 
-const nobody: EngineUser = { cpuid: () => [0, 0, 0, 0], random64: () => 0n, trace: null };
+const nobody: EngineUser = { cpuid: () => [0, 0, 0, 0], random64: () => 0n, trace: null, coherent: true };
 
 export class Engine {
   readonly memory: EngineMemory;
@@ -51,7 +51,7 @@ export class Engine {
       get trace() {
         return user().trace;
       },
-      tscPerInstruction: TICKS_PER_INSTRUCTION,
+      tscPerInstruction: TICKS,
       compiler: tier === 'interpreter' ? null : tier === 'compiler' ? compilerDefaults : tier,
     });
   }
@@ -61,7 +61,7 @@ export class Engine {
     this.#user = user;
     const { memory } = this;
     memory.u8.fill(0, memory.states, memory.contexts);
-    this.frames.reset(dram, encryption);
+    this.frames.reset(dram, encryption, user.coherent);
     this.mmu.reset();
     this.cpu.reset();
   }

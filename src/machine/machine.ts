@@ -3,11 +3,13 @@
 
 import { Asp } from '../../firmware/asp.ts';
 import { AspMailbox } from '../../firmware/mailbox.ts';
+import type { CpuidFeature } from '../arch/cpuid.ts';
 import { Msr } from '../arch/msr.ts';
 import { processorCpuid, type ProcessorModel } from '../cpu/cpuid.ts';
 import { chooseModel } from '../cpu/model-choice.ts';
 import type { AesEngine } from '../memory/block-cipher.ts';
 import { Dram } from '../memory/dram.ts';
+import { Evictions } from '../memory/evictions.ts';
 import { EncryptionEngine } from '../memory/encryption.ts';
 import type { Frames } from '../memory/frames.ts';
 import { Asids } from '../sev/asids.ts';
@@ -18,6 +20,7 @@ import { PAGE_SIZE } from '../util/address.ts';
 import type { CodeCounts } from '../util/code-counts.ts';
 import { RandomSource } from '../util/random.ts';
 import type { TraceSink } from '../util/trace.ts';
+import { apicFeatures } from './apic-features.ts';
 import { type Engine, type Execution, returnEngine, takeEngine } from './engine.ts';
 
 export type MachineOptions = {
@@ -28,6 +31,12 @@ export type MachineOptions = {
   readonly seed: string;
   readonly aes: AesEngine;
   readonly trace: TraceSink | null;
+  /** Transparent SME, as firmware settings turn it on: all of DRAM is encrypted, with the host's key where no guest's applies. */
+  readonly tsme?: boolean | undefined;
+  /** The local APIC is the processor's own, and CPUID reports its features: no hypervisor makes one. */
+  readonly localApic?: boolean | undefined;
+  /** Lines are evicted by chance, too: for processors that do not keep views coherent. */
+  readonly evict?: 'random' | undefined;
   /** Left out: 'compiler'. */
   readonly tier?: Execution | undefined;
 };
@@ -38,21 +47,28 @@ export class Machine {
   readonly engine: Engine;
   readonly dram: Dram;
   readonly encryption: EncryptionEngine;
+  /** Null: lines leave caches only because software or a device makes them. */
+  readonly evictions: Evictions | null = null;
   readonly #svm: Svm;
   #disposed = false;
 
   constructor(options: MachineOptions) {
-    const { model } = chooseModel(options.model);
+    const { model, withheld } = chooseModel(options.model);
     this.model = model;
     const random = new RandomSource(options.seed);
     const tweaks = random.stream('memory tweak');
+    const hostKeys = random.stream('memory host key');
     const instructions = random.stream('rdrand');
     const firmware = random.stream('amd-sp');
     this.dram = new Dram(options.memory);
-    this.encryption = new EncryptionEngine(options.aes, model.lastAsid + 1, model.tweak, (into) => tweaks.fill(into));
-    const cpuid = processorCpuid(model);
+    this.encryption = new EncryptionEngine(options.aes, model.lastAsid + 1, model.tweak, (into) => tweaks.fill(into), {
+      random: (into) => hostKeys.fill(into),
+      transparent: options.tsme ?? false,
+    });
+    const cpuid = options.localApic ? withLocalApic(processorCpuid(model), withheld) : processorCpuid(model);
     const { trace } = options;
-    this.engine = takeEngine(this.dram, this.encryption, { cpuid, random64: () => instructions.u64(), trace }, options.tier ?? 'compiler');
+    const user = { cpuid, random64: () => instructions.u64(), trace, coherent: model.coherent };
+    this.engine = takeEngine(this.dram, this.encryption, user, options.tier ?? 'compiler');
     const { memory, frames, mmu, cpu } = this.engine;
     const asids = new Asids(model.lastAsid, model.firstAsidWithoutEs);
     const trustedMemory = new TrustedMemory();
@@ -62,9 +78,15 @@ export class Machine {
       asids,
       trustedMemory,
       random: (into) => firmware.fill(into),
+      addresses: () => this.#svm.addresses,
       syscfg: () => Number((this.host.rdmsr(Msr.SYSCFG) ?? 0n) & 0xffff_ffffn),
     });
-    this.#svm = new Svm({ memory, frames, mmu, cpu, asids, trustedMemory, model, cpuid, mailbox: new AspMailbox(asp), trace });
+    if (options.evict === 'random') {
+      const chance = random.stream('evictions');
+      this.evictions = new Evictions(frames, () => chance.u32());
+    }
+    const { evictions } = this;
+    this.#svm = new Svm({ memory, frames, mmu, cpu, asids, trustedMemory, model, cpuid, mailbox: new AspMailbox(asp), trace, evictions });
     this.host = this.#svm;
   }
 
@@ -112,6 +134,15 @@ export class Machine {
     this.#disposed = true;
     returnEngine(this.engine);
   }
+}
+
+/** CPUID of a processor whose local APIC is in use: leaf 1 ECX has what it can do. */
+function withLocalApic(cpuid: ReturnType<typeof processorCpuid>, withheld: readonly CpuidFeature[]): ReturnType<typeof processorCpuid> {
+  const features = apicFeatures(withheld);
+  return (leaf, subleaf) => {
+    const [eax, ebx, ecx, edx] = cpuid(leaf, subleaf);
+    return [eax, ebx, leaf === 1 ? (ecx | features) >>> 0 : ecx, edx];
+  };
 }
 
 /** Memory as the AMD-SP reaches it. */

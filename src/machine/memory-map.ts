@@ -21,6 +21,9 @@ export const guestMap = {
   most: 0xc000_0000,
   ram: gpa(0),
   ioApic: gpa(0xfec0_0000),
+  dmaEngine: gpa(0xfeb0_0000),
+  /** Of machines without a hypervisor. */
+  iommu: gpa(0xfeb8_0000),
   /** 64 KiB that are memory to guests that test device accesses, as QEMU's pc-testdev has them. */
   testMemory: { start: gpa(0xff00_0000), size: 0x1_0000 },
 } as const;

@@ -19,3 +19,11 @@ export const portMap = {
   pmTimer: { base: 0x0608, ports: 4 },
   interruptLines: { base: 0x2000, ports: 24 },
 } as const satisfies Record<string, PortRange>;
+
+/** Interrupt lines of a PC: COM1's input of the 8259A and pin of the I/O APIC are the same, those of OUT of the 8254's counter 0 are not. */
+export const COM1_LINE = 4;
+export const DMA_LINE = 10;
+export const timerLines = { irq: 0, pin: 2 } as const;
+
+/** DeviceID of the DMA engine on its bus: device 2, function 0. */
+export const DMA_DEVICE = 0x10;

@@ -1,6 +1,7 @@
 // The AES engine of the memory controller: key slots and the tweak by physical address.
 // Model of the tweak (Du et al. 2017; SEVurity 2020): T(p) = XOR over the set bits i >= 4 of p of a constant t_i;
-// XE: c = AES_K(m ^ T(p)), XEX: c = AES_K(m ^ T(p)) ^ T(p). Slot 0 is "no key"; a guest's slot is its ASID.
+// XE: c = AES_K(m ^ T(p)), XEX: c = AES_K(m ^ T(p)) ^ T(p). Slot 0 is "no key", a guest's slot is its ASID, and behind the
+// last one is the host's, whose key is drawn here at reset (SME). Transparent SME: what has no key has the host's.
 // Keys come in and never go out.
 
 import { PAGE_SIZE } from '../util/address.ts';
@@ -17,13 +18,21 @@ export type Tweak = { readonly mode: TweakMode; readonly constants: 'published' 
 /** Fills bytes from the machine's seeded source. */
 export type RandomSource = (into: Uint8Array) => void;
 
+/** Where the host's key comes from, and whether it applies to everything that has no other (TSME). */
+export type HostEncryption = { readonly random: RandomSource; readonly transparent: boolean };
+
 const FIRST_BIT = 4;
 const LAST_BIT = 51;
 const KEY_BYTES = 16;
 const BLOCKS_PER_PAGE = PAGE_SIZE / 16;
 
 export class EncryptionEngine {
+  /** Slot 0 and those of guests; firmware reaches no other. */
   readonly slots: number;
+  /** The host's slot. */
+  readonly hostKey: number;
+  /** The slot that an access without a key uses: 0, or under TSME the host's. */
+  readonly #without: number;
   /** Called before a slot changes, while the old key still applies: caches write back what they hold under it. */
   beforeKeyChange: ((slot: number) => void) | null = null;
   readonly #aes: AesEngine;
@@ -38,8 +47,10 @@ export class EncryptionEngine {
   readonly #bytes = new Uint8Array(this.#buffer.buffer);
   readonly #base = new Int32Array(4);
 
-  constructor(aes: AesEngine, slots: number, tweak: Tweak, random: RandomSource) {
+  constructor(aes: AesEngine, slots: number, tweak: Tweak, random: RandomSource, host: HostEncryption = { random, transparent: false }) {
     this.slots = slots;
+    this.hostKey = slots;
+    this.#without = host.transparent ? slots : 0;
     this.#aes = aes;
     this.#post = tweak.mode === TweakMode.XEX;
     const drawn = new Uint8Array((LAST_BIT + 1 - FIRST_BIT) * 16);
@@ -60,6 +71,14 @@ export class EncryptionEngine {
     const key = new Uint8Array(KEY_BYTES);
     random(key);
     this.#resetKey = aes.create(key);
+    host.random(key);
+    this.#keys[this.hostKey] = aes.create(key);
+    key.fill(0);
+  }
+
+  /** TSME: what has no key is encrypted with the host's. */
+  get transparent(): boolean {
+    return this.#without !== 0;
   }
 
   /** Puts a key of 16 bytes into a slot, or takes it out (null). Slot 0 takes none. */
@@ -79,7 +98,8 @@ export class EncryptionEngine {
     this.#apply(slot, spa, bytes, true);
   }
 
-  #apply(slot: number, spa: number, bytes: Uint8Array, inverse: boolean): void {
+  #apply(named: number, spa: number, bytes: Uint8Array, inverse: boolean): void {
+    const slot = named === 0 ? this.#without : named;
     if (slot === 0) return;
     assert(spa % 16 === 0 && bytes.length % 16 === 0, 'the memory controller encrypts whole blocks');
     const key = this.#keys[slot] ?? this.#resetKey;

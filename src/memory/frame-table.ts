@@ -4,8 +4,8 @@
 export const MANY = -1;
 
 const FIRST = 1024;
-/** Frames 0 and 1 belong to no page (Frames: VOID_FRAME, SINK_FRAME). */
-const RESERVED = 2;
+/** Frames that belong to no page (FrameStore: VOID_FRAME, SINK_FRAME, GLIMPSE_FRAME). */
+const RESERVED = 3;
 
 export class FrameTable {
   status = new Uint8Array(FIRST);
@@ -22,6 +22,11 @@ export class FrameTable {
   /** The 64 lines of the page that hold decoded code. */
   codeLow = new Int32Array(FIRST);
   codeHigh = new Int32Array(FIRST);
+  /** Of a view that is kept by line: those that it holds, and those that differ from DRAM. */
+  validLow = new Int32Array(FIRST);
+  validHigh = new Int32Array(FIRST);
+  dirtyLow = new Int32Array(FIRST);
+  dirtyHigh = new Int32Array(FIRST);
   /** Frames from here on were never used. */
   end = RESERVED;
   readonly #limit: number;
@@ -34,9 +39,9 @@ export class FrameTable {
 
   reset(): void {
     const end = this.end;
-    for (const array of [this.status, this.keys, this.next, this.used, this.readSlot, this.writeSlot, this.codeLow, this.codeHigh]) {
-      array.fill(0, 0, end);
-    }
+    const { status, keys, next, used, readSlot, writeSlot, codeLow, codeHigh, validLow, validHigh, dirtyLow, dirtyHigh } = this;
+    const all = [status, keys, next, used, readSlot, writeSlot, codeLow, codeHigh, validLow, validHigh, dirtyLow, dirtyHigh];
+    for (const array of all) array.fill(0, 0, end);
     this.pages.fill(-1, 0, end);
     this.end = RESERVED;
     this.#free = 0;
@@ -64,6 +69,10 @@ export class FrameTable {
     this.writeSlot[frame] = 0;
     this.codeLow[frame] = 0;
     this.codeHigh[frame] = 0;
+    this.validLow[frame] = 0;
+    this.validHigh[frame] = 0;
+    this.dirtyLow[frame] = 0;
+    this.dirtyHigh[frame] = 0;
   }
 
   release(frame: number): void {
@@ -83,6 +92,10 @@ export class FrameTable {
     this.writeSlot = longer(this.writeSlot, Int32Array);
     this.codeLow = longer(this.codeLow, Int32Array);
     this.codeHigh = longer(this.codeHigh, Int32Array);
+    this.validLow = longer(this.validLow, Int32Array);
+    this.validHigh = longer(this.validHigh, Int32Array);
+    this.dirtyLow = longer(this.dirtyLow, Int32Array);
+    this.dirtyHigh = longer(this.dirtyHigh, Int32Array);
   }
 }
 

@@ -1,106 +1,49 @@
 // Frames: the caches in front of DRAM. A frame is the plaintext of one physical page under one key slot (a "view"), in the
 // WebAssembly memory so that a TLB entry can point at it. Filling decrypts, writing back encrypts.
-// Views of a page are MSI: one dirty view, or any number of clean ones. A write-array entry of a TLB may exist only for a
-// frame whose status is exactly DIRTY: exclusive and watched by nobody; all other stores come through `own` and `stored`.
+// Where views are coherent they are MSI: one dirty view, or any number of clean ones. Where they are not, a page with more than one view is kept by
+// line (LineViews). A write-array entry of a TLB may exist only for a frame whose status is exactly DIRTY: exclusive and
+// watched by nobody; all other stores come through `own` and `stored`. There is no TLB entry at all for a view that is kept by line: before its
+// bytes are read, `loaded` is called.
 // Frame 0 is nobody's: it stands for addresses without memory and reads as all ones; 0 therefore also means "none".
 
 import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import type { Dram } from './dram.ts';
 import type { EncryptionEngine } from './encryption.ts';
-import { readBytes, writeBytes } from './byte-access.ts';
-import { FrameTable } from './frame-table.ts';
+import { readBytes, readBytesByDevice, writeBytes, writeBytesByDevice } from './byte-access.ts';
+import { FrameStore, GLIMPSE_FRAME, Status, VOID_FRAME } from './frame-store.ts';
+import { LineViews } from './line-views.ts';
 import { lineMaskHigh, lineMaskLow } from './lines.ts';
 import type { EngineMemory } from './map.ts';
-import { FENCED, LAZY_PAGE, PageTable, SPECIAL } from './page-table.ts';
-import { ReverseMap, type TlbArrays } from './reverse-map.ts';
+import { FENCED, LAZY_PAGE, SPECIAL } from './page-table.ts';
 
-export const VOID_FRAME = 0;
-/** Takes stores to addresses without memory; nobody reads it. */
-export const SINK_FRAME = 1;
+export { type LazyOwner, SINK_FRAME, Status, type TranslationOwner, VOID_FRAME } from './frame-store.ts';
 
-/** Status bits of a frame. */
-export const Status = { DIRTY: 1, CODE: 2, TABLE: 4, LAZY: 8 } as const;
-
-/** Who has decoded code out of frames (the cpu). */
-export interface CodeOwner {
-  /** A store is about to change bytes of a line with code. */
-  onCodeStore(frame: number, offset: number, length: number): void;
-  /** The frame is about to lose its contents: everything decoded from it is void. Its CODE watch is already gone. */
-  onDrop(frame: number): void;
-}
-
-/** Who has derived translations from frames and keeps the TLB arrays (the mmu). */
-export interface TranslationOwner extends TlbArrays {
-  /** A store is about to change bytes of a page table; the old bytes are still there. */
-  onTableStore(frame: number, offset: number, length: number): void;
-  /** A walk is about to set accessed and dirty bits in a page table. */
-  onWalkStore(frame: number): void;
-  onTableDrop(frame: number): void;
-}
-
-/** Who keeps the true contents of a page elsewhere for the time being (the svm a VMSA in processor state). */
-export interface LazyOwner {
-  materialise(page: number): void;
-}
-
-export class Frames {
-  readonly memory: EngineMemory;
-  codeOwner: CodeOwner | null = null;
-  /** Grows whenever a frame loses its page; who held frame numbers across other calls compares it. */
-  losses = 0;
-  /** Grows whenever a view lost its page, became clean or came under a watch: who has looked at one need not look again until then. */
-  revisions = 0;
-  /** Status bits, page and key slot of each frame in use; its arrays grow by replacement, so never keep them. */
-  readonly table: FrameTable;
-  dram!: Dram;
-  encryption!: EncryptionEngine;
+export class Frames extends FrameStore {
   /** Number of pages of DRAM. */
   pageCount = 0;
-  #directory = new PageTable();
-  readonly #lazy = new Map<number, LazyOwner>();
+  /** Does the hardware keep views of a page under different keys coherent (CPUID Fn8000_001F EAX[10])? */
+  coherent = true;
   #hand = 1;
   readonly #batch: number;
-  readonly #tlb: ReverseMap;
-  #translationOwner: TranslationOwner | null = null;
+  /** Views that are kept by line; for this folder only. */
+  readonly lines: LineViews;
 
-  constructor(memory: EngineMemory, dram: Dram, encryption: EncryptionEngine) {
-    assert(memory.frameCount >= 64, 'too few frames to hold the pages of one access');
-    this.memory = memory;
-    this.table = new FrameTable(memory.frameCount);
-    this.#tlb = new ReverseMap(memory.i32, this.table);
+  constructor(memory: EngineMemory, dram: Dram, encryption: EncryptionEngine, coherent = true) {
+    super(memory, dram, encryption);
     this.#batch = Math.min(1000, memory.frameCount >>> 2);
-    memory.u8.fill(0xff, memory.frames, memory.frames + PAGE_SIZE);
-    this.reset(dram, encryption);
+    this.lines = new LineViews(this);
+    this.reset(dram, encryption, coherent);
   }
 
   /** Forgets everything and begins with another machine's DRAM; costs what the last one used. Owners stay and must reset themselves. */
-  reset(dram: Dram, encryption: EncryptionEngine): void {
-    this.table.reset();
-    this.#directory = new PageTable();
-    this.#lazy.clear();
+  override reset(dram: Dram, encryption: EncryptionEngine, coherent = true): void {
+    this.encryption.beforeKeyChange = null;
+    super.reset(dram, encryption);
     this.#hand = 1;
-    this.losses++;
-    this.revisions++;
-    if (this.encryption) this.encryption.beforeKeyChange = null;
-    this.dram = dram;
-    this.encryption = encryption;
+    this.coherent = coherent;
     this.pageCount = dram.pages;
-    encryption.beforeKeyChange = (slot) => this.#flushKey(slot);
-  }
-
-  get translationOwner(): TranslationOwner | null {
-    return this.#translationOwner;
-  }
-
-  set translationOwner(owner: TranslationOwner | null) {
-    this.#translationOwner = owner;
-    this.#tlb.arrays = owner;
-  }
-
-  /** Host address of a frame in the WebAssembly memory, unsigned. */
-  address(frame: number): number {
-    return this.memory.frames + frame * PAGE_SIZE;
+    encryption.beforeKeyChange = (slot) => this.#keyChange(slot);
   }
 
   /**
@@ -109,11 +52,11 @@ export class Frames {
    */
   view(page: number, key: number, secure = false): number {
     if (page >>> 0 >= this.pageCount) return VOID_FRAME;
-    let head = this.#directory.get(page);
+    let head = this.directory.get(page);
     if ((head & SPECIAL) !== 0) {
       if ((head & FENCED) !== 0 && !secure) return VOID_FRAME;
-      if ((head & LAZY_PAGE) !== 0) this.#materialise(page);
-      head = this.#directory.get(page) & ~SPECIAL;
+      if ((head & LAZY_PAGE) !== 0) this.materialise(page);
+      head = this.directory.get(page) & ~SPECIAL;
     }
     const { keys, next } = this.table;
     for (let f = head; f !== 0; f = next[f]!) {
@@ -128,10 +71,10 @@ export class Frames {
   /** As `view`, made the one dirty view: the caller may write to it after `stored`. VOID_FRAME: there is nothing to write to. */
   own(page: number, key: number, secure = false): number {
     const f = this.view(page, key, secure);
-    if (f !== VOID_FRAME && (this.table.status[f]! & Status.DIRTY) === 0) {
-      for (let other = this.#head(page); other !== 0; ) {
+    if (f !== VOID_FRAME && (this.table.status[f]! & (Status.DIRTY | Status.LINES)) === 0) {
+      for (let other = this.head(page); other !== 0; ) {
         const after = this.table.next[other]!;
-        if (other !== f) this.#drop(other);
+        if (other !== f) this.drop(other);
         other = after;
       }
       this.table.status[f]! |= Status.DIRTY;
@@ -139,65 +82,91 @@ export class Frames {
     return f;
   }
 
+  /** Bytes of a view are about to be read. Needed if the view is kept by line. */
+  loaded(frame: number, offset: number, length: number): void {
+    if ((this.table.status[frame]! & Status.LINES) !== 0) this.lines.fetch(frame, offset, length);
+  }
+
   /** Runs the watches of a frame for a store that is about to happen. Needed unless the status is exactly DIRTY. */
   stored(frame: number, offset: number, length: number): void {
-    const status = this.table.status[frame]!;
-    if ((status & Status.CODE) !== 0) this.#storedCode(frame, offset, length);
-    if ((status & Status.TABLE) !== 0) this.#translationOwner?.onTableStore(frame, offset, length);
+    if ((this.table.status[frame]! & Status.LINES) !== 0) this.lines.write(frame, offset, length);
+    this.changing(frame, offset, length);
   }
 
-  /** As `stored`, for accessed and dirty bits that a walk sets in an entry of 8 bytes: hardly a translation depends on them. */
+  /** As `stored`, for accessed and dirty bits that a walk sets in an entry of 8 bytes. */
   storedByWalk(frame: number, offset: number): void {
-    const status = this.table.status[frame]!;
-    if ((status & Status.CODE) !== 0) this.#storedCode(frame, offset, 8);
-    if ((status & Status.TABLE) !== 0) this.#translationOwner?.onWalkStore(frame);
+    if ((this.table.status[frame]! & Status.LINES) !== 0) this.lines.write(frame, offset, 8);
+    this.changingByWalk(frame, offset, 8);
   }
 
-  #storedCode(frame: number, offset: number, length: number): void {
-    const low = this.table.codeLow[frame]! & lineMaskLow(offset, length);
-    const high = this.table.codeHigh[frame]! & lineMaskHigh(offset, length);
-    if ((low | high) !== 0) this.codeOwner?.onCodeStore(frame, offset, length);
+  /** Is the view kept by line? Then no TLB entry may point to it. */
+  isByLine(frame: number): boolean {
+    return (this.table.status[frame]! & Status.LINES) !== 0;
   }
 
-  /** Code was decoded from these bytes: stores to their lines call the code owner until the watch ends. */
-  watchCode(frame: number, offset: number, length: number): void {
-    if (frame === VOID_FRAME) return;
-    const { table } = this;
-    if ((table.status[frame]! & Status.CODE) === 0) {
-      table.status[frame]! |= Status.CODE;
-      this.revisions++;
-      this.#tlb.killWrite(frame);
+  /**
+   * Where bytes that can be decoded from an offset on end, at most `end`: the line at the offset is fetched, others are there or not. What
+   * prefetching might bring besides must not depend on how far somebody decodes ahead.
+   */
+  decodable(frame: number, offset: number, end: number): number {
+    if (!this.isByLine(frame)) return end;
+    this.lines.fetch(frame, offset, 1);
+    return this.isByLine(frame) ? this.lines.availableUntil(frame, offset, end) : end;
+  }
+
+  /** As `view` for those who look on: changes nothing. What it gives holds until it is called again. */
+  glimpse(page: number, key: number): number {
+    if (page >>> 0 >= this.pageCount || (this.directory.get(page) & FENCED) !== 0) return VOID_FRAME;
+    const f = this.find(page, key);
+    if (f !== VOID_FRAME && (this.table.status[f]! & (Status.LINES | Status.LAZY)) === 0) return f;
+    this.#read(page, key, this.bytes(GLIMPSE_FRAME));
+    return GLIMPSE_FRAME;
+  }
+
+  // --- what software and chance do to caches; where views are coherent there is nothing to do -----------------------------------
+
+  /** CLFLUSH, CLFLUSHOPT: writes back and invalidates the line of the view; those of other views stay. */
+  clflush(page: number, key: number, offset: number): void {
+    this.flushRange(page, key, offset, 1);
+  }
+
+  /** CLFLUSH of the lines that a piece of a page lies in. */
+  flushRange(page: number, key: number, offset: number, length: number): void {
+    this.#flushLines(page, key, lineMaskLow(offset, length), lineMaskHigh(offset, length), false);
+  }
+
+  /** CLWB: writes back the line of the view. */
+  clwb(page: number, key: number, offset: number): void {
+    this.#flushLines(page, key, lineMaskLow(offset, 1), lineMaskHigh(offset, 1), true);
+  }
+
+  /** VM_PAGE_FLUSH: CLFLUSH of all lines of a page under one key. */
+  flushPage(page: number, key: number): void {
+    this.flushRange(page, key, 0, PAGE_SIZE);
+  }
+
+  /** WBINVD: every line of every view, in the order of page and key slot. */
+  wbinvd(): void {
+    if (!this.coherent) this.#writeBackAll(true);
+  }
+
+  /** WBNOINVD: the same, and lines stay valid. */
+  wbnoinvd(): void {
+    if (!this.coherent) this.#writeBackAll(false);
+  }
+
+  /** Lines of a page are evicted, of all its views. Who is alone with it gets them back at once, as by prefetching. */
+  evictLines(page: number, low: number, high: number): void {
+    if (this.coherent) return;
+    for (const f of this.views(page)) {
+      const status = this.table.status[f]!;
+      if ((status & (Status.DIRTY | Status.LINES)) !== 0) this.lines.clean(f, low, high);
+      if ((status & Status.LINES) !== 0) this.lines.invalidate(f, low, high);
     }
-    table.codeLow[frame]! |= lineMaskLow(offset, length);
-    table.codeHigh[frame]! |= lineMaskHigh(offset, length);
+    this.lines.settle(page);
   }
 
-  unwatchCode(frame: number): void {
-    this.table.status[frame]! &= ~Status.CODE;
-    this.table.codeLow[frame] = 0;
-    this.table.codeHigh[frame] = 0;
-  }
-
-  /** A walk derived a translation from this frame. */
-  watchTable(frame: number): void {
-    if (frame === VOID_FRAME || (this.table.status[frame]! & Status.TABLE) !== 0) return;
-    this.table.status[frame]! |= Status.TABLE;
-    this.revisions++;
-    this.#tlb.killWrite(frame);
-  }
-
-  unwatchTable(frame: number): void {
-    this.table.status[frame]! &= ~Status.TABLE;
-  }
-
-  /** The TLB entry at `slot` of a read (write) array now points to the frame. */
-  noteRead(frame: number, slot: number): void {
-    this.#tlb.noteRead(frame, slot);
-  }
-
-  noteWrite(frame: number, slot: number): void {
-    this.#tlb.noteWrite(frame, slot);
-  }
+  // --- whole ranges -----------------------------------------------------------------------------------------------------------
 
   /** Reads any range of system physical memory under a key; what lies beyond DRAM or behind a fence reads as all ones. */
   read(spa: number, key: number, into: Uint8Array): void {
@@ -211,116 +180,163 @@ export class Frames {
 
   /** The accesses of the AMD-SP and of microcode, which pass fences. */
   readSecure(spa: number, key: number, into: Uint8Array): void {
-    readBytes(this, spa, key, into, true);
+    readBytesByDevice(this, spa, key, into, true);
   }
 
   writeSecure(spa: number, key: number, from: Uint8Array): void {
-    writeBytes(this, spa, key, from, true);
+    writeBytesByDevice(this, spa, key, from, true);
   }
 
-  /** What the chips would hold now; creates no view. */
+  /** DMA: lines under other keys are neither seen nor changed, nor is one fetched. */
+  readByDevice(spa: number, key: number, into: Uint8Array): void {
+    readBytesByDevice(this, spa, key, into, false);
+  }
+
+  writeByDevice(spa: number, key: number, from: Uint8Array): void {
+    writeBytesByDevice(this, spa, key, from, false);
+  }
+
+  /** May a device access the page? */
+  deviceReaches(page: number, secure: boolean): boolean {
+    if (page >= this.pageCount) return false;
+    const entry = this.directory.get(page);
+    if ((entry & FENCED) !== 0 && !secure) return false;
+    if ((entry & LAZY_PAGE) !== 0) this.materialise(page);
+    return true;
+  }
+
+  // --- for those who see everything -------------------------------------------------------------------------------------------
+
+  /** What the chips would hold now if all caches wrote back; creates no view. */
   ciphertext(page: number, into: Uint8Array): void {
     assert(page >= 0 && page < this.pageCount, 'page outside DRAM');
-    if ((this.#directory.get(page) & LAZY_PAGE) !== 0) this.#materialise(page);
+    if ((this.directory.get(page) & LAZY_PAGE) !== 0) this.materialise(page);
+    this.look(page, into);
+  }
+
+  /** As `ciphertext` for those who look on and change nothing: what somebody keeps elsewhere is left there (a VMSA as it was last written). */
+  look(page: number, into: Uint8Array): void {
+    assert(page >= 0 && page < this.pageCount, 'page outside DRAM');
     const f = this.#dirty(page);
     if (f !== VOID_FRAME) {
-      into.set(this.#bytes(f));
+      into.set(this.bytes(f));
       this.encryption.encrypt(this.table.keys[f]!, page * PAGE_SIZE, into);
       return;
     }
-    const stored = this.dram.peek(page);
-    if (stored === undefined) into.fill(0);
-    else into.set(stored);
+    this.chips(page, into);
+    if (!this.coherent) for (const view of this.views(page)) if (this.isByLine(view)) this.lines.overlay(view, into);
+  }
+
+  /** The key slot under which the page was last written, counting what waits in caches as written; null: nobody has. */
+  writtenUnder(page: number): number | null {
+    const waiting = this.#waiting(page);
+    return waiting === VOID_FRAME ? this.dram.writtenUnder(page) : this.table.keys[waiting]!;
+  }
+
+  /** Copies what caches hold of a page under a key, without touching it; false: they hold no such view. Lines that they lack come from DRAM. */
+  cached(page: number, key: number, into: Uint8Array): boolean {
+    const f = this.find(page, key);
+    if (f === VOID_FRAME || (this.table.status[f]! & Status.LAZY) !== 0) return false;
+    if (this.isByLine(f)) this.lines.glimpse(f, into);
+    else into.set(this.bytes(f));
+    return true;
   }
 
   /** Nothing was ever written to the page: the chips hold zeros. For readers of all memory. */
   blank(page: number): boolean {
-    return (this.#directory.get(page) & LAZY_PAGE) === 0 && this.#dirty(page) === VOID_FRAME && this.dram.peek(page) === undefined;
+    return (this.directory.get(page) & LAZY_PAGE) === 0 && this.#waiting(page) === VOID_FRAME && this.dram.peek(page) === undefined;
   }
 
-  /** Writes every dirty view back, so that `Dram` itself is up to date (tests; WBINVD needs nothing: caches are coherent). */
+  /** Writes every dirty view back, so that `Dram` itself is up to date. For tests. */
   flush(): void {
-    const { table } = this;
-    for (const page of [...this.#lazy.keys()]) this.#materialise(page);
-    for (let f = 1; f < table.end; f++) if ((table.status[f]! & Status.DIRTY) !== 0) this.#writeBack(f);
-  }
-
-  /**
-   * The contents of a page are kept elsewhere from now on: whoever touches it by any view first has the owner write it.
-   * null ends that without writing.
-   */
-  setLazy(page: number, owner: LazyOwner | null): void {
-    const known = this.#lazy.get(page);
-    if (known === owner || (known === undefined && owner === null)) return;
-    assert(page >= 0 && page < this.pageCount, 'page outside DRAM');
-    if (owner === null) {
-      this.#endLazy(page);
-      return;
-    }
-    this.#lazy.set(page, owner);
-    if (known !== undefined) return;
-    this.#directory.set(page, this.#directory.get(page) | LAZY_PAGE);
-    this.revisions++;
-    for (let f = this.#head(page); f !== 0; f = this.table.next[f]!) {
-      this.#tlb.killRead(f);
-      this.#tlb.killWrite(f);
-      this.#forget(f);
-      this.table.status[f]! |= Status.LAZY;
-    }
-  }
-
-  isLazy(page: number): boolean {
-    return this.#lazy.has(page);
+    this.#writeBackAll(false);
   }
 
   /** Only the AMD-SP and microcode reach these pages from now on (the SEV-ES trusted memory region). */
   fence(firstPage: number, pages: number): void {
     for (let page = firstPage; page < Math.min(firstPage + pages, this.pageCount); page++) {
       this.#dropAll(page);
-      this.#directory.set(page, this.#directory.get(page) | FENCED);
+      this.directory.set(page, this.directory.get(page) | FENCED);
     }
   }
 
   unfence(firstPage: number, pages: number): void {
     for (let page = firstPage; page < Math.min(firstPage + pages, this.pageCount); page++) {
       this.#dropAll(page);
-      this.#directory.set(page, this.#directory.get(page) & ~FENCED);
+      this.directory.set(page, this.directory.get(page) & ~FENCED);
     }
   }
 
   /** Drops every frame, as memory pressure would: changes nothing that a guest can see. For tests. */
   evictAll(): void {
-    this.#tlb.clear();
+    this.tlb.clear();
     for (let f = 1; f < this.table.end; f++) if (this.table.pages[f]! >= 0) this.#evict(f);
   }
 
-  #head(page: number): number {
-    return this.#directory.get(page) & ~SPECIAL;
-  }
-
   #dirty(page: number): number {
-    const f = this.#head(page);
+    const f = this.head(page);
     return f !== 0 && (this.table.status[f]! & Status.DIRTY) !== 0 ? f : VOID_FRAME; // a dirty view is the only one
   }
 
-  #bytes(frame: number): Uint8Array {
-    const at = this.address(frame);
-    return this.memory.u8.subarray(at, at + PAGE_SIZE);
+  /** The view that would be written back last, if any is to be. */
+  #waiting(page: number): number {
+    const f = this.#dirty(page);
+    return f !== VOID_FRAME || this.coherent ? f : this.lines.lastDirty(page);
   }
 
   #fill(page: number, key: number): number {
-    const dirty = this.#dirty(page);
-    if (dirty !== VOID_FRAME) this.#writeBack(dirty);
+    const alone = this.head(page) === VOID_FRAME;
+    if (this.coherent) {
+      const dirty = this.#dirty(page);
+      if (dirty !== VOID_FRAME) this.#writeBack(dirty);
+    } else if (!alone) this.lines.beginAll(page);
     const f = this.#allocate();
-    const bytes = this.#bytes(f);
-    const stored = this.dram.peek(page);
-    if (stored === undefined) bytes.fill(0);
-    else bytes.set(stored);
-    this.encryption.decrypt(key, page * PAGE_SIZE, bytes);
-    const entry = this.#directory.get(page);
-    this.table.claim(f, page, key, entry & ~SPECIAL);
-    this.#directory.set(page, (entry & SPECIAL) | f);
+    this.claim(f, page, key);
+    if (this.coherent || alone) this.decrypted(page, key, this.bytes(f));
+    else this.table.status[f] = Status.LINES; // and it has none yet
     return f;
+  }
+
+  /** What reads under a key would find. */
+  #read(page: number, key: number, into: Uint8Array): void {
+    const f = this.find(page, key);
+    if (f !== VOID_FRAME && this.isByLine(f)) this.lines.glimpse(f, into);
+    else if (f !== VOID_FRAME) into.set(this.bytes(f));
+    else {
+      if (this.coherent) this.look(page, into);
+      else this.chips(page, into);
+      this.encryption.decrypt(key, page * PAGE_SIZE, into);
+    }
+  }
+
+  #flushLines(page: number, key: number, low: number, high: number, keep: boolean): void {
+    if (this.coherent || page >>> 0 >= this.pageCount) return;
+    const entry = this.directory.get(page);
+    if ((entry & FENCED) !== 0) return;
+    if ((entry & LAZY_PAGE) !== 0) this.materialise(page);
+    const f = this.find(page, key);
+    if (f === VOID_FRAME) return;
+    if (!keep) {
+      if ((low & high) !== -1) this.lines.begin(f);
+      if ((this.table.status[f]! & (Status.DIRTY | Status.LINES)) !== 0) this.lines.clean(f, low, high);
+      this.lines.invalidate(f, low, high);
+      this.lines.settle(page);
+    } else if ((this.table.status[f]! & (Status.DIRTY | Status.LINES)) !== 0) this.lines.clean(f, low, high);
+  }
+
+  #writeBackAll(invalidate: boolean): void {
+    const { table } = this;
+    this.materialiseAll();
+    if (invalidate) this.tlb.clear();
+    const held: number[] = [];
+    for (let f = 1; f < table.end; f++)
+      if (table.pages[f]! >= 0 && (invalidate || (table.status[f]! & (Status.DIRTY | Status.LINES)) !== 0)) held.push(f);
+    held.sort((a, b) => table.pages[a]! - table.pages[b]! || table.keys[a]! - table.keys[b]!);
+    for (const f of held) {
+      if (invalidate) this.#evict(f);
+      else if (this.isByLine(f)) this.lines.clean(f);
+      else this.#writeBack(f);
+    }
   }
 
   #allocate(): number {
@@ -332,12 +348,16 @@ export class Frames {
 
   /** Second chance, in batches, so that translations are cleared once for all of them. */
   #evictBatch(): void {
-    this.#tlb.clear();
+    this.tlb.clear();
     const { table } = this;
+    let steps = 0;
     for (let left = this.#batch; left > 0; ) {
       const f = this.#hand;
       this.#hand = f + 1 < table.end ? f + 1 : 1;
+      steps++;
       if (table.pages[f]! < 0) continue;
+      // What is kept by line is the machine's state: it goes last.
+      if (this.isByLine(f) && steps < 2 * table.end) continue;
       if (table.used[f] === 1) {
         table.used[f] = 0;
         continue;
@@ -349,71 +369,35 @@ export class Frames {
 
   #evict(frame: number): void {
     if ((this.table.status[frame]! & Status.DIRTY) !== 0) this.#writeBack(frame);
-    this.#drop(frame);
+    else if (this.isByLine(frame)) this.lines.clean(frame);
+    const page = this.table.pages[frame]!;
+    this.drop(frame);
+    if (!this.coherent) this.lines.settle(page);
   }
 
   #writeBack(frame: number): void {
     const page = this.table.pages[frame]!;
-    const bytes = this.dram.page(page);
-    bytes.set(this.#bytes(frame));
+    const bytes = this.dram.page(page, this.table.keys[frame]!);
+    bytes.set(this.bytes(frame));
     this.encryption.encrypt(this.table.keys[frame]!, page * PAGE_SIZE, bytes);
     this.table.status[frame]! &= ~Status.DIRTY;
     this.revisions++;
-    this.#tlb.killWrite(frame);
-  }
-
-  /** The frame loses its page without being written back. */
-  #drop(frame: number): void {
-    const { table } = this;
-    const page = table.pages[frame]!;
-    const entry = this.#directory.get(page);
-    if ((entry & ~SPECIAL) === frame) this.#directory.set(page, (entry & SPECIAL) | table.next[frame]!);
-    else {
-      let before = entry & ~SPECIAL;
-      while (table.next[before] !== frame) before = table.next[before]!;
-      table.next[before] = table.next[frame]!;
-    }
-    this.#tlb.killRead(frame);
-    this.#tlb.killWrite(frame);
-    this.#forget(frame);
-    table.release(frame);
-    this.losses++;
-    this.revisions++;
+    this.tlb.killWrite(frame);
   }
 
   #dropAll(page: number): void {
-    if ((this.#directory.get(page) & LAZY_PAGE) !== 0) this.#materialise(page);
-    while (this.#head(page) !== 0) this.#evict(this.#head(page));
+    if ((this.directory.get(page) & LAZY_PAGE) !== 0) this.materialise(page);
+    while (this.head(page) !== 0) this.#evict(this.head(page));
   }
 
-  /** Ends the watches of a frame whose contents are no longer what code and translations came from. */
-  #forget(frame: number): void {
-    const status = this.table.status[frame]!;
-    if ((status & Status.CODE) !== 0) {
-      this.unwatchCode(frame);
-      this.codeOwner?.onDrop(frame);
-    }
-    if ((status & Status.TABLE) !== 0) {
-      this.unwatchTable(frame);
-      this.#translationOwner?.onTableDrop(frame);
-    }
-  }
-
-  #flushKey(slot: number): void {
+  /** A slot is about to get another key. Where caches are not coherent its lines stay, and go out under the new key some time. */
+  #keyChange(slot: number): void {
     const { table } = this;
-    for (const page of [...this.#lazy.keys()]) this.#materialise(page); // registers of a VMSA belong under the key they had
-    for (let f = 1; f < table.end; f++) if (table.pages[f]! >= 0 && table.keys[f] === slot) this.#evict(f);
-  }
-
-  #endLazy(page: number): void {
-    this.#lazy.delete(page);
-    this.#directory.set(page, this.#directory.get(page) & ~LAZY_PAGE);
-    for (let f = this.#head(page); f !== 0; f = this.table.next[f]!) this.table.status[f]! &= ~Status.LAZY;
-  }
-
-  #materialise(page: number): void {
-    const owner = this.#lazy.get(page);
-    this.#endLazy(page);
-    owner?.materialise(page);
+    this.materialiseAll(); // registers of a VMSA belong under the key they had
+    for (let f = 1; f < table.end; f++) {
+      if (table.pages[f]! < 0 || table.keys[f] !== slot) continue;
+      if (this.coherent) this.#evict(f);
+      else this.lines.begin(f);
+    }
   }
 }

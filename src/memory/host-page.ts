@@ -1,4 +1,4 @@
-// One 4 KiB page under the host's mapping (key slot 0) as a Port: how hypervisor code reads and writes VMCBs, GHCBs and
+// One 4 KiB page under a key slot as a Port: how hypervisor code reads and writes VMCBs, GHCBs and
 // tables. It stays valid for good: its frame is looked up anew when any view was changed since.
 
 import { PAGE_SIZE } from '../util/address.ts';
@@ -9,6 +9,7 @@ import { type Frames, Status, VOID_FRAME } from './frames.ts';
 export class PagePort implements Port {
   readonly #frames: Frames;
   readonly #page: number;
+  readonly #key: number;
   readonly #view: DataView;
   /** Address of the page's bytes, and of which revision of all views it may be read, and written without any watch. */
   #at = 0;
@@ -16,8 +17,9 @@ export class PagePort implements Port {
   #writable = -1;
 
   /** `page` is a page number; one outside DRAM reads as all ones and keeps nothing. */
-  constructor(frames: Frames, page: number) {
+  constructor(frames: Frames, page: number, key = 0) {
     this.#frames = frames;
+    this.#key = key;
     this.#page = page < frames.pageCount ? page : -1;
     this.#view = frames.memory.view;
   }
@@ -53,16 +55,17 @@ export class PagePort implements Port {
 
   #toRead(offset: number, length: number): number {
     assert(offset >= 0 && offset + length <= PAGE_SIZE, 'access outside a page');
-    if (this.#readable !== this.#frames.revisions) this.#find();
+    if (this.#readable !== this.#frames.revisions) this.#find(offset, length);
     return this.#at + offset;
   }
 
-  #find(): void {
+  #find(offset: number, length: number): void {
     const frames = this.#frames;
-    const frame = frames.view(this.#page, 0);
+    const frame = frames.view(this.#page, this.#key);
+    frames.loaded(frame, offset, length);
     this.#at = frames.address(frame);
-    // Where there is no memory, or a fence, there may be some the next time.
-    this.#readable = frame === VOID_FRAME ? -1 : frames.revisions;
+    // Where there is no memory, or a fence, there may be some the next time; a view kept by line is asked for each access.
+    this.#readable = frame === VOID_FRAME || frames.isByLine(frame) ? -1 : frames.revisions;
     this.#writable = -1;
   }
 
@@ -75,11 +78,11 @@ export class PagePort implements Port {
 
   #own(offset: number, length: number): number {
     const frames = this.#frames;
-    const frame = frames.own(this.#page, 0);
+    const frame = frames.own(this.#page, this.#key);
     if (frame === VOID_FRAME) return 0;
     frames.stored(frame, offset, length);
     this.#at = frames.address(frame);
-    this.#readable = frames.revisions;
+    this.#readable = frames.isByLine(frame) ? -1 : frames.revisions;
     this.#writable = frames.table.status[frame] === Status.DIRTY ? frames.revisions : -1;
     return this.#at;
   }

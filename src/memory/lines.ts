@@ -11,3 +11,19 @@ export function lineMaskHigh(offset: number, length: number): number {
   const last = ((offset + length - 1) >>> 6) - 32;
   return last < 0 ? 0 : from(Math.max((offset >>> 6) - 32, 0)) & upTo(last);
 }
+
+/** Bytes of a line. */
+export const LINE = 64;
+
+/** Runs of lines that a mask names, as byte offsets into the page. */
+export function forLineRuns(low: number, high: number, each: (from: number, to: number) => void): void {
+  let start = -1;
+  for (let line = 0; line <= 64; line++) {
+    const set = line < 64 && ((line < 32 ? low >>> line : high >>> (line - 32)) & 1) !== 0;
+    if (set && start < 0) start = line;
+    if (!set && start >= 0) {
+      each(start * LINE, line * LINE);
+      start = -1;
+    }
+  }
+}

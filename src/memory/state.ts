@@ -96,6 +96,8 @@ export const State = {
 
 /** State.STOP when no exit is pending; distinct from every exit code. */
 export const STOP_NONE = -0x8000_0000;
+/** An access reaches a device: the instruction is to be executed anew, alone, so that time is exact and nothing asks twice. */
+export const STOP_DEVICE = STOP_NONE + 1;
 
 /** Byte offset of a segment register in the state block, and of its parts from there. */
 export const segmentAt = (segment: Segment): number => State.SEGMENTS + 16 * segment;

@@ -16,9 +16,18 @@ export const Entry = { P: 1, RW: 2, US: 4, A: 0x20, D: 0x40, PS: 0x80, G: 0x100 
 /** Bit 63, in the high half. */
 export const ENTRY_NX_HIGH = 0x8000_0000 | 0;
 
-/** Reserved low bits of an entry that maps a page itself: 2 MiB and 1 GiB (bit 12 is PAT). */
-export const RESERVED_2M = 0x001f_e000;
-export const RESERVED_1G = 0x3fff_e000;
+/** Bits that an entry must have clear. */
+export const Reserved = {
+  /** Low bits of one that maps a page itself: 2 MiB and 1 GiB (bit 12 is PAT). */
+  PAGE_2M: 0x001f_e000,
+  PAGE_1G: 0x3fff_e000,
+  /** 4 MiB: bits 20:13 are address bits 39:32. */
+  PAGE_4M: 1 << 21,
+  /** A directory pointer of PAE paging (5.3.4): bits 2:1 and 8:5. */
+  PAE_POINTER: 0x1e6,
+  /** High bits of the other entries of PAE paging: 62:52, which long mode leaves to software and protection keys. */
+  PAE_HIGH: 0x7ff0_0000,
+} as const;
 
 /** Flags of Mmu.load, store and modify. */
 export const AccessFlag = {

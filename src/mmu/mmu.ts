@@ -6,22 +6,28 @@
 import { Vector } from '../arch/exception.ts';
 import { type Frames, SINK_FRAME, Status, VOID_FRAME } from '../memory/frames.ts';
 import { Context, type EngineMemory, pageEntry, tagLow, UNWATCHED } from '../memory/map.ts';
-import { State } from '../memory/state.ts';
+import { State, STOP_DEVICE } from '../memory/state.ts';
 import { Access, AccessFlag } from './access.ts';
 import { Contexts, PrivilegeClass } from './contexts.ts';
+import type { DeviceMemory } from './device-memory.ts';
 import { BARE, type Environment, sameEnvironment } from './environment.ts';
-import { Nested } from './nested.ts';
+import { HostTables } from './host-tables.ts';
+import { Nested, NO_MEMORY } from './nested.ts';
 import { Tables } from './tables.ts';
 import { Walk } from './walk.ts';
 import { type Watchpoint, Watchpoints } from './watchpoints.ts';
 
 const PAGE = 4096;
+/** Bytes at State.SCRATCH. */
+const SCRATCH_SIZE = 64;
 const MAX_ENVIRONMENTS = 64;
 /** How often a walk is repeated because it lost a frame that it had read; then the access goes through the scratch line. */
 const ATTEMPTS = 3;
 
 export class Mmu {
   readonly frames: Frames;
+  /** The address space of the hypervisor. */
+  readonly host: HostTables;
   readonly #i32: Int32Array;
   readonly #u8: Uint8Array;
   readonly #contexts: Contexts;
@@ -36,7 +42,12 @@ export class Mmu {
   readonly #environments: Environment[] = [];
   #environment: Environment = BARE;
   #number = 0;
-  // Where `commit` writes the scratch line.
+  /** What answers where there is no DRAM; null: nobody does, or a hypervisor. */
+  devices: DeviceMemory | null = null;
+  /** False: an access that reaches a device ends its instruction with STOP_DEVICE. */
+  asksDevices = true;
+  // Where `commit` writes the scratch line: an address of a device, or two pages.
+  #pendingDevice = -1;
   #pendingPage = 0;
   #pendingKey = 0;
   #pendingFirst = 0;
@@ -51,19 +62,25 @@ export class Mmu {
     this.#tables = new Tables(memory, frames, this.#contexts);
     this.#nested = new Nested(frames, this.#tables);
     this.#walk = new Walk(frames, this.#nested, this.#tables);
-    this.#tables.onChange = (nested) => {
+    this.host = new HostTables(frames, this.#nested, this.#tables);
+    this.#tables.onChange = (nested, host) => {
       this.#walk.clearCache();
       if (nested) this.#nested.clearCache();
+      if (host) this.host.changed();
     };
     frames.translationOwner = this.#tables;
     this.enter(BARE);
+    this.host.select(BARE);
   }
 
   /** Another machine begins: after Frames.reset. Contexts that state blocks name are void until `selectContext`. */
   reset(): void {
     this.#tables.reset();
+    this.devices = null;
+    this.asksDevices = true;
     this.#forget();
     this.enter(BARE);
+    this.host.select(BARE);
   }
 
   /** Jump caches of all contexts were cleared because a linear page may now fetch from elsewhere. */
@@ -160,6 +177,10 @@ export class Mmu {
     this.#i32[(state + State.PENDING_SIZE) >>> 2] = 0;
     if (size === 0) return;
     const from = state + State.SCRATCH;
+    if (this.#pendingDevice >= 0) {
+      this.devices?.write(this.#pendingDevice, this.#u8.subarray(from, from + size));
+      return;
+    }
     const offset = this.#pendingFirst & 0xfff;
     const first = PAGE - offset; // only accesses across a page border wait here
     this.#put(this.#pendingPage, this.#pendingKey, offset, from, first);
@@ -200,7 +221,9 @@ export class Mmu {
       if (!walk.translate(state, low, high, Access.READ | Access.OPEN | Access.PEEK)) break;
       const offset = low & 0xfff;
       const length = Math.min(PAGE - offset, into.length - done);
-      const at = this.frames.address(this.frames.view(walk.page, fetch ? this.#fetchKey : walk.key)) + offset;
+      const at =
+        this.frames.address(this.frames.glimpse(walk.page, fetch && this.#environment.sev ? this.#environment.guestKey : walk.key)) +
+        offset;
       into.set(this.#u8.subarray(at, at + length), done);
       done += length;
       low = (low + length) | 0;
@@ -231,6 +254,21 @@ export class Mmu {
     this.#contexts.killPage(lo & ~0xfff, hi);
   }
 
+  /**
+   * CLFLUSH (CLWB with `keep`): as far as permissions go a read of the byte. What is flushed is the line with the tag that a read
+   * through this mapping has. False: a fault is recorded.
+   */
+  flushLine(state: number, lo: number, hi: number, flags: number, keep: boolean): boolean {
+    const context = this.#context(state, flags);
+    if (!this.#admits(state, context, lo, hi, 1, flags)) return false;
+    const walk = this.#walk;
+    if (!walk.translate(state, lo, hi, Access.READ | this.#rights(context))) return false;
+    if (this.#watched) this.#watchpoints.note(lo, hi, 1, false);
+    if (keep) this.frames.clwb(walk.page, walk.key, lo & 0xfff);
+    else this.frames.clflush(walk.page, walk.key, lo & 0xfff);
+    return true;
+  }
+
   /** Drops every translation and jump cache: changes nothing that a guest can see. */
   flush(): void {
     this.#tables.flush();
@@ -246,10 +284,6 @@ export class Mmu {
     if (context === this.#contexts.unfilled) return false;
     this.#contexts.noteJump(context);
     return true;
-  }
-
-  get #fetchKey(): number {
-    return this.#environment.sev ? this.#environment.guestKey : 0;
   }
 
   #forget(): void {
@@ -292,8 +326,13 @@ export class Mmu {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const before = frames.losses;
       if (!walk.translate(state, lo, hi, access)) return 0;
+      if (walk.page === NO_MEMORY && this.devices !== null && size <= SCRATCH_SIZE) {
+        if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, false);
+        return this.#fromDevice(state, size);
+      }
       frame = frames.view(walk.page, walk.key);
       if (frame === VOID_FRAME) break;
+      frames.loaded(frame, lo & 0xfff, size);
       if (frames.losses === before) {
         walk.note(lo, hi, access);
         this.#fillRead(context, lo, hi, frame);
@@ -313,6 +352,10 @@ export class Mmu {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const before = frames.losses;
       if (!walk.translate(state, lo, hi, access)) return 0;
+      if (walk.page === NO_MEMORY && this.devices !== null && size <= SCRATCH_SIZE) {
+        if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, true);
+        return this.#toDevice(state, lo, hi, size);
+      }
       frame = frames.own(walk.page, walk.key);
       if (frame === VOID_FRAME) break;
       if (frames.losses === before) {
@@ -327,6 +370,32 @@ export class Mmu {
     return frames.address(frame) + (lo & 0xfff);
   }
 
+  /** The scratch line with what the device at the address of the last walk answers; 0: not now. */
+  #fromDevice(state: number, size: number): number {
+    if (!this.asksDevices) return this.#notNow(state);
+    const at = state + State.SCRATCH;
+    this.devices?.read(this.#physical, this.#u8.subarray(at, at + size));
+    return at;
+  }
+
+  /** The scratch line, for `commit` to write to the device; 0: not now. */
+  #toDevice(state: number, lo: number, hi: number, size: number): number {
+    if (!this.asksDevices) return this.#notNow(state);
+    this.#pendingDevice = this.#physical;
+    return this.#pend(state, lo, hi, size);
+  }
+
+  /** The access is to be made by its instruction alone. */
+  #notNow(state: number): 0 {
+    this.#i32[(state + State.STOP) >>> 2] = STOP_DEVICE;
+    return 0;
+  }
+
+  /** System physical address of the last walk. */
+  get #physical(): number {
+    return (this.#walk.gpaHigh >>> 0) * 2 ** 32 + (this.#walk.gpaLow >>> 0);
+  }
+
   #storeWatched(at: number, tag: number, offset: number, size: number): void {
     const { frames } = this;
     const frame = this.#i32[at + 3]!;
@@ -336,7 +405,7 @@ export class Mmu {
   }
 
   #fillRead(context: number, lo: number, hi: number, frame: number): void {
-    if (this.#unfilled(context, lo, hi)) return;
+    if (this.#unfilled(context, lo, hi, frame)) return;
     const slot = context + Context.READ + pageEntry(lo);
     this.#entry(slot, tagLow(lo), lo & ~0xfff, hi, frame);
     this.frames.noteRead(frame, slot);
@@ -344,12 +413,13 @@ export class Mmu {
   }
 
   /** Must every access be looked at? */
-  #unfilled(context: number, lo: number, hi: number): boolean {
-    return context === this.#contexts.unfilled || (this.#watched && this.#watchpoints.onPage(lo, hi));
+  #unfilled(context: number, lo: number, hi: number, frame: number): boolean {
+    if (context === this.#contexts.unfilled || this.frames.isByLine(frame)) return true;
+    return this.#watched && this.#watchpoints.onPage(lo, hi);
   }
 
   #fillWrite(context: number, lo: number, hi: number, frame: number): void {
-    if (this.#unfilled(context, lo, hi)) return;
+    if (this.#unfilled(context, lo, hi, frame)) return;
     const slot = context + Context.WRITE + pageEntry(lo);
     const unwatched = !this.watchAll && this.frames.table.status[frame] === Status.DIRTY;
     this.#entry(slot, unwatched ? tagLow(lo) : tagLow(lo) & ~UNWATCHED, lo & ~0xfff, hi, frame);
@@ -377,6 +447,7 @@ export class Mmu {
   #loadAcross(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
     const access = Access.READ | this.#rights(context);
     if (!this.#bothPages(state, context, lo, hi, size, flags, access)) return 0;
+    this.#pendingDevice = -1;
     this.#present(state, size);
     return state + State.SCRATCH;
   }
@@ -384,6 +455,11 @@ export class Mmu {
   #storeAcross(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
     const access = Access.WRITE | this.#rights(context);
     if (!this.#bothPages(state, context, lo, hi, size, flags, access)) return 0;
+    this.#pendingDevice = -1;
+    return this.#pend(state, lo, hi, size);
+  }
+
+  #pend(state: number, lo: number, hi: number, size: number): number {
     const i32 = this.#i32;
     i32[(state + State.PENDING_SIZE) >>> 2] = size;
     i32[(state + State.PENDING_ADDRESS) >>> 2] = lo;
@@ -412,13 +488,23 @@ export class Mmu {
 
   /** Copies the bytes of both pages into the scratch line. */
   #present(state: number, size: number): void {
-    const { frames } = this;
+    if (this.#pendingDevice >= 0) {
+      this.#fromDevice(state, size);
+      return;
+    }
     const offset = this.#pendingFirst & 0xfff;
     const to = state + State.SCRATCH;
-    const from = frames.address(frames.view(this.#pendingPage, this.#pendingKey)) + offset;
+    const from = this.#readable(this.#pendingPage, this.#pendingKey, offset, PAGE - offset);
     this.#u8.copyWithin(to, from, from + PAGE - offset);
-    const from2 = frames.address(frames.view(this.#pendingPage2, this.#pendingKey2));
+    const from2 = this.#readable(this.#pendingPage2, this.#pendingKey2, 0, size - (PAGE - offset));
     this.#u8.copyWithin(to + PAGE - offset, from2, from2 + size - (PAGE - offset));
+  }
+
+  #readable(page: number, key: number, offset: number, length: number): number {
+    const { frames } = this;
+    const frame = frames.view(page, key);
+    frames.loaded(frame, offset, length);
+    return frames.address(frame) + offset;
   }
 
   #put(page: number, key: number, offset: number, from: number, length: number): void {

@@ -1,10 +1,12 @@
-// Nested paging: guest physical to system physical through four-level tables in host memory (key slot 0), as user accesses
+// Nested paging: guest physical to system physical through four-level tables in host memory, as user accesses
 // whatever the guest's privilege. APM vol. 2, 15.25. Walks for the guest's own tables count as writes (15.25.6).
+// The C-bit of a pointer to a table, nCR3 included, says whether the table is under the host's key, that of the lowest entry the same
+// of the page (15.34.8, table 15-31).
 // Translations are cached by page; the cache dies with any change of a table it came from (Tables).
 
 import { type Frames, VOID_FRAME } from '../memory/frames.ts';
-import { Access, ENTRY_NX_HIGH, Entry, RESERVED_1G, RESERVED_2M } from './access.ts';
-import { type Environment, highAddressMask } from './environment.ts';
+import { Access, ENTRY_NX_HIGH, Entry, Reserved } from './access.ts';
+import { type Environment, highAddressMask, hostCMask } from './environment.ts';
 import { type Tables, TableUse } from './tables.ts';
 
 /** Results of `translate` other than a page number. */
@@ -18,12 +20,15 @@ const INFO_HIGH_TABLE = 2; // bit 33
 
 /** A guest of 64 MiB: what lies farther apart shares entries. */
 const CACHE_ENTRIES = 16_384;
-const HOST_KEY = 0;
+/** In a cache entry beside the kinds of access: the page is under the host's key. */
+const ENCRYPTED = 8;
 
 export class Nested {
   /** EXITINFO1 of the last NESTED_FAULT. */
   infoLow = 0;
   infoHigh = 0;
+  /** Key slot that the tables give the page of the last `translate`: the host's, or 0. */
+  key = 0;
   readonly #frames: Frames;
   readonly #i32: Int32Array;
   readonly #tables: Tables;
@@ -35,9 +40,12 @@ export class Nested {
   #rootHigh = 0;
   #addressHigh = 0;
   #reservedHigh = 0;
+  #hostKey = 0;
+  #cMask = 0;
   readonly #path = new Int32Array(5);
   readonly #pages = new Int32Array(5);
   readonly #offsets = new Int32Array(5);
+  readonly #keys = new Int32Array(5);
 
   constructor(frames: Frames, tables: Tables) {
     this.#frames = frames;
@@ -50,9 +58,10 @@ export class Nested {
     this.#environment = number;
     this.#rootLow = (environment.nCr3 % 2 ** 32) & ~0xfff;
     this.#rootHigh = Math.floor(environment.nCr3 / 2 ** 32);
-    this.#addressHigh = highAddressMask(environment.hostPhysicalBits);
-    this.#reservedHigh = (0xf_ffff & ~this.#addressHigh) | (environment.hostNx ? 0 : ENTRY_NX_HIGH);
-    this.#rootHigh &= this.#addressHigh;
+    this.#hostKey = environment.hostKey;
+    this.#cMask = hostCMask(environment);
+    this.#addressHigh = highAddressMask(environment.hostPhysicalBits) & ~this.#cMask;
+    this.#reservedHigh = (0xf_ffff & ~this.#addressHigh & ~this.#cMask) | (environment.hostNx ? 0 : ENTRY_NX_HIGH);
   }
 
   clearCache(): void {
@@ -67,7 +76,10 @@ export class Nested {
   translate(lo: number, hi: number, kind: number, table: boolean, peek: boolean): number {
     const at = ((lo >>> 12) & (CACHE_ENTRIES - 1)) << 2;
     const cache = this.#cache;
-    if (cache[at] === ((lo & ~0xfff) | this.#environment) && cache[at + 1] === hi && (cache[at + 3]! & kind) !== 0) return cache[at + 2]!;
+    if (cache[at] === ((lo & ~0xfff) | this.#environment) && cache[at + 1] === hi && (cache[at + 3]! & kind) !== 0) {
+      this.key = (cache[at + 3]! & ENCRYPTED) !== 0 ? this.#hostKey : 0;
+      return cache[at + 2]!;
+    }
     return this.#walk(lo, hi, kind, table, peek);
   }
 
@@ -77,7 +89,8 @@ export class Nested {
     const frames = this.#frames;
     const before = frames.losses;
     let tableLow = this.#rootLow;
-    let tableHigh = this.#rootHigh;
+    let tableHigh = this.#rootHigh & this.#addressHigh;
+    let key = (this.#rootHigh & this.#cMask) !== 0 ? this.#hostKey : 0;
     let permitted = Entry.RW | Entry.US;
     let noExecute = 0;
     let e0 = 0;
@@ -85,25 +98,28 @@ export class Nested {
     let level = 4;
     for (; ; level--) {
       const tablePage = physicalPage(tableLow, tableHigh, frames.pageCount);
-      const frame = frames.view(tablePage, HOST_KEY);
+      const frame = peek ? frames.glimpse(tablePage, key) : frames.view(tablePage, key);
       const offset = tableIndex(lo, hi, level) << 3;
+      frames.loaded(frame, offset, 8);
       const entry = (frames.address(frame) + offset) >>> 2;
       e0 = i32[entry]!;
       const e1 = i32[entry + 1]!;
       this.#path[level] = frame;
       this.#pages[level] = tablePage;
       this.#offsets[level] = offset;
+      this.#keys[level] = key;
       if ((e0 & Entry.P) === 0) return this.#fault(0, kind, table);
       if ((e1 & this.#reservedHigh) !== 0) return this.#fault(Info.P | Info.RSV, kind, table);
       permitted &= e0;
       noExecute |= e1;
       tableLow = e0 & ~0xfff;
       tableHigh = e1 & this.#addressHigh;
+      key = (e1 & this.#cMask) !== 0 ? this.#hostKey : 0;
       if (level === 1) break;
       if (level === 4) {
         if ((e0 & (Entry.PS | Entry.G)) !== 0) return this.#fault(Info.P | Info.RSV, kind, table);
       } else if ((e0 & Entry.PS) !== 0) {
-        if ((e0 & (level === 3 ? RESERVED_1G : RESERVED_2M)) !== 0) return this.#fault(Info.P | Info.RSV, kind, table);
+        if ((e0 & (level === 3 ? Reserved.PAGE_1G : Reserved.PAGE_2M)) !== 0) return this.#fault(Info.P | Info.RSV, kind, table);
         const inside = level === 3 ? 0x3fff_f000 : 0x1f_f000;
         tableLow = (e0 & ~0xfff & ~inside) | (lo & inside);
         break;
@@ -115,6 +131,7 @@ export class Nested {
       return this.#fault(Info.P, kind, table);
     }
     page = physicalPage(tableLow, tableHigh, frames.pageCount);
+    this.key = key;
     if (peek) return page;
     const dirty = this.#mark(level, kind === Access.WRITE) || (e0 & Entry.D) !== 0;
     // What came from a frame that was lost meanwhile is right now, but nobody would tell us of a change.
@@ -126,7 +143,7 @@ export class Nested {
     cache[at + 1] = hi;
     cache[at + 2] = page;
     this.#cached = true;
-    cache[at + 3] = Access.READ | (writable && dirty ? Access.WRITE : 0) | (executable ? Access.FETCH : 0);
+    cache[at + 3] = Access.READ | (writable && dirty ? Access.WRITE : 0) | (executable ? Access.FETCH : 0) | (key !== 0 ? ENCRYPTED : 0);
     return page;
   }
 
@@ -134,7 +151,7 @@ export class Nested {
   #mark(leaf: number, write: boolean): boolean {
     for (let level = 4; level >= leaf; level--) {
       const bits = level === leaf && write ? Entry.A | Entry.D : Entry.A;
-      setEntryBits(this.#frames, this.#pages[level]!, HOST_KEY, this.#offsets[level]!, bits);
+      setEntryBits(this.#frames, this.#pages[level]!, this.#keys[level]!, this.#offsets[level]!, bits);
     }
     return write;
   }
@@ -164,6 +181,7 @@ export function physicalPage(lo: number, hi: number, pages: number): number {
 export function setEntryBits(frames: Frames, page: number, key: number, offset: number, bits: number): void {
   const { i32 } = frames.memory;
   let frame = frames.view(page, key);
+  frames.loaded(frame, offset, 4);
   if (frame === VOID_FRAME || (i32[(frames.address(frame) + offset) >>> 2]! & bits) === bits) return;
   frame = frames.own(page, key);
   frames.storedByWalk(frame, offset);

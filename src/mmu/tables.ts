@@ -21,6 +21,8 @@ export const TableUse = {
   FETCH: 16,
   /** Directory pointers of PAE paging: an accessed bit, set by a walk that finds them as an ordinary table, is reserved there. */
   POINTERS: 32,
+  /** The hypervisor's own. */
+  HOST: 64,
 } as const;
 
 /** So many stores without a walk in between, and the frame is no longer a table to us. Tables of pages are written by programs that map many. */
@@ -33,8 +35,8 @@ const ROW = 4; // use, base of the linear range low and high (LEAF only), stores
 export class Tables implements TranslationOwner {
   /** Called when jump caches were cleared: a linear address may now fetch from another frame. */
   onFetchChange: (() => void) | null = null;
-  /** Called when tables above the lowest level changed, or nested ones: caches of walks clear themselves. */
-  onChange: ((nested: boolean) => void) | null = null;
+  /** Called when tables above the lowest level changed, nested ones or the hypervisor's: caches of walks clear themselves. */
+  onChange: ((nested: boolean, host: boolean) => void) | null = null;
   readonly #i32: Int32Array;
   readonly #frames: Frames;
   readonly #contexts: Contexts;
@@ -113,7 +115,7 @@ export class Tables implements TranslationOwner {
     if (++rows[at + 3]! < (leaf ? LEAF_STORES_UNTIL_FORGOTTEN : STORES_UNTIL_FORGOTTEN)) return;
     this.#changed(frame, use, leaf, 0, ENTRIES - 1);
     // Walks begin at it no more.
-    this.onChange?.(false);
+    this.onChange?.(false, (use & TableUse.HOST) !== 0);
     rows[at] = 0;
     this.#fetched.delete(frame);
     this.#frames.unwatchTable(frame);
@@ -158,13 +160,13 @@ export class Tables implements TranslationOwner {
 
   /** Everything derived from any table dies. */
   flush(): void {
-    this.#drop(TableUse.NESTED | TableUse.FETCH);
+    this.#drop(TableUse.NESTED | TableUse.FETCH | TableUse.HOST);
   }
 
   #drop(use: number): void {
     this.#contexts.clearReads();
     this.#contexts.clearWrites();
-    this.onChange?.((use & TableUse.NESTED) !== 0);
+    this.onChange?.((use & TableUse.NESTED) !== 0, (use & TableUse.HOST) !== 0);
     if ((use & TableUse.FETCH) !== 0) this.#jumps();
   }
 

@@ -1,14 +1,15 @@
 // The guest's own paging: linear to guest physical, and through Nested to a page of system physical memory and the key that
-// applies. APM vol. 2, 5.3-5.6; 15.34.5: fetches and table accesses are always private, data goes by the C-bit,
-// everything is private where the guest cannot set one (paging off, 32-bit paging). All numbers are 32-bit halves: a miss
-// costs no allocation.
+// applies. APM vol. 2, 5.3-5.6. With SEV (15.34.5) fetches and table accesses are always private, data goes by the C-bit, and
+// everything is private where the guest cannot set one (paging off, 32-bit paging). Without SEV the nested entry's C-bit
+// selects the host's key; without nested paging the C-bit of the tables here does, for the tables themselves by the pointer to each
+// (tables 15-30, 15-31). All numbers are 32-bit halves: a miss costs no allocation.
 
 import { type Frames, Status } from '../memory/frames.ts';
 import { ExitCode } from '../arch/exit-code.ts';
 import { PageFault, Vector } from '../arch/exception.ts';
 import { Cr0, Cr4, Efer } from '../arch/registers.ts';
 import { State } from '../memory/state.ts';
-import { ACCESS_KIND, Access, ENTRY_NX_HIGH, Entry, RESERVED_1G, RESERVED_2M } from './access.ts';
+import { ACCESS_KIND, Access, ENTRY_NX_HIGH, Entry, Reserved } from './access.ts';
 import { type Environment, highAddressMask } from './environment.ts';
 import { NESTED_FAULT, type Nested, physicalPage, setEntryBits, tableIndex } from './nested.ts';
 import { type Tables, TableUse } from './tables.ts';
@@ -19,16 +20,10 @@ const CR3 = State.CR3 >>> 2;
 const CR4 = State.CR4 >>> 2;
 const EFER = State.EFER >>> 2;
 const PKRU = State.PKRU >>> 2;
-/** What a directory pointer entry of PAE paging must have clear (5.3.4): bits 2:1 and 8:5. */
-const RESERVED_PAE_POINTER = 0x1e6;
-/** Bits 62:52 of the other entries of PAE paging are reserved, too; long mode leaves them to software and protection keys. */
-const RESERVED_PAE_HIGH = 0x7ff0_0000;
 /** Bits of PKRU for a key: access disable, write disable (5.6.7). */
 const Pkru = { AD: 1, WD: 2 } as const;
 /** Answer of `#short` when it cannot tell. */
 const UNKNOWN = null;
-/** Bit 21 of a 4 MiB entry; bits 20:13 are address bits 39:32. */
-const RESERVED_4M = 1 << 21;
 
 export class Walk {
   /** Result of `translate`: page number of system physical memory (NO_MEMORY: none there), and key slot. */
@@ -43,6 +38,9 @@ export class Walk {
   readonly #tables: Tables;
   #isNested = false;
   #guestKey = 0;
+  // Key slots of data by the C-bit of its entry. 0: none, or what the nested tables say.
+  #setKey = 0;
+  #clearKey = 0;
   /** The C-bit in the high half of an entry, 0 when it is none. */
   #cMask = 0;
   #addressHigh = 0;
@@ -62,8 +60,12 @@ export class Walk {
   readonly #path = new Int32Array(5);
   readonly #pages = new Int32Array(5);
   readonly #offsets = new Int32Array(5);
+  readonly #keys = new Int32Array(5);
+  readonly #leastUse: number;
 
-  constructor(frames: Frames, nested: Nested, tables: Tables) {
+  /** `leastUse`: TableUse.ALWAYS where whoever derives from these tables must hear of every store to one. */
+  constructor(frames: Frames, nested: Nested, tables: Tables, leastUse = 0) {
+    this.#leastUse = leastUse;
     this.#frames = frames;
     this.#i32 = frames.memory.i32;
     this.#nested = nested;
@@ -72,8 +74,11 @@ export class Walk {
 
   select(environment: Environment): void {
     this.#isNested = environment.nested;
-    this.#guestKey = environment.sev ? environment.guestKey : 0;
-    this.#cMask = environment.sev && environment.cBit >= 32 ? 1 << (environment.cBit - 32) : 0;
+    const { nested, sev, vte, cBit } = environment;
+    this.#guestKey = sev ? environment.guestKey : 0;
+    this.#setKey = sev ? environment.guestKey : nested ? 0 : environment.hostKey;
+    this.#clearKey = vte ? this.#guestKey : 0;
+    this.#cMask = this.#setKey !== 0 && cBit >= 32 ? 1 << (cBit - 32) : 0;
     // The C-bit is no address bit even where it lies inside the width (15.34.6).
     this.#addressHigh = highAddressMask(environment.guestPhysicalBits) & ~this.#cMask;
     this.#reservedHigh = 0xf_ffff & ~this.#addressHigh & ~this.#cMask;
@@ -90,7 +95,7 @@ export class Walk {
     const i32 = this.#i32;
     this.#top = 0;
     this.#leaf = 1;
-    this.#always = 0;
+    this.#always = this.#leastUse;
     if ((i32[s + CR0]! & Cr0.PG) === 0) return this.#final(state, lo, 0, access, this.#guestKey);
     const cr4 = i32[s + CR4]!;
     const nxe = (i32[s + EFER]! & Efer.NXE) !== 0;
@@ -100,7 +105,7 @@ export class Walk {
         const known = this.#short(state, lo, hi, access, at, nxe);
         if (known !== UNKNOWN) return known;
       }
-      return this.#levels(state, lo, hi, access, 4, i32[s + CR3]! & ~0xfff, i32[s + CR3 + 1]! & this.#addressHigh, nxe);
+      return this.#levels(state, lo, hi, access, 4, i32[s + CR3]! & ~0xfff, i32[s + CR3 + 1]!, nxe);
     }
     this.#always = TableUse.ALWAYS;
     return (cr4 & Cr4.PAE) !== 0 ? this.#pae(state, lo, access, nxe) : this.#legacy(state, lo, access);
@@ -150,10 +155,11 @@ export class Walk {
     if ((flags & CachedFlag.LARGE) !== 0) {
       if ((access & Access.WRITE & ~flags) !== 0) return UNKNOWN;
       if (this.#refusal(state, permitted, noExecute, cache[at + Cached.LEAF_HIGH]!, access) !== 0) return UNKNOWN;
-      const key = (access & Access.FETCH) !== 0 || (flags & CachedFlag.PRIVATE) !== 0 ? this.#guestKey : 0;
+      const key = this.#keyOf((flags & CachedFlag.PRIVATE) !== 0, access);
       return this.#final(state, cache[at + Cached.LOW]! | (lo & 0x1f_ffff), cache[at + Cached.HIGH]!, access, key);
     }
     const frame = cache[at + Cached.FRAME]!;
+    if (this.#frames.isByLine(frame)) return UNKNOWN;
     const offset = ((lo >>> 12) & 0x1ff) << 3;
     const entry = (this.#frames.address(frame) + offset) >>> 2;
     const e0 = this.#i32[entry]!;
@@ -168,22 +174,28 @@ export class Walk {
     this.#path[1] = frame;
     const bits = Entry.A | ((access & Access.WRITE) !== 0 ? Entry.D : 0);
     if ((e0 & bits) !== bits) this.#setBits(frame, cache[at + Cached.PAGE]!, offset, bits);
-    const key = (access & Access.FETCH) !== 0 || (e1 & this.#cMask) !== 0 ? this.#guestKey : 0;
+    const key = this.#keyOf((e1 & this.#cMask) !== 0, access);
     return this.#final(state, (e0 & ~0xfff) | (lo & 0xfff), e1 & this.#addressHigh, access, key);
   }
 
   #setBits(frame: number, page: number, offset: number, bits: number): void {
     const frames = this.#frames;
-    if ((frames.table.status[frame]! & Status.DIRTY) === 0) return setEntryBits(frames, page, this.#guestKey, offset, bits);
+    if ((frames.table.status[frame]! & Status.DIRTY) === 0) return setEntryBits(frames, page, frames.table.keys[frame]!, offset, bits);
     frames.storedByWalk(frame, offset);
     this.#i32[(frames.address(frame) + offset) >>> 2]! |= bits;
   }
 
-  /** Long mode from level 4, PAE from level 2. */
+  /** Key slot of what an entry maps; 0: none, or what the nested tables say. */
+  #keyOf(encrypted: boolean, access: number): number {
+    if (encrypted) return this.#setKey;
+    return (access & Access.FETCH) !== 0 ? this.#guestKey : this.#clearKey;
+  }
+
+  /** Long mode from level 4, PAE from level 2. `high`: as it stands in CR3 or the pointer, with its C-bit. */
   #levels(state: number, lo: number, hi: number, access: number, top: number, low: number, high: number, nxe: boolean): boolean {
     const i32 = this.#i32;
     const frames = this.#frames;
-    const reservedHigh = this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH) | (top === 2 ? RESERVED_PAE_HIGH : 0);
+    const reservedHigh = this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH) | (top === 2 ? Reserved.PAE_HIGH : 0);
     let permitted = Entry.RW | Entry.US;
     let noExecute = 0;
     let tableLow = low;
@@ -208,12 +220,12 @@ export class Walk {
       permitted &= e0;
       noExecute |= e1;
       tableLow = e0 & ~0xfff;
-      tableHigh = e1 & this.#addressHigh;
+      tableHigh = e1;
       if (level === 1) break;
       if (level === 4) {
         if ((e0 & (Entry.PS | Entry.G)) !== 0) return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
       } else if ((e0 & Entry.PS) !== 0) {
-        if ((e0 & (level === 3 ? RESERVED_1G : RESERVED_2M)) !== 0)
+        if ((e0 & (level === 3 ? Reserved.PAGE_1G : Reserved.PAGE_2M)) !== 0)
           return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
         const inside = level === 3 ? 0x3fff_f000 : 0x1f_f000;
         tableLow = (e0 & ~0xfff & ~inside) | (lo & inside);
@@ -229,8 +241,8 @@ export class Walk {
     const refusal = this.#refusal(state, permitted, noExecute, e1, access);
     if (refusal !== 0) return this.#pageFault(state, lo, hi, access, refusal);
     if ((access & Access.PEEK) === 0) this.#mark(access, top);
-    const key = (e1 & this.#cMask) !== 0 || (access & Access.FETCH) !== 0 ? this.#guestKey : 0;
-    return this.#final(state, tableLow | (lo & 0xfff), tableHigh, access, key);
+    const key = this.#keyOf((e1 & this.#cMask) !== 0, access);
+    return this.#final(state, tableLow | (lo & 0xfff), tableHigh & this.#addressHigh, access, key);
   }
 
   /** Four directory pointers, read at each walk (with nested paging the processor keeps no copy of them, 15.25.10). */
@@ -244,15 +256,15 @@ export class Walk {
     const e0 = this.#i32[entry]!;
     const e1 = this.#i32[entry + 1]!;
     if ((e0 & Entry.P) === 0) return this.#pageFault(state, lo, 0, access, 0);
-    if ((e0 & RESERVED_PAE_POINTER) !== 0 || (e1 & (this.#reservedHigh | 0xfff0_0000)) !== 0) {
+    if ((e0 & Reserved.PAE_POINTER) !== 0 || (e1 & (this.#reservedHigh | 0xfff0_0000)) !== 0) {
       return this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
     }
-    if (!this.#levels(state, lo, 0, access, 2, e0 & ~0xfff, e1 & this.#addressHigh, nxe)) return false;
+    if (!this.#levels(state, lo, 0, access, 2, e0 & ~0xfff, e1, nxe)) return false;
     // Tables that map themselves: this walk may have set the pointer's own bit 5, as the accessed bit of an ordinary entry.
     const page = this.#pages[3]!;
     if (page !== this.#pages[2] && (this.#leaf !== 1 || page !== this.#pages[1])) return true;
-    const now = this.#frames.address(this.#frames.view(page, this.#guestKey)) + offset;
-    return (this.#i32[now >>> 2]! & RESERVED_PAE_POINTER) === 0 || this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
+    const now = this.#frames.address(this.#frames.glimpse(page, this.#keys[3]!)) + offset;
+    return (this.#i32[now >>> 2]! & Reserved.PAE_POINTER) === 0 || this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
   }
 
   /** Two levels of 4-byte entries, 4 MiB pages with CR4.PSE. */
@@ -270,7 +282,7 @@ export class Walk {
     let high = 0;
     let permitted = pde;
     if ((pde & Entry.PS) !== 0 && (i32[s + CR4]! & Cr4.PSE) !== 0) {
-      if ((pde & RESERVED_4M) !== 0) return this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
+      if ((pde & Reserved.PAGE_4M) !== 0) return this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
       this.#leaf = 2;
       low = (pde & 0xffc0_0000) | (lo & 0x3f_ffff);
       high = (pde >>> 13) & 0xff;
@@ -288,9 +300,10 @@ export class Walk {
     return this.#final(state, low, high, access, this.#guestKey);
   }
 
-  /** The frame of a guest table, -1 after a nested page fault. */
-  #table(state: number, level: number, low: number, high: number, offset: number, access: number): number {
+  /** The frame of a table, by the pointer to it; -1 after a nested page fault. */
+  #table(state: number, level: number, low: number, pointerHigh: number, offset: number, access: number): number {
     const frames = this.#frames;
+    const high = pointerHigh & this.#addressHigh;
     const page = this.#isNested
       ? this.#nested.translate(low, high, Access.WRITE, true, (access & Access.PEEK) !== 0)
       : physicalPage(low, high, frames.pageCount);
@@ -298,7 +311,11 @@ export class Walk {
       this.#nestedFault(state, low | offset, high, access);
       return -1;
     }
-    const frame = frames.view(page, this.#guestKey);
+    const key =
+      this.#guestKey !== 0 ? this.#guestKey : this.#isNested ? this.#nested.key : (pointerHigh & this.#cMask) !== 0 ? this.#setKey : 0;
+    const frame = (access & Access.PEEK) !== 0 ? frames.glimpse(page, key) : frames.view(page, key);
+    frames.loaded(frame, offset, 4);
+    this.#keys[level] = key;
     this.#path[level] = frame;
     this.#pages[level] = page;
     this.#offsets[level] = offset;
@@ -343,7 +360,7 @@ export class Walk {
       const offset = this.#offsets[level]!;
       // If the frame was lost in between this looks at other bytes; then the bits are set one walk later, by the retry.
       if ((i32[(this.#frames.address(frame) + offset) >>> 2]! & bits) !== bits) {
-        setEntryBits(this.#frames, this.#pages[level]!, this.#guestKey, offset, bits);
+        setEntryBits(this.#frames, this.#pages[level]!, this.#keys[level]!, offset, bits);
       }
     }
   }
@@ -357,7 +374,10 @@ export class Walk {
       return true;
     }
     this.page = this.#nested.translate(low & ~0xfff, high, access & ACCESS_KIND, false, (access & Access.PEEK) !== 0);
-    if (this.page !== NESTED_FAULT) return true;
+    if (this.page !== NESTED_FAULT) {
+      if (key === 0) this.key = this.#nested.key;
+      return true;
+    }
     return this.#nestedFault(state, low, high, access);
   }
 

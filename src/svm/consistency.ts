@@ -12,14 +12,22 @@ import { EFER_IMPLEMENTED } from '../cpu/control-registers.ts';
 import { patIsValid } from '../cpu/pat.ts';
 import { Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
 import type { Asids } from '../sev/asids.ts';
+import type { PhysicalAddresses } from '../sev/physical-addresses.ts';
 import type { GuestKind } from './guest-entry.ts';
 import { addressAt, Word } from './vmcb-words.ts';
 
 /** Bits of SEV_FEATURES that this processor knows how to serve. None so far. */
 const FEATURES_SUPPORTED = 0;
 
-/** Physical addresses end here: without memory encryption, and with the bits that it takes away. */
-export type AddressLimits = { readonly full: number; readonly reduced: number };
+/** What the processor and its host bring to the check. */
+export type HostConditions = {
+  readonly addresses: PhysicalAddresses;
+  readonly asids: Asids;
+  /** HWCR.SmmLock. */
+  readonly smmLock: boolean;
+  /** The host is in long mode, or this model does not mind (Fn8000_001F EAX[11]). */
+  readonly mode: boolean;
+};
 
 const VMRUN_INTERCEPT = 1 << (ExitCode.VMRUN & 31);
 const VMRUN_VECTOR = ExitCode.VMRUN >>> 5;
@@ -27,25 +35,21 @@ const NMI_INTERCEPT = 1 << (ExitCode.NMI & 31);
 const NMI_VECTOR = ExitCode.NMI >>> 5;
 
 /** The control area of a VMCB (`v` = word index). */
-export function controlProblem(
-  i32: Int32Array,
-  v: number,
-  kind: GuestKind,
-  limits: AddressLimits,
-  asids: Asids,
-  smmLock: boolean,
-): string | null {
-  const { nested, sev, es, asid, encryption } = kind;
+export function controlProblem(i32: Int32Array, v: number, kind: GuestKind, host: HostConditions): string | null {
+  const { nested, sev, es, asid } = kind;
+  const { addresses, asids } = host;
   if ((i32[v + Word.INTERCEPTS + VMRUN_VECTOR]! & VMRUN_INTERCEPT) === 0) return 'the VMRUN intercept is clear';
   if (asid === 0) return 'the ASID is 0';
-  const limit = encryption ? limits.reduced : limits.full;
-  if (addressAt(i32, v + Word.IOPM) + IOPM_SIZE > limit) return 'the I/O permission map lies outside of the physical address space';
-  if (addressAt(i32, v + Word.MSRPM) + MSRPM_SIZE > limit) return 'the MSR permission map lies outside of the physical address space';
-  if (nested && addressAt(i32, v + Word.N_CR3) >= limits.full) return 'nCR3 has reserved bits';
+  if (!addresses.admits(addressAt(i32, v + Word.IOPM), IOPM_SIZE))
+    return 'the I/O permission map lies outside of the physical address space';
+  if (!addresses.admits(addressAt(i32, v + Word.MSRPM), MSRPM_SIZE))
+    return 'the MSR permission map lies outside of the physical address space';
+  if (nested && !addresses.admits(addressAt(i32, v + Word.N_CR3))) return 'nCR3 has reserved bits';
   if (es && !sev) return 'SEV-ES without SEV';
   if (!sev) return null;
   if (!nested) return 'SEV without nested paging';
-  if (!smmLock) return 'SEV while HWCR.SmmLock is clear';
+  if (!host.smmLock) return 'SEV while HWCR.SmmLock is clear';
+  if (!host.mode) return 'SEV while the host is not in 64-bit mode';
   if (!asids.valid(asid)) return 'the ASID is beyond the last one for encrypted guests';
   if (es !== asid < asids.firstWithoutEs) return es ? 'the ASID is for guests without SEV-ES' : 'the ASID is for SEV-ES guests';
   if (asids.pending(asid)) return 'the launch of the guest that has this ASID is not finished';

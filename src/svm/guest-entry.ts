@@ -27,8 +27,8 @@ export type GuestKind = {
   sev: boolean;
   es: boolean;
   asid: number;
-  /** SYSCFG.MemEncryptionModEn. */
-  encryption: boolean;
+  /** Transparent encryption, which SEV-ES excludes (15.34.11). */
+  vte: boolean;
   /** DebugCtl is the guest's own: LBR virtualization (15.23). */
   debugControl: boolean;
 };
@@ -87,11 +87,12 @@ export class Environments {
     this.#model = model;
   }
 
-  of(i32: Int32Array, v: number, kind: GuestKind, hostNx: boolean): Environment {
-    const { nested, sev, asid, encryption } = kind;
+  /** `hostKey`: 0 while memory encryption is off. */
+  of(i32: Int32Array, v: number, kind: GuestKind, hostKey: number, hostNx: boolean): Environment {
+    const { nested, sev, vte, asid } = kind;
     const { physicalBits, reducedBits, cBit } = this.#model;
     const nCr3: Spa = nested ? spa(addressAt(i32, v + Word.N_CR3)) : spa(0);
-    const hostPhysicalBits = encryption ? physicalBits - reducedBits : physicalBits;
+    const hostPhysicalBits = hostKey !== 0 ? physicalBits - reducedBits : physicalBits;
     const e = this.#last;
     const same =
       e !== null &&
@@ -99,11 +100,14 @@ export class Environments {
       e.nCr3 === nCr3 &&
       e.asid === asid &&
       e.sev === sev &&
+      e.vte === vte &&
+      e.hostKey === hostKey &&
       e.hostNx === hostNx &&
       e.hostPhysicalBits === hostPhysicalBits;
     if (same) return e;
     const guestKey = sev ? asid : 0;
-    this.#last = { nested, nCr3, asid, sev, guestKey, cBit, guestPhysicalBits: physicalBits, hostPhysicalBits, hostNx };
+    const guestPhysicalBits = nested ? physicalBits : hostPhysicalBits;
+    this.#last = { nested, nCr3, asid, sev, guestKey, vte, hostKey, cBit, guestPhysicalBits, hostPhysicalBits, hostNx };
     return this.#last;
   }
 }

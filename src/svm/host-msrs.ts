@@ -1,10 +1,11 @@
-// The MSRs that a hypervisor needs on the host: EFER, SYSCFG, HWCR, VM_CR, VM_HSAVE_PA. APM vol. 2, 15.4, 15.30 and 7.10. After
+// The MSRs that a hypervisor needs on the host: EFER, SYSCFG, HWCR, VM_CR, VM_HSAVE_PA, VM_PAGE_FLUSH. APM vol. 2, 15.4, 15.30, 15.34.9 and 7.10. After
 // reset memory encryption is off and SMM not locked: what a computer's firmware does about it is the hypervisor's here.
 
 import { Msr } from '../arch/msr.ts';
 import { Efer } from '../arch/registers.ts';
 import { Hwcr, Syscfg } from '../arch/sev-features.ts';
 import { PAGE_SIZE } from '../util/address.ts';
+import type { PhysicalAddresses } from '../sev/physical-addresses.ts';
 import type { HostState } from './host-state.ts';
 
 const EFER_WRITABLE = BigInt(Efer.SCE | Efer.LME | Efer.LMA | Efer.NXE | Efer.SVME);
@@ -12,18 +13,27 @@ const EFER_FIXED = BigInt(Efer.LME | Efer.LMA);
 /** MtrrFixDramEn to Tom2ForceMemTypeWB, and MemEncryptionModEn. SEV-SNP's bits are reserved without SEV-SNP. */
 const SYSCFG_WRITABLE = 0x007c_0000n | BigInt(Syscfg.MEM_ENCRYPTION_MOD_EN);
 
+/** What a write of them brings about. */
+export type MsrEffects = {
+  /** SYSCFG.MemEncryptionModEn was written. */
+  readonly encryption: (on: boolean) => void;
+  /** Writes back and invalidates the lines of an ASID in a page, by its linear address. False: the page is not mapped. */
+  readonly flushPage: (linear: bigint, asid: number) => boolean;
+};
+
 export class HostMsrs {
   readonly #state: HostState;
-  /** Physical addresses end here. */
-  readonly #limit: number;
+  readonly #addresses: PhysicalAddresses;
+  readonly #effects: MsrEffects;
   /** Bits 31:0; the others do not exist. */
   syscfg = 0;
   hwcr = 0;
   #saveArea = 0n;
 
-  constructor(state: HostState, physicalBits: number) {
+  constructor(state: HostState, addresses: PhysicalAddresses, effects: MsrEffects) {
     this.#state = state;
-    this.#limit = 2 ** physicalBits;
+    this.#addresses = addresses;
+    this.#effects = effects;
   }
 
   /** null: #GP. */
@@ -39,6 +49,8 @@ export class HostMsrs {
         return 0n;
       case Msr.VM_HSAVE_PA:
         return this.#saveArea;
+      case Msr.SEV_STATUS:
+        return 0n; // the host is no guest (15.34.10)
       default:
         return null;
     }
@@ -55,16 +67,22 @@ export class HostMsrs {
       case Msr.SYSCFG:
         if ((value & ~SYSCFG_WRITABLE) !== 0n) return false;
         this.syscfg = Number(value);
+        this.#effects.encryption((this.syscfg & Syscfg.MEM_ENCRYPTION_MOD_EN) !== 0);
         return true;
       case Msr.HWCR:
         if (value < 0n || value > 0xffff_ffffn) return false;
         this.hwcr = (Number(value) | (this.hwcr & Hwcr.SMM_LOCK)) >>> 0; // once set it stays until reset
         return true;
       case Msr.VM_HSAVE_PA:
-        if (value < 0n || value % BigInt(PAGE_SIZE) !== 0n || value >= BigInt(this.#limit)) return false;
+        if (value % BigInt(PAGE_SIZE) !== 0n || !this.#addresses.admits(Number(value), PAGE_SIZE)) return false;
         this.#saveArea = value;
-        this.#state.setSaveArea(Number(value));
+        this.#state.setSaveArea(this.#addresses.place(Number(value)), this.#addresses.key(Number(value)));
         return true;
+      case Msr.VM_PAGE_FLUSH: {
+        // Bits 63:12 are a linear address of the host's, 11:0 the ASID whose lines go (15.34.9).
+        const asid = Number(value & 0xfffn);
+        return asid !== 0 && this.#effects.flushPage(BigInt.asIntN(64, value & ~0xfffn), asid);
+      }
       default:
         return false;
     }

@@ -7,11 +7,10 @@ import { Cr0, Cr4, Efer, Fcw, Rflags } from '../arch/registers.ts';
 import { SAVE_AREA_OFFSET } from '../arch/vmcb.ts';
 import { type Frames, type LazyOwner, Status, VOID_FRAME } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
-import { pageOf } from '../util/address.ts';
+import { PAGE_SIZE, pageOf } from '../util/address.ts';
 import { gprAt, Gpr, Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
 import { canonicaliseBases, debugControlTransfer, hostTransferA, hostTransferB } from './transfer.ts';
 
-const KEY = 0;
 const EMPTY_TAGS = 0xffff;
 
 /** Registers after reset that are not zero (APM vol. 2, table 14-1). */
@@ -36,6 +35,7 @@ export class HostState implements LazyOwner {
   readonly #memory: EngineMemory;
   readonly #frames: Frames;
   #page = 0;
+  #key = 0;
   #vmcb = -1;
   /** Nobody else touched the page since it was written. */
   #untouched = false;
@@ -43,6 +43,10 @@ export class HostState implements LazyOwner {
   #bStale = true;
   #cStale = true;
   #debugControl = 0;
+  /** The host's program has loaded CR3: what translates its addresses are tables of its own, no longer the firmware's. */
+  ownTables = false;
+  /** Called when the host's control registers may have changed. */
+  onControl: () => void = () => undefined;
 
   constructor(memory: EngineMemory, frames: Frames, live: number, own: number) {
     this.#memory = memory;
@@ -90,6 +94,23 @@ export class HostState implements LazyOwner {
     resetFloatingPoint(view, block);
   }
 
+  /** State block with the host's control registers. */
+  get control(): number {
+    return this.#own;
+  }
+
+  set cr3(value: bigint) {
+    this.#memory.view.setBigUint64(this.#own + State.CR3, value, true);
+    this.#ownStale = true;
+    this.ownTables = true;
+    this.onControl();
+  }
+
+  /** Does the host run in long mode? VMRUN of encrypted guests may want it. */
+  get longMode(): boolean {
+    return (this.eferLow & Efer.LMA) !== 0;
+  }
+
   /** Bits 31:0 of the host's EFER. */
   get eferLow(): number {
     return this.#memory.i32[(this.#own + State.EFER) >>> 2]!;
@@ -102,13 +123,15 @@ export class HostState implements LazyOwner {
   set efer(value: bigint) {
     this.#memory.view.setBigUint64(this.#own + State.EFER, value, true);
     this.#ownStale = true;
+    this.onControl();
   }
 
   /** VM_HSAVE_PA was written. */
-  setSaveArea(spa: number): void {
+  setSaveArea(spa: number, key: number): void {
     if (this.#untouched) this.#frames.setLazy(this.#page, null);
     this.#untouched = false;
     this.#page = pageOf(spa);
+    this.#key = key;
   }
 
   /** VMLOAD or a guest without SEV-ES changed registers of type B and C in the live block. */
@@ -123,7 +146,7 @@ export class HostState implements LazyOwner {
     this.#vmcb = vmcb;
     this.#memory.view.setBigUint64(this.#own + gprAt(Gpr.RAX), BigInt(vmcb), true);
     const known = this.#untouched;
-    const frame = this.#frames.own(this.#page, KEY);
+    const frame = this.#frames.own(this.#page, this.#key);
     if (frame !== VOID_FRAME) {
       if (this.#frames.table.status[frame] !== Status.DIRTY) this.#frames.stored(frame, SAVE_AREA_OFFSET, 0xc00);
       hostTransferA.store(this.#memory, this.#own, this.#memory, this.#frames.address(frame) + SAVE_AREA_OFFSET);
@@ -148,6 +171,7 @@ export class HostState implements LazyOwner {
   leave(encryptedState: boolean): void {
     if (!this.#untouched) {
       this.#load(hostTransferA, this.#own);
+      this.onControl();
       this.#ownStale = true;
       this.#bStale = true;
     }
@@ -175,7 +199,8 @@ export class HostState implements LazyOwner {
 
   #load(registers: typeof hostTransferA, block: number): void {
     const watched = this.#untouched; // until our own look
-    const frame = this.#frames.view(this.#page, KEY);
+    const frame = this.#frames.view(this.#page, this.#key);
+    this.#frames.loaded(frame, SAVE_AREA_OFFSET, PAGE_SIZE - SAVE_AREA_OFFSET);
     registers.load(this.#memory, this.#frames.address(frame) + SAVE_AREA_OFFSET, this.#memory, block);
     canonicaliseBases(this.#memory.i32, block >>> 2);
     if (watched) this.#watch();

@@ -5,7 +5,11 @@ import type { Vector } from '../arch/exception.ts';
 import type { Spa } from '../util/address.ts';
 import type { Port } from '../util/struct.ts';
 
-/** Memory as the host sees it: without a key. A private page reads as ciphertext. */
+/**
+ * Memory as the host's program reaches it, through the page tables in memory that its CR3 names (Host.loadCr3): without a key, or where an
+ * entry has the C-bit under the host's. A guest's private page reads as noise either way. Addresses are linear ones below 2^47; the
+ * hypervisor maps memory one to one there, so they have the type of the system physical addresses that they stand for.
+ */
 export interface HostMemory {
   /** Bytes of system physical memory, from address 0. */
   readonly size: number;
@@ -13,6 +17,8 @@ export interface HostMemory {
   read(spa: Spa, into: Uint8Array): void;
   /** Any address and length; what is not memory, or fenced off, keeps nothing. */
   write(spa: Spa, from: Uint8Array): void;
+  /** CLFLUSH of every line of a range, as the host maps it: lines under other keys stay. */
+  flush(spa: Spa, length: number): void;
   /** One 4 KiB page, by the address of its first byte. Cheap, and stays valid for good. */
   page(spa: Spa): Port;
 }
@@ -35,16 +41,22 @@ export interface Host {
   cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
   /** XCR0 (XGETBV). No world switch changes it but those of SEV-ES guests: after #VMEXIT it is what the guest set. */
   readonly xcr0: bigint;
-  /** World switch into the guest until the next #VMEXIT, which the VMCB then describes. `registers` counts for nothing under SEV-ES. */
+  /** MOV CR3: from now on these tables translate the host's addresses; the C-bit says whether the first is encrypted. False: #GP, reserved bits. */
+  loadCr3(value: bigint): boolean;
+  /**
+   * System physical addresses, here and in the MSRs and the VMCB, carry the C-bit where what lies there is under the host's key.
+   * World switch into the guest until the next #VMEXIT, which the VMCB then describes. `registers` counts for nothing under SEV-ES.
+   */
   vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null;
   /** FS, GS, TR, LDTR, KernelGSBase, STAR, LSTAR, CSTAR, SFMASK, SYSENTER_*: from the save area at `vmcb` + 400h. */
   vmload(vmcb: Spa): HostFault | null;
   /** The same registers to the save area at `vmcb` + 400h; with VM_HSAVE_PA that fills in type B state of the host save area. */
   vmsave(vmcb: Spa): HostFault | null;
-  /** null: #GP. Known: EFER, SYSCFG, HWCR, VM_CR, VM_HSAVE_PA. */
+  /** null: #GP. Known: EFER, SYSCFG, HWCR, VM_CR, VM_HSAVE_PA, SEV_STATUS; VM_PAGE_FLUSH to be written. */
   rdmsr(index: number): bigint | null;
   /** false: #GP, nothing is written. */
   wrmsr(index: number, value: bigint): boolean;
+  /** Where caches are not coherent all lines go back to DRAM; where they are, only the AMD-SP notices, which wants it before DF_FLUSH. */
   wbinvd(): void;
   /** A physical interrupt after so many more retired instructions: the guest then leaves with INTR. Infinity: none. */
   setTimer(instructions: number): void;

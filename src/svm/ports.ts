@@ -2,6 +2,7 @@
 // memory.
 
 import type { Environment } from '../mmu/environment.ts';
+import type { HostTables } from '../mmu/host-tables.ts';
 
 export interface CpuPort {
   /** Address of the state block in force. */
@@ -28,6 +29,8 @@ export interface CpuPort {
 }
 
 export interface MmuPort {
+  /** The address space of the hypervisor. */
+  readonly host: HostTables;
   /** Nested paging, ASID and key of the guest to come; the same object again costs nothing. */
   enter(environment: Environment): void;
   /** The translation context for the registers in a state block. */

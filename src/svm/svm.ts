@@ -2,35 +2,14 @@
 
 import type { CpuidResult } from '../cpu/cpuid.ts';
 import type { Frames } from '../memory/frames.ts';
-import { PagePort } from '../memory/host-page.ts';
 import type { Asids } from '../sev/asids.ts';
-import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
+import type { PhysicalAddresses } from '../sev/physical-addresses.ts';
+import type { Spa } from '../util/address.ts';
 import type { CodeCounts } from '../util/code-counts.ts';
-import type { Port } from '../util/struct.ts';
 import type { GuestRegisters, Host, HostFault, HostMemory, Mailbox } from './host.ts';
+import { HostMapping } from './host-memory.ts';
 import type { CpuPort } from './ports.ts';
 import { WorldSwitch, type WorldSwitchParts } from './world-switch.ts';
-
-const HOST_KEY = 0;
-
-class HostMapping implements HostMemory {
-  readonly #frames: Frames;
-  readonly size: number;
-
-  constructor(frames: Frames) {
-    this.#frames = frames;
-    this.size = frames.pageCount * PAGE_SIZE;
-  }
-  read(spa: Spa, into: Uint8Array): void {
-    this.#frames.read(spa, HOST_KEY, into);
-  }
-  write(spa: Spa, from: Uint8Array): void {
-    this.#frames.write(spa, HOST_KEY, from);
-  }
-  page(spa: Spa): Port {
-    return new PagePort(this.#frames, pageOf(spa));
-  }
-}
 
 export type SvmParts = WorldSwitchParts & {
   readonly cpuid: (leaf: number, subleaf: number) => CpuidResult;
@@ -43,14 +22,16 @@ export class Svm implements Host {
   readonly #switch: WorldSwitch;
   readonly #cpu: CpuPort;
   readonly #asids: Asids;
+  readonly #frames: Frames;
   readonly #cpuid: (leaf: number, subleaf: number) => CpuidResult;
 
   constructor(parts: SvmParts) {
-    this.memory = new HostMapping(parts.frames);
     this.mailbox = parts.mailbox;
     this.#switch = new WorldSwitch(parts);
+    this.memory = new HostMapping(parts.frames, parts.mmu.host, this.#switch.host);
     this.#cpu = parts.cpu;
     this.#asids = parts.asids;
+    this.#frames = parts.frames;
     this.#cpuid = parts.cpuid;
   }
 
@@ -59,6 +40,9 @@ export class Svm implements Host {
   }
   get xcr0(): bigint {
     return this.#switch.xcr0;
+  }
+  loadCr3(value: bigint): boolean {
+    return this.#switch.control.loadCr3(value);
   }
   vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null {
     return this.#switch.vmrun(vmcb, registers);
@@ -70,13 +54,13 @@ export class Svm implements Host {
     return this.#switch.vmsave(vmcb);
   }
   rdmsr(index: number): bigint | null {
-    return this.#switch.msrs.read(index);
+    return this.#switch.control.msrs.read(index);
   }
   wrmsr(index: number, value: bigint): boolean {
-    return this.#switch.msrs.write(index, value);
+    return this.#switch.control.msrs.write(index, value);
   }
-  /** Caches are coherent, so that nothing moves; but the AMD-SP wants it done before DF_FLUSH. */
   wbinvd(): void {
+    this.#frames.wbinvd();
     this.#asids.wbinvd();
   }
   setTimer(instructions: number): void {
@@ -104,6 +88,10 @@ export class Svm implements Host {
   /** Why the last VMRUN gave INVALID, in words; null if it did not. */
   get refusal(): string | null {
     return this.#switch.refusal;
+  }
+  /** Addresses as SYSCFG of the moment has them read. */
+  get addresses(): PhysicalAddresses {
+    return this.#switch.control.addresses;
   }
   /** Address of the state block of the guest that ran last. */
   get guestState(): number {

@@ -104,6 +104,7 @@ export class VmsaStore implements LazyOwner {
     const frames = this.#frames;
     const frame = page < frames.pageCount ? frames.view(page, asid) : VOID_FRAME;
     if (frame === VOID_FRAME) return 'the VMSA lies outside of memory';
+    frames.loaded(frame, 0, PAGE_SIZE);
     const at = frames.address(frame);
     this.#page.set(this.#memory.u8.subarray(at, at + PAGE_SIZE));
     const slot = this.#block.view.getUint32(SLOT, true) + this.#block.view.getUint32(SLOT + 4, true) * 0x1_0000_0000;

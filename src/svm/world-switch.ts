@@ -7,35 +7,26 @@ import { Feature } from '../arch/cpuid.ts';
 import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
 import { Efer, SegmentAttribute } from '../arch/registers.ts';
-import { Hwcr, Syscfg } from '../arch/sev-features.ts';
 import { EventInjection, EventType, NestedControl, SAVE_AREA_OFFSET, VirtualizationControl } from '../arch/vmcb.ts';
 import { type ProcessorModel, processorCpuid } from '../cpu/cpuid.ts';
 import { cr4Implemented, reportsFeature } from '../cpu/control-registers.ts';
+import type { Evictions } from '../memory/evictions.ts';
 import type { Frames } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
 import { Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
-import { highAddressMask } from '../mmu/environment.ts';
 import type { Asids } from '../sev/asids.ts';
 import type { TrustedMemory } from '../sev/trusted-memory.ts';
 import type { Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
 import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
-import {
-  type AddressLimits,
-  controlProblem,
-  eventProblem,
-  featuresProblem,
-  nmiProblem,
-  patProblem,
-  registerProblem,
-} from './consistency.ts';
+import { controlProblem, eventProblem, featuresProblem, nmiProblem, patProblem, registerProblem } from './consistency.ts';
 import { becomesVc } from './exit-kind.ts';
 import { ExitWriter } from './exit-writer.ts';
 import { Environments, type GuestKind, loadControls, offerInterrupts } from './guest-entry.ts';
 import { GuestRegisterFile } from './guest-registers.ts';
 import type { GuestRegisters, HostFault } from './host.ts';
-import { HostMsrs } from './host-msrs.ts';
+import { HostControl } from './host-control.ts';
 import { HostState } from './host-state.ts';
 import { InstructionReader } from './instruction.ts';
 import type { CpuPort, MmuPort } from './ports.ts';
@@ -55,10 +46,14 @@ export type WorldSwitchParts = {
   readonly trustedMemory: TrustedMemory;
   readonly model: ProcessorModel;
   readonly trace: TraceSink | null;
+  /** Lines that leave caches by chance. */
+  readonly evictions?: Evictions | null;
 };
 
 export class WorldSwitch {
-  readonly msrs: HostMsrs;
+  readonly control: HostControl;
+  /** The host's own registers. */
+  readonly host: HostState;
   /** How often each exit code became a #VC. */
   readonly vcCounts = new CodeCounts();
   /** Why the last VMRUN gave INVALID, in words; null if it did not. */
@@ -70,20 +65,16 @@ export class WorldSwitch {
   readonly #cpu: CpuPort;
   readonly #asids: Asids;
   readonly #trace: TraceSink | null;
-  readonly #host: HostState;
   readonly #vmsas: VmsaStore;
   readonly #reader: InstructionReader;
   readonly #exits: ExitWriter;
   readonly #environments: Environments;
-  readonly #limits: AddressLimits;
   /** Bits of CR4 that this processor has, and whether it virtualises NMIs. */
   readonly #cr4Implemented: number;
   readonly #vnmi: boolean;
-  /** Bits 63:32 of addresses in CR3, without and with SEV. */
-  readonly #addressMask: number;
-  readonly #addressMaskSev: number;
+  readonly #vte: boolean;
   // The guest that runs.
-  readonly #kind: GuestKind = { nested: false, sev: false, es: false, asid: 0, encryption: false, debugControl: false };
+  readonly #kind: GuestKind = { nested: false, sev: false, es: false, vte: false, asid: 0, debugControl: false };
   #state: number;
   #vmsa: LoadedVmsa | null = null;
   /** The VMCB of the last VMRUN, and the state block that has what clean bits stand for; a VMCB elsewhere has none (15.15). */
@@ -92,6 +83,7 @@ export class WorldSwitch {
   readonly #registers: GuestRegisterFile;
   /** The delivery of EVENTINJ ended in an exit. */
   #leftAtOnce = false;
+  readonly #evictions: Evictions | null;
   /** The host's timer fires when `retired` gets here. */
   #deadline = Number.POSITIVE_INFINITY;
   /** #VCs and runs without an instruction retired: they count as time, or a guest could keep the host out for good. */
@@ -108,7 +100,8 @@ export class WorldSwitch {
     this.#cpu = parts.cpu;
     this.#asids = parts.asids;
     this.#trace = parts.trace;
-    this.#host = new HostState(memory, frames, memory.states, memory.states + STATE_SIZE);
+    this.#evictions = parts.evictions ?? null;
+    this.host = new HostState(memory, frames, memory.states, memory.states + STATE_SIZE);
     this.#vmsas = new VmsaStore(memory, frames, parts.trustedMemory, memory.states + 2 * STATE_SIZE, memory.stateCount - 2);
     this.#reader = new InstructionReader(memory, parts.mmu);
     this.#exits = new ExitWriter(memory, this.#reader);
@@ -116,12 +109,10 @@ export class WorldSwitch {
     const cpuid = processorCpuid(model);
     this.#cr4Implemented = cr4Implemented(cpuid);
     this.#vnmi = reportsFeature(cpuid, Feature.VNMI);
-    this.#limits = { full: 2 ** model.physicalBits, reduced: 2 ** (model.physicalBits - model.reducedBits) };
-    this.#addressMask = highAddressMask(model.physicalBits);
-    this.#addressMaskSev = this.#addressMask | (1 << (model.cBit - 32));
-    this.msrs = new HostMsrs(this.#host, model.physicalBits);
-    this.#state = this.#host.live;
-    this.#cpu.state = this.#host.live;
+    this.#vte = reportsFeature(cpuid, Feature.VTE);
+    this.control = new HostControl(this.host, frames, parts.mmu.host, parts.asids, model);
+    this.#state = this.host.live;
+    this.#cpu.state = this.host.live;
   }
 
   /** Instructions retired, and what else counts as time. */
@@ -130,7 +121,7 @@ export class WorldSwitch {
   }
 
   get xcr0(): bigint {
-    return this.#memory.view.getBigUint64(this.#host.live + State.XCR0, true);
+    return this.#memory.view.getBigUint64(this.host.live + State.XCR0, true);
   }
 
   /** State block of the guest that runs or ran last: for those who see everything. */
@@ -146,16 +137,16 @@ export class WorldSwitch {
   vmload(vmcb: Spa): HostFault | null {
     const at = this.#vmcb(vmcb);
     if (at === 0) return this.#fault;
-    vmloadTransfer.load(this.#memory, at + SAVE_AREA_OFFSET, this.#memory, this.#host.live);
-    canonicaliseBases(this.#i32, this.#host.live >>> 2);
-    this.#host.changed();
+    vmloadTransfer.load(this.#memory, at + SAVE_AREA_OFFSET, this.#memory, this.host.live);
+    canonicaliseBases(this.#i32, this.host.live >>> 2);
+    this.host.changed();
     return null;
   }
 
   vmsave(vmcb: Spa): HostFault | null {
     const at = this.#vmcb(vmcb);
     if (at === 0) return this.#fault;
-    vmloadTransfer.store(this.#memory, this.#host.live, this.#memory, at + SAVE_AREA_OFFSET);
+    vmloadTransfer.store(this.#memory, this.host.live, this.#memory, at + SAVE_AREA_OFFSET);
     return null;
   }
 
@@ -163,7 +154,7 @@ export class WorldSwitch {
     if (this.#vmcb(vmcb) === 0) return this.#fault;
     this.#registers.use(registers);
     this.#trace?.emit({ kind: 'vmrun', vmcb });
-    this.#host.enter(vmcb);
+    this.host.enter(vmcb);
     this.#vmsa = null;
     this.refusal = this.#enter(vmcb);
     if (this.refusal === null) this.#leave(vmcb, this.#execute());
@@ -173,17 +164,17 @@ export class WorldSwitch {
       this.#vmsa = null;
       this.#trace?.emit({ kind: 'exit', exitCode: ExitCode.INVALID, exitInfo1: 0n, exitInfo2: 0n });
     }
-    this.#host.leave(this.#vmsa !== null);
+    this.host.leave(this.#vmsa !== null);
     return null;
   }
 
   get #fault(): HostFault {
-    return (this.#host.eferLow & Efer.SVME) === 0 ? Vector.UD : Vector.GP;
+    return (this.host.eferLow & Efer.SVME) === 0 ? Vector.UD : Vector.GP;
   }
 
   /** Address of a VMCB's bytes for reading and writing, valid until frames are touched again. 0: #UD or #GP. */
   #vmcb(vmcb: Spa): number {
-    return (this.#host.eferLow & Efer.SVME) === 0 ? 0 : this.#place.of(vmcb);
+    return (this.host.eferLow & Efer.SVME) === 0 ? 0 : this.#place.of(vmcb, this.control.addresses);
   }
 
   // --- into the guest --------------------------------------------------------------------------------------------------------
@@ -195,7 +186,7 @@ export class WorldSwitch {
     let at = this.#vmcb(vmcb);
     let v = at >>> 2;
     this.#classify(v);
-    const problem = controlProblem(i32, v, kind, this.#limits, this.#asids, (this.msrs.hwcr & Hwcr.SMM_LOCK) !== 0);
+    const problem = controlProblem(i32, v, kind, this.control);
     if (problem !== null) return problem;
     if (this.#vnmi && nmiProblem(i32, v)) return 'NMIs are virtualised without the NMI intercept';
     const inRegisters = kind.es ? this.#loadVmsa(v) : this.#loadSaveArea(at);
@@ -210,14 +201,14 @@ export class WorldSwitch {
       if (vmsa !== null && !vmsa.checked) this.#vmsas.forget(vmsa);
       return invalidEvent;
     }
-    if (vmsa !== null) moveLiveRegisters(i32, this.#host.live >>> 2, state >>> 2);
-    if (vmsa === null && kind.debugControl) this.#host.giveDebugControl(at + SAVE_AREA_OFFSET);
+    if (vmsa !== null) moveLiveRegisters(i32, this.host.live >>> 2, state >>> 2);
+    if (vmsa === null && kind.debugControl) this.host.giveDebugControl(at + SAVE_AREA_OFFSET);
     // A VMSA that was loaded just now may stand where another was.
     const kept = vmcb === this.#keptOf && state === this.#keptIn && (vmsa === null || vmsa.checked);
     loadControls(i32, v, state >>> 2, kind, vmsa === null ? 0 : vmsa.features, kept ? i32[v + Word.CLEAN]! : 0);
     this.#keptOf = vmcb;
     this.#keptIn = state;
-    this.#mmu.enter(this.#environments.of(i32, v, kind, (this.#host.eferLow & Efer.NXE) !== 0));
+    this.#mmu.enter(this.#environments.of(i32, v, kind, this.control.hostKey, (this.host.eferLow & Efer.NXE) !== 0));
     this.#cpu.state = state;
     if (vmsa?.checked) this.#mmu.selectContext(state);
     else this.#cpu.settle();
@@ -231,10 +222,11 @@ export class WorldSwitch {
     const i32 = this.#i32;
     const kind = this.#kind;
     const control = i32[v + Word.NESTED_CONTROL]!;
-    kind.encryption = (this.msrs.syscfg & Syscfg.MEM_ENCRYPTION_MOD_EN) !== 0;
+    const { encryption } = this.control.addresses; // without it the SEV bits are ignored (15.34.3)
     kind.nested = (control & NestedControl.NP_ENABLE) !== 0;
-    kind.sev = kind.encryption && (control & NestedControl.SEV) !== 0;
-    kind.es = kind.encryption && (control & NestedControl.SEV_ES) !== 0;
+    kind.sev = encryption && (control & NestedControl.SEV) !== 0;
+    kind.es = encryption && (control & NestedControl.SEV_ES) !== 0;
+    kind.vte = this.#vte && kind.sev && !kind.es && (control & NestedControl.VTE) !== 0;
     kind.asid = i32[v + Word.ASID]! >>> 0;
     kind.debugControl = (i32[v + Word.VIRTUALIZATION]! & VirtualizationControl.LBR) !== 0;
   }
@@ -258,7 +250,7 @@ export class WorldSwitch {
 
   /** A guest without SEV-ES runs in the state block of the host, with what VMLOAD put there. */
   #loadSaveArea(at: number): string | null {
-    const state = this.#host.live;
+    const state = this.host.live;
     this.#registers.load(state);
     vmrunTransfer.load(this.#memory, at + SAVE_AREA_OFFSET, this.#memory, state);
     if (this.#kind.nested) patTransfer.load(this.#memory, at + SAVE_AREA_OFFSET, this.#memory, state);
@@ -268,12 +260,7 @@ export class WorldSwitch {
   }
 
   #registerProblem(state: number): string | null {
-    const problem = registerProblem(
-      this.#i32,
-      state >>> 2,
-      this.#kind.sev ? this.#addressMaskSev : this.#addressMask,
-      this.#cr4Implemented,
-    );
+    const problem = registerProblem(this.#i32, state >>> 2, this.control.addressMask(this.#kind), this.#cr4Implemented);
     return problem ?? (this.#kind.nested ? patProblem(this.#i32, state >>> 2) : null);
   }
 
@@ -308,8 +295,9 @@ export class WorldSwitch {
     for (;;) {
       if (!left) {
         // The host takes interrupts whatever the guest's RFLAGS.IF says, or a guest could keep it out for good.
-        const budget = this.#deadline - this.retired;
+        let budget = this.#deadline - this.retired;
         if (budget <= 0) return this.#interrupt(s);
+        if (this.#evictions !== null) budget = Math.min(budget, this.#evictions.advance(this.retired));
         const before = cpu.retired;
         cpu.run(budget < LONGEST_RUN ? budget : LONGEST_RUN);
         if (i32[s + (State.STOP >>> 2)] === STOP_NONE) {
@@ -357,7 +345,7 @@ export class WorldSwitch {
     this.#exits.look(state, code, vmsa !== null);
     if (vmsa !== null) {
       this.#vmsas.save(vmsa);
-      moveLiveRegisters(i32, s, this.#host.live >>> 2);
+      moveLiveRegisters(i32, s, this.host.live >>> 2);
     }
     const at = this.#vmcb(vmcb);
     if (at !== 0) {
@@ -378,7 +366,7 @@ export class WorldSwitch {
   #saveArea(at: number, state: number): void {
     vmrunTransfer.store(this.#memory, state, this.#memory, at + SAVE_AREA_OFFSET);
     if (this.#kind.nested) patTransfer.store(this.#memory, state, this.#memory, at + SAVE_AREA_OFFSET);
-    if (this.#kind.debugControl) this.#host.takeDebugControlBack(at + SAVE_AREA_OFFSET);
+    if (this.#kind.debugControl) this.host.takeDebugControlBack(at + SAVE_AREA_OFFSET);
     this.#registers.store(state);
   }
 

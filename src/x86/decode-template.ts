@@ -39,6 +39,8 @@ export type Template = {
   /** Does it note its opcode for the x87? */
   readonly x87: boolean;
   readonly popsMemory: boolean;
+  /** CLFLUSH, CLFLUSHOPT, CLWB. */
+  readonly flushesLine: boolean;
   readonly ends: boolean;
   /** The forms met so far, by what prefixes and operands leave open. */
   readonly forms: Map<number, Form>;
@@ -76,6 +78,7 @@ export function templateOf(i: Instruction, mode: Mode): Template {
     repeatable: string || /^Loopn?e_/.test(name),
     x87: name.startsWith('F'),
     popsMemory: name.startsWith('Pop_rm'),
+    flushesLine: /^Cl(flush|wb)/.test(name),
     ends: endings.test(name) || special === 'movToCr',
     forms: new Map(),
   };

@@ -42,6 +42,8 @@ const repeatKinds = ['none', 'rep', 'repne'] as const;
 export class InstructionDecoder {
   readonly #instruction = new Instruction();
   readonly #templates = new Map<number, Template>();
+  /** Are there caches in which lines can differ from memory? Then CLFLUSH and its kin have something to do. */
+  keepsLines = false;
 
   /**
    * Decodes instructions one after another from bytes that start at page offset `start`, giving each to `take` until that
@@ -100,7 +102,7 @@ export class InstructionDecoder {
     let memory = 0;
     let addressSize = template.addressSize ?? impliedAddressSize(i, template.name, mode);
     const operands: Operand['kind'][] = [];
-    let special = template.special;
+    let special = this.keepsLines && template.flushesLine ? 'flushLine' : template.special;
     let segment: number = Segment.DS;
     for (let n = 0; n < template.operandCount; n++) {
       const kind = i.opKind(n);
@@ -188,7 +190,7 @@ type Open = Pick<Form, 'mode' | 'addressSize' | 'operandSize' | 'special'> & {
 function formOf(template: Template, open: Open): Form {
   const { operands, memory, addressSize, operandSize, repeat, special, branch } = open;
   const sizes = (addressSize << 4) | operandSize;
-  const key = memory | (branch << 2) | (repeat << 4) | ((special === 'invalid' ? 1 : 0) << 6) | (sizes << 7);
+  const key = memory | (branch << 2) | (repeat << 4) | ((special === template.special ? 0 : 1) << 6) | (sizes << 7);
   const known = template.forms.get(key);
   if (known) return known;
   const form: Form = {

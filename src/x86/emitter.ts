@@ -205,7 +205,7 @@ export const systemRoutines = [
   'wbinvd', 'invd', 'invlpg', 'movFromCr', 'movToCr', 'movFromDr', 'movToDr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
   'str', 'loadSegment', 'syscall', 'sysret', 'beforeSyscall', 'beforeSysret', 'readyContexts', 'sysenter', 'sysexit', 'iret', 'farJump', 'farCall', 'farReturn', 'int', 'int3', 'int1', 'into', 'cli', 'sti', 'pushf', 'popf', 'clac', 'stac',
   'rdrand', 'rdseed', 'div128', 'idiv128', 'pause', 'monitor', 'mwait', 'svm', 'rdpid', 'fsgsbase', 'xsetbv', 'xgetbv', 'enter',
-  'loadPointerSegment', 'afterPopSegment', 'lar', 'lsl', 'verr', 'verw', 'clwb', 'sseFloat',
+  'loadPointerSegment', 'afterPopSegment', 'lar', 'lsl', 'verr', 'verw', 'clflush', 'clwb', 'sseFloat',
   'invpcid', 'rdpkru', 'wrpkru', 'monitorx', 'mwaitx',
   'pcmpestri', 'pcmpestrm', 'pcmpistri', 'pcmpistrm',
   'fld', 'fbld', 'fst', 'fist', 'fisttp', 'fbstp', 'fstpnce', 'fxch', 'fcmov', 'fldConstant', 'fadd', 'fsub', 'fsubr', 'fmul', 'fdiv', 'fdivr', 'fsqrt', 'fabs', 'fchs',

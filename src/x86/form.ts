@@ -28,7 +28,7 @@ export type Form = {
   /** Condition code 0-15 as the opcode encodes it (APM vol. 3, appendix A), -1 if none. */
   readonly condition: number;
   readonly repeat: 'none' | 'rep' | 'repne';
-  /** Which of the instructions that share a mnemonic: moves of control, debug and segment registers, far transfers. */
+  /** Which of the instructions that share a mnemonic: moves of control, debug and segment registers, far transfers, CLFLUSH where caches keep lines. */
   readonly special:
     | 'movFromCr'
     | 'movToCr'
@@ -38,6 +38,7 @@ export type Form = {
     | 'popSegment'
     | 'farJump'
     | 'farCall'
+    | 'flushLine'
     | 'invalid'
     | undefined;
   /** A direct branch within the page links records; one that leaves it goes through the jump cache. */

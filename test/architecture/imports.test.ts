@@ -13,7 +13,7 @@ const rows: readonly (readonly string[])[] = [
   ['cpu'],
   ['devices', 'svm'],
   ['machine'],
-  ['hypervisor'],
+  ['hypervisor', 'bare'],
   ['virtual-machine.ts'], // wires hypervisor and machine together, so that neither sees the other
   ['debug', 'fuzz'],
   ['cli', 'web', 'cbit.ts'],

@@ -268,3 +268,104 @@ describe('images from elsewhere', () => {
     expect(stderr).toMatch(says);
   });
 });
+
+describe('pages', () => {
+  it.each<[string, string[], RegExp]>([
+    ['no image', ['pages'], /image/],
+    ['an unknown option', ['pages', 'x', '--frob'], /--frob.*cbit pages --help/],
+    ['a moment that is none', ['pages', 'x', '--at', 'cpuidd'], /--at cpuidd: give an exit/],
+    ['a page that is no address', ['pages', 'x', '--page', 'here'], /--page here: give a guest physical address/],
+    ['a key without a page', ['pages', 'x', '--key', 'host'], /--key is about pages: name one with --page/],
+    ['a key that is none', ['pages', 'x', '--page', '0', '--key', 'mine'], /--key mine: give none, host, asid/],
+    ['a format that is none', ['pages', 'x', '--format', 'png'], /--format png: give one of text, json, svg/],
+    ['too many bytes', ['pages', 'x', '--page', '0', '--bytes', '4097'], /--bytes 4097: give a number from 1 to 4096/],
+  ])('%s: one line, status 2', async (_what, args, said) => {
+    const { status, stdout, stderr } = await cbit(args);
+    expect(stderr).toMatch(said);
+    expect(stderr).toMatch(/^cbit: [^\n]+\n$/);
+    expect([status, stdout]).toEqual([2, '']);
+  });
+
+  it.each<[string, string[], RegExp]>([
+    ['a page where no memory is', ['--page', '0x4000000'], /no memory is there: give an address from 0x0 to 0x3ffffff/],
+    ['an ASID beyond the last', ['--page', '0', '--key', '254'], /--key 254: this processor has ASIDs up to 253/],
+    ['the key of a guest that has none', ['--page', '0', '--key', 'asid', '--sev', 'none'], /--key asid: there is no guest with a key/],
+    [
+      'an exit that does not come so often',
+      ['--sev', 'none', '--at', 'ioio#99'],
+      /--at ioio#99: it occurred 7 times before .*: give a lower number/,
+    ],
+    ['an exit that does not come', ['--sev', 'none', '--at', 'rdtsc'], /--at rdtsc: it never occurred before/],
+    ['an end before the moment', ['--sev', 'none', '--at', '1M'], /--at 1M: .* after \d+ instructions: give fewer/],
+    ['an output into nowhere', ['--output', 'no/such/file.svg'], /--output no\/such\/file\.svg: cannot be written/],
+  ])('%s: one line, status 2', async (_what, args, said) => {
+    const { status, stdout, stderr } = await cbit(['pages', image('pages.bin', hello), ...args]);
+    expect(stderr).toMatch(said);
+    expect(stderr).toMatch(/^cbit: [^\n]+\n$/);
+    expect([status, stdout]).toEqual([2, '']);
+  });
+
+  it('shows the map on stdout, and nothing of the guest, whatever the guest ended with', async () => {
+    const { status, stdout, stderr } = await cbit(['pages', image('nine.bin', `mov edx, 0x3f8\n${say('x')}${end(9)}`), '--sev', 'sev']);
+    expect([status, stderr]).toEqual([0, '']);
+    expect(stdout).toContain('Guest physical memory');
+    expect(stdout).toMatch(/private +\d+ pages/);
+  });
+
+  it('shows a page as it was at an instruction and at an exit', async () => {
+    const path = image(
+      'marks.bin',
+      `mov dword ptr [0x300000], 0x44434241\nmov edx, 0x3f8\nmov al, 88\nout dx, al\nmov dword ptr [0x300000], 0x48474645\n${end(0)}`,
+    );
+    const at = async (...moment: string[]): Promise<string> =>
+      (await cbit(['pages', path, '--sev', 'none', '--page', '300000', '--bytes', '4', ...moment])).stdout;
+    expect(await at('--at', '0')).not.toContain('ABCD');
+    expect(await at('--at', '1')).toContain('ABCD');
+    expect(await at('--at', 'ioio')).toContain('ABCD');
+    expect(await at('--at', 'ioio#2')).toContain('EFGH');
+    expect(await at()).toContain('EFGH');
+  });
+
+  it('writes the picture and the JSON that --output asks for by its ending', async () => {
+    const path = image('drawn.bin', hello);
+    for (const name of ['map.svg', 'map.json'])
+      expect(await cbit(['pages', path, '--output', name])).toEqual({ status: 0, stdout: '', stderr: '' });
+    expect(readFileSync(join(folder, 'map.svg'), 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s);
+    expect(JSON.parse(readFileSync(join(folder, 'map.json'), 'utf8'))).toMatchObject({
+      version: 1,
+      technology: 'sev-es',
+      map: [{ space: 'guest' }, { space: 'host' }],
+    });
+  });
+
+  it('are a part of the account and of the JSON of a run with --map', async () => {
+    const path = image('mapped.bin', hello);
+    const { stderr } = await cbit(['run', path, '--sev', 'sev', '--map']);
+    expect(stderr).toContain('Guest physical memory');
+    expect(stderr.indexOf('Guest physical memory')).toBeLessThan(stderr.indexOf('How it ended'));
+    const [plain, mapped] = [
+      await cbit(['run', path, '--sev', 'sev', '--json']),
+      await cbit(['run', path, '--sev', 'sev', '--json', '--map']),
+    ].map(({ stdout }) => JSON.parse(stdout));
+    expect(plain.map).toBeUndefined();
+    expect(mapped.map[0].pages.private).toBeGreaterThan(0);
+    expect(mapped.traceHash).toBe(plain.traceHash);
+  });
+});
+
+describe('--bare', () => {
+  it('runs the image as the host, with serial output, registers and the account; no exit is counted', async () => {
+    const { status, stdout, stderr } = await cbit(['run', image('bare.bin', hello), '--bare', '--registers', 'json']);
+    expect(stdout).toMatch(/^Hello\n\{/);
+    expect(JSON.parse(stdout.slice('Hello\n'.length))).toMatchObject({ rdx: '0x3f8', efer: '0xd00' });
+    expect(stderr).toContain('the host itself on milan');
+    expect(stderr).not.toContain('Exits');
+    expect(status).toBe(0);
+  });
+
+  it('refuses a technology in one line', async () => {
+    const { status, stderr } = await cbit(['run', image('bare.bin', hello), '--bare', '--sev', 'sev-es']);
+    expect(stderr).toMatch(/^cbit: --bare: [^\n]+--sev sev-es[^\n]+\n$/);
+    expect(status).toBe(2);
+  });
+});

@@ -25,6 +25,7 @@ import { EncryptionEngine } from '../../src/memory/encryption.ts';
 import { Frames } from '../../src/memory/frames.ts';
 import { EngineMemory } from '../../src/memory/map.ts';
 import { Asids } from '../../src/sev/asids.ts';
+import { PhysicalAddresses } from '../../src/sev/physical-addresses.ts';
 import { TrustedMemory } from '../../src/sev/trusted-memory.ts';
 import type { HostMemory } from '../../src/svm/host.ts';
 import { PagePort } from '../../src/memory/host-page.ts';
@@ -34,6 +35,8 @@ import type { Layout, Struct, View } from '../../src/util/struct.ts';
 const MIB = 0x10_0000;
 export const DRAM_SIZE = 8 * MIB;
 export const TMR = 4 * MIB;
+/** Position of the C-bit. */
+export const C_BIT = 47;
 export const ES_ASID = 1;
 export const SEV_ASID = 5;
 /** Where `call` puts command buffers. */
@@ -55,6 +58,7 @@ export class Box {
   readonly asp: Asp;
   readonly mailbox: AspMailbox;
   readonly memory: HostMemory;
+  readonly addresses: PhysicalAddresses;
   /** What the AMD-SP drew, in order. */
   readonly drawn: Uint8Array[] = [];
   syscfg: number = Syscfg.MEM_ENCRYPTION_MOD_EN;
@@ -80,13 +84,16 @@ export class Box {
       });
       this.drawn.push(into.slice());
     };
+    this.addresses = new PhysicalAddresses({ cBit: C_BIT, physicalBits: 48, reducedBits: 4 }, this.encryption.hostKey);
+    this.addresses.encryption = true;
     const { encryption: keys, asids, trustedMemory } = this;
-    this.asp = new Asp({ memory, keys, asids, trustedMemory, random, syscfg: () => this.syscfg });
+    this.asp = new Asp({ memory, keys, asids, trustedMemory, random, syscfg: () => this.syscfg, addresses: () => this.addresses });
     this.mailbox = new AspMailbox(this.asp, () => this.interrupts++);
     this.memory = {
       size: this.dram.size,
       read: (at, into) => frames.read(at, 0, into),
       write: (at, from) => frames.write(at, 0, from),
+      flush: () => {},
       page: (at) => new PagePort(frames, at / 4096),
     };
   }

@@ -1,9 +1,9 @@
 // Launch updates, measurement and finish, judged by a second implementation. Publication 55766.
 
 import { describe, expect, it } from 'vitest';
-import { ASP_API, GuestPolicy, LaunchRegionBuffer } from '../../src/arch/asp.ts';
+import { ASP_API, AspCommand, AspStatus, GuestPolicy, LaunchRegionBuffer } from '../../src/arch/asp.ts';
 import { decryptMemory, launchDigest, measureLaunch, publishedTweak, vmsaIntegrityValue } from '../second-implementation.ts';
-import { type Box, DRAM_SIZE, ES_ASID, hex, launching, MEASURE_AT, PAGE, pattern, ready, TMR } from './box.ts';
+import { type Box, BUFFER, C_BIT, DRAM_SIZE, ES_ASID, hex, launching, MEASURE_AT, PAGE, pattern, ready, TMR } from './box.ts';
 
 const cipher = { mode: 'xe', constants: publishedTweak } as const;
 const api = [ASP_API.major, ASP_API.minor, ASP_API.build] as const;
@@ -30,13 +30,29 @@ describe.each(['LAUNCH_UPDATE_DATA', 'LAUNCH_UPDATE_VMSA'] as const)('%s', (name
     ['partly beyond DRAM', DRAM_SIZE - 16],
     ['in the trusted memory region', TMR + 0x8_0000],
     ['reaching into the trusted memory region', TMR - 16],
-    ['with a C-bit', BigInt(PAGE) | (1n << 47n)],
+    ['beyond DRAM, with the C-bit', BigInt(DRAM_SIZE) | (1n << BigInt(C_BIT))],
+    ['with a bit above the C-bit', BigInt(PAGE) | (1n << 48n)],
+    ['in the trusted memory region, with the C-bit', BigInt(TMR + 0x8_0000) | (1n << BigInt(C_BIT))],
     ['at the end of the address space', 0xffff_ffff_ffff_fff0n],
   ])('at an address %s gives INVALID_ADDRESS and changes nothing', (_, address) => {
     const { box, handle } = launching();
     expect(box.region(name, handle, address, 4096)).toBe('INVALID_ADDRESS');
     expect(measure(box, handle).measure).toBe(measureLaunch(api, GuestPolicy.ES, launchDigest(), box.drawn[1]!).toString('hex'));
   });
+});
+
+it("a command buffer and LAUNCH_MEASURE's results may lie at addresses with the C-bit: they are read and written under the host's key", () => {
+  const { box, handle } = launching();
+  const c = 1n << BigInt(C_BIT);
+  const { hostKey } = box.encryption;
+  const { view, bytes } = LaunchRegionBuffer.create();
+  Object.assign(view, { handle, paddr: BigInt(MEASURE_AT) | c, length: 48 });
+  box.frames.write(BUFFER, hostKey, bytes);
+  expect(box.asp.execute(AspCommand.LAUNCH_MEASURE, BigInt(BUFFER))).not.toBe(AspStatus.SUCCESS); // noise without it
+  expect(box.asp.execute(AspCommand.LAUNCH_MEASURE, BigInt(BUFFER) | c)).toBe(AspStatus.SUCCESS);
+  const out = new Uint8Array(48);
+  box.frames.read(MEASURE_AT, hostKey, out);
+  expect(hex(out.subarray(0, 32))).toBe(measureLaunch(api, GuestPolicy.ES, launchDigest(), out.subarray(32)).toString('hex'));
 });
 
 describe('LAUNCH_UPDATE_DATA', () => {
@@ -61,6 +77,16 @@ describe('LAUNCH_UPDATE_DATA', () => {
       expect(hex(decryptMemory(cipher, box.drawn[0]!, PAGE + at, held))).toBe(hex(pattern(8192).subarray(at, at + 4096)));
       expect(hex(box.read(PAGE + at, 4096))).toBe(hex(held));
     }
+  });
+
+  it("of an address with the C-bit measures and encrypts what lies there under the host's key", () => {
+    const { box, handle } = launching(false);
+    box.frames.write(PAGE, box.encryption.hostKey, pattern(4096));
+    expect(box.region('LAUNCH_UPDATE_DATA', handle, BigInt(PAGE) | (1n << BigInt(C_BIT)), 4096)).toBe('SUCCESS');
+    expect(hex(decryptMemory(cipher, box.drawn[0]!, PAGE, chips(box, PAGE)))).toBe(hex(pattern(4096)));
+    box.syscfg = 0;
+    box.addresses.encryption = false; // then it is an address bit like any other, where no DRAM is
+    expect(box.region('LAUNCH_UPDATE_DATA', handle, BigInt(PAGE) | (1n << BigInt(C_BIT)), 4096)).toBe('INVALID_ADDRESS');
   });
 
   it('of a part of a page leaves the rest as it was', () => {

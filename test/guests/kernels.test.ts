@@ -5,9 +5,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type GuestOptions, type Run, run } from '../../src/cbit.ts';
-import { elfPath, guestNames, root } from '../../tools/guest-manifest.ts';
+import { elfPath, guestNames, isBare, root } from '../../tools/guest-manifest.ts';
 
-const kernels = guestNames().filter((name) => !name.startsWith('bench-'));
+const kernels = guestNames().filter((name) => !name.startsWith('bench-') && !isBare(name));
 const technologies = ['none', 'sev', 'sev-es'] as const;
 
 function runKernel(name: string, options: Partial<GuestOptions> = {}): Run {
@@ -59,5 +59,31 @@ describe('under SEV-ES', () => {
 
   it.each(['naples', 'rome', 'genoa', 'turin'])('hello and pio pass on %s', (cpu) => {
     for (const name of ['hello', 'pio']) expect(runKernel(name, { cpu })).toMatchObject({ status: 0 });
+  });
+});
+
+// What does not keep views coherent wants flushes, and the kernels' library makes them.
+describe.each(technologies)('under %s on naples', (technology) => {
+  it.each(kernels.filter((name) => name !== 'flip-no-flush'))('%s passes', (name) => {
+    const result = runKernel(name, { technology, cpu: 'naples' });
+    expect(failures(result)).toEqual([]);
+    expect(result).toMatchObject({ outcome: { kind: 'ended' }, status: 0 });
+  });
+});
+
+describe.each(['naples', 'rome', 'milan', 'genoa', 'turin'])('a page that changes its C-bit on %s', (cpu) => {
+  const coherent = cpu !== 'naples' && cpu !== 'rome';
+
+  it('is right with a flush before', () => {
+    for (const technology of technologies) expect(runKernel('flip', { technology, cpu })).toMatchObject({ status: 0 });
+  });
+
+  it(`is ${coherent ? 'right' : 'wrong'} without, where there is a C-bit`, () => {
+    for (const technology of technologies) {
+      const right = coherent || technology === 'none';
+      const result = runKernel('flip-no-flush', { technology, cpu });
+      expect(result).toMatchObject({ outcome: { kind: 'ended' }, status: right ? 0 : 1 });
+      expect(/bytes of the shared view are wrong/.test(result.serial)).toBe(!right);
+    }
   });
 });

@@ -25,6 +25,7 @@ export class FakeHost implements Host {
     size: SIZE,
     read: (at, into) => into.set(this.bytes.subarray(at, at + into.length)),
     write: (at, from) => this.bytes.set(from, at),
+    flush: () => {},
     page: (at) => new BytesPort(this.bytes.subarray(at, at + 4096)),
   };
   readonly mailbox = { read: () => 0xffff_ffff, write: () => {} };
@@ -60,6 +61,9 @@ export class FakeHost implements Host {
     return 0n;
   }
   wrmsr() {
+    return true;
+  }
+  loadCr3() {
     return true;
   }
   wbinvd() {

@@ -67,6 +67,7 @@ export class FakeVcpu implements GhcbVcpu {
         into.set(bytes.subarray(address, address + into.length));
       },
       write: (address: number, from: Uint8Array) => bytes.set(from, address),
+      flush: () => {},
       page: (address: number) => new SeenPort(bytes.subarray(address, address + 4096), address, this.reads),
     } as HostMemory;
     this.ghcb = new GhcbPage(this.memory);

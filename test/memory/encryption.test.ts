@@ -48,6 +48,39 @@ describe('memory encryption', () => {
     expect(new Set(all).size).toBe(all.length);
   });
 
+  it("has the host's key in a slot that no firmware command reaches, drawn apart from all others", () => {
+    const drawn = counter(9);
+    const key = new Uint8Array(16);
+    counter(9)(key);
+    const encryption = new EncryptionEngine(nobleAes, 16, NAPLES, counter(), { random: drawn, transparent: false });
+    expect(encryption.hostKey).toBe(16);
+    expect(() => encryption.setKey(encryption.hostKey, KEYS[1]!)).toThrow('no such key slot');
+    const bytes = bytesOf(64);
+    encryption.encrypt(encryption.hostKey, 0x1230, bytes);
+    expect(hex(bytes)).toBe(hex(encryptXe(key, 0x1230, bytesOf(64))));
+    const plain = bytesOf(64);
+    encryption.encrypt(0, 0x1230, plain);
+    expect(plain).toEqual(bytesOf(64));
+  });
+
+  it('under transparent SME encrypts with the key of the host what has none, and guests with their own', () => {
+    const random = counter(9);
+    const encryption = new EncryptionEngine(nobleAes, 16, NAPLES, counter(), { random, transparent: true });
+    encryption.setKey(1, KEYS[1]!);
+    const under = (slot: number): string => {
+      const bytes = bytesOf(64);
+      encryption.encrypt(slot, 0x1230, bytes);
+      return hex(bytes);
+    };
+    expect(under(0)).toBe(under(encryption.hostKey));
+    expect(under(0)).not.toBe(hex(bytesOf(64)));
+    expect(under(1)).toBe(hex(encryptXe(KEYS[1]!, 0x1230, bytesOf(64))));
+    const bytes = bytesOf(64);
+    encryption.encrypt(0, 0x1230, bytes);
+    encryption.decrypt(0, 0x1230, bytes);
+    expect(bytes).toEqual(bytesOf(64));
+  });
+
   it('uses no key in slot 0 and an unknown one in a slot never written', () => {
     const encryption = engine();
     const bytes = bytesOf(64);

@@ -153,7 +153,7 @@ describe('frames', () => {
       expect(get(frames, 0, 0, 16)).toEqual(new Uint8Array(16));
       frames.write(0, 1, bytesOf(64 * PAGE));
     }
-    expect(frames.table.end).toBe(66);
+    expect(frames.table.end).toBe(67);
     expect(encryption.beforeKeyChange).toBe(null);
   });
 });

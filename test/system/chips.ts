@@ -8,14 +8,16 @@ import { RandomSource } from '../../src/util/random.ts';
 import { decryptMemory, drawnTweak, type MemoryCipher, publishedTweak } from '../second-implementation.ts';
 
 /** An AES engine that remembers its keys. */
-export function recordingAes(): { readonly aes: AesEngine; readonly guestKey: () => Uint8Array } {
+export function recordingAes(): { readonly aes: AesEngine; readonly guestKey: () => Uint8Array; readonly hostKey: () => Uint8Array } {
   const keys: Uint8Array[] = [];
   const create: AesEngine['create'] = (key) => {
     keys.push(key.slice());
     return nodeAes.create(key);
   };
   // The last one: the guest's, drawn at LAUNCH_START and put into its slot at ACTIVATE.
-  return { aes: { name: 'recording', create }, guestKey: () => keys.at(-1) ?? new Uint8Array(16) };
+  const guestKey = (): Uint8Array => keys.at(-1) ?? new Uint8Array(16);
+  // The second one: what unwritten slots have is drawn before it.
+  return { aes: { name: 'recording', create }, guestKey, hostKey: () => keys[1] ?? new Uint8Array(16) };
 }
 
 /** Address bits 4 to 51 have a constant of 16 bytes each. */

@@ -88,6 +88,7 @@ describe('the hypervisor', () => {
     const doors: Record<keyof Host, true> = {
       memory: true,
       cpuid: true,
+      loadCr3: true,
       vmrun: true,
       vmload: true,
       vmsave: true,
@@ -102,7 +103,7 @@ describe('the hypervisor', () => {
       elements: true,
       xcr0: true,
     };
-    const memoryDoors: Record<keyof HostMemory, true> = { size: true, read: true, write: true, page: true };
+    const memoryDoors: Record<keyof HostMemory, true> = { size: true, read: true, write: true, flush: true, page: true };
     const mailboxDoors: Record<keyof Mailbox, true> = { read: true, write: true };
     const { host } = begin('sev-es').machine;
     const names = (object: object): string[] =>
@@ -112,8 +113,8 @@ describe('the hypervisor', () => {
     expect(names(host.memory).sort()).toEqual(Object.keys(memoryDoors).sort());
     expect(names(host.mailbox).sort()).toEqual(Object.keys(mailboxDoors).sort());
     const beside = names(host).filter((name) => !(name in doors));
-    // For reports, made by those who see everything: counts, a reason in words, and a number.
-    expect(beside.sort()).toEqual(['guestState', 'refusal', 'vcCounts']);
+    // For reports, made by those who see everything, and for the AMD-SP: counts, a reason in words, a number, which bit is the C-bit.
+    expect(beside.sort()).toEqual(['addresses', 'guestState', 'refusal', 'vcCounts']);
   });
 
   it.each(['sev', 'sev-es'] as const)('reads under %s through a page as it reads through a range: the same ciphertext', (technology) => {

@@ -5,11 +5,11 @@ import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
 import { Ghcb, GHCB_BUFFER, GhcbEvent, type GhcbField, validBit } from '../../src/arch/ghcb.ts';
 import { type GuestOptions, launch, run, type TraceEvent } from '../../src/cbit.ts';
+import { readMemory, settings, under } from './runs.ts';
 import { assembleGuest, GHCB, MEMORY, type Served, SHARED } from './small-guest.ts';
 
 const rdmsr: Served = { instruction: 'rdmsr', exitCode: ExitCode.MSR, sends: ['rcx'], takes: ['rax', 'rdx'] };
 const served: readonly Served[] = [{ instruction: 'wrmsr', exitCode: ExitCode.MSR, info1: 1, sends: ['rax', 'rcx', 'rdx'], takes: [] }];
-const technologies = ['none', 'sev', 'sev-es'] as const;
 
 const wrmsr = (msr: number, value: number): string => `mov ecx, ${msr}\n mov eax, ${value}\n xor edx, edx\n wrmsr`;
 /** x2APIC mode, software enable, spurious vector FFh. */
@@ -42,7 +42,7 @@ function play(bytes: Uint8Array, options: Partial<GuestOptions>) {
   try {
     while (!vm.advance(1_000_000));
     const page = new Uint8Array(4096);
-    vm.vcpu.readMemory(BigInt(SHARED), page);
+    readMemory(vm, SHARED, page);
     const view = new DataView(page.buffer);
     const list = [...page.subarray(4, 4 + view.getUint32(0, true))];
     return { list, view, events, result: vm.result(), time: vm.machine.time };
@@ -51,10 +51,10 @@ function play(bytes: Uint8Array, options: Partial<GuestOptions>) {
   }
 }
 
-describe.each(technologies)('under %s', (technology) => {
+describe.each(settings)('under %s', (setting) => {
   it('a self IPI interrupts at once when interrupts are enabled', () => {
     const bytes = program(`${START}\n sti\n nop\n ${selfIpi(0x40)}\n ${note(2)}`, { 0x40: 'h40' }, [handler('h40', `${note(1)}\n ${EOI}`)]);
-    const { list, result } = play(bytes, { technology });
+    const { list, result } = play(bytes, under(setting));
     expect(list).toEqual([1, 2]);
     expect(result.outcome).toEqual({ kind: 'halted', interruptsEnabled: false });
   });
@@ -65,7 +65,7 @@ describe.each(technologies)('under %s', (technology) => {
       { 0x40: 'h40' },
       [handler('h40', `mov [${SHARED + 0x100}], ebx\n ${note(2)}\n ${EOI}`)],
     );
-    const { list, view } = play(bytes, { technology });
+    const { list, view } = play(bytes, under(setting));
     expect(list).toEqual([1, 2, 3]);
     expect(view.getUint32(0x100, true)).toBe(1);
   });
@@ -76,7 +76,7 @@ describe.each(technologies)('under %s', (technology) => {
       handler('h5f', `${note(0x5f)}\n ${EOI}`),
       handler('h61', `${note(0x61)}\n ${EOI}`),
     ]);
-    expect(play(bytes, { technology }).list).toEqual([1, 2, 0x61, 3, 0x5f, 4, 9]);
+    expect(play(bytes, under(setting)).list).toEqual([1, 2, 0x61, 3, 0x5f, 4, 9]);
   });
 
   it('of two that wait the higher vector comes first', () => {
@@ -84,7 +84,7 @@ describe.each(technologies)('under %s', (technology) => {
       handler('h41', `${note(0x41)}\n ${EOI}`),
       handler('h72', `${note(0x72)}\n ${EOI}`),
     ]);
-    expect(play(bytes, { technology }).list).toEqual([0x72, 0x41, 9]);
+    expect(play(bytes, under(setting)).list).toEqual([0x72, 0x41, 9]);
   });
 
   it('CR8 holds off its class and those below, until it is lowered', () => {
@@ -93,7 +93,7 @@ describe.each(technologies)('under %s', (technology) => {
       { 0x5f: 'h5f', 0x60: 'h60' },
       [handler('h5f', `${note(0x5f)}\n ${EOI}`), handler('h60', `${note(0x60)}\n ${EOI}`)],
     );
-    expect(play(bytes, { technology }).list).toEqual([1, 0x60, 2, 0x5f, 3]);
+    expect(play(bytes, under(setting)).list).toEqual([1, 0x60, 2, 0x5f, 3]);
   });
 
   const count = 16_000; // nanoseconds: 1000 instructions
@@ -104,8 +104,9 @@ describe.each(technologies)('under %s', (technology) => {
   );
 
   it('the timer interrupts at the very instruction at which its count is zero', () => {
-    const { list, events } = play(timer, { technology });
+    const { list, events } = play(timer, under(setting));
     expect(list).toEqual([1, 2]);
+    if (setting === 'bare') return; // no exit tells when it was armed: bare.test.ts
     const injected = events.findIndex((event) => event.kind === 'inject' && event.eventInj === 0x8000_0041n);
     const armed = events
       .slice(0, injected)
@@ -115,14 +116,14 @@ describe.each(technologies)('under %s', (technology) => {
   });
 
   it('does so in every run alike, however it is cut into slices', () => {
-    const options = { image: { name: 'test', bytes: timer }, technology, memory: MEMORY, maxInstructions: 100_000 };
+    const options = { image: { name: 'test', bytes: timer }, ...under(setting), memory: MEMORY, maxInstructions: 100_000 };
     expect(run(options).traceHash).toBe(run(options).traceHash);
     const counted = (slice: number): number => {
       const vm = launch(options);
       try {
         while (!vm.advance(slice));
         const page = new Uint8Array(8);
-        vm.vcpu.readMemory(BigInt(SHARED + 0x100), page);
+        readMemory(vm, SHARED + 0x100, page);
         return new DataView(page.buffer).getUint32(0, true);
       } finally {
         vm.dispose();
@@ -137,7 +138,7 @@ describe.each(technologies)('under %s', (technology) => {
       { 0x41: 'h41' },
       [handler('h41', `${note(1)}\n ${EOI}`)],
     );
-    const { list, result, time } = play(bytes, { technology });
+    const { list, result, time } = play(bytes, under(setting));
     expect(list).toEqual([1, 2]);
     expect(result.instructions).toBeLessThan(1000);
     expect(time).toBeGreaterThan(1e9 / 16);
@@ -149,14 +150,14 @@ describe.each(technologies)('under %s', (technology) => {
       { 0x41: 'h41' },
       [handler('h41', `${note(1)}\n ${EOI}`)],
     );
-    const { list, result } = play(bytes, { technology });
+    const { list, result } = play(bytes, under(setting));
     expect(list).toEqual([1, 1, 1, 1, 1, 2]);
     expect(result.outcome).toEqual({ kind: 'halted', interruptsEnabled: true });
   });
 
   it('interrupts disabled, a halted guest is halted for good, timer or not', () => {
     const bytes = program(`${START}\n ${wrmsr(LVT_TIMER, 0x41)}\n ${wrmsr(INITIAL, 1000)}\n cli\n hlt`, {}, []);
-    expect(play(bytes, { technology }).result.outcome).toEqual({ kind: 'halted', interruptsEnabled: false });
+    expect(play(bytes, under(setting)).result.outcome).toEqual({ kind: 'halted', interruptsEnabled: false });
   });
 
   it('in TSC-deadline mode the timer interrupts when the time-stamp counter gets there', () => {
@@ -165,7 +166,7 @@ describe.each(technologies)('under %s', (technology) => {
       { 0x41: 'h41' },
       [handler('h41', `${note(1)}\n ${EOI}`)],
     );
-    const { list, view } = play(bytes, { technology });
+    const { list, view } = play(bytes, under(setting));
     expect(list).toEqual([1]);
     expect(view.getInt32(0x100, true)).toBeGreaterThanOrEqual(0);
     expect(view.getInt32(0x100, true)).toBeLessThan(32 * 200);
@@ -179,17 +180,18 @@ describe.each([
   ['none', 'genoa', [1, 2, 1, 9]],
   ['sev-es', 'genoa', [1, 1, 2, 9]],
   ['sev-es', 'milan', [1, 2, 9]],
-] as const)('an NMI under %s on %s', (technology, cpu, order) => {
+  ['bare', 'milan', [1, 2, 1, 9]],
+] as const)('an NMI under %s on %s', (setting, cpu, order) => {
   const sendNmi = wrmsr(0x830, 0x400);
   it('comes whatever RFLAGS.IF says, and holds off the next until IRET', () => {
     const bytes = program(`${START}\n ${sendNmi}\n ${note(9)}`, { 2: 'nmi' }, [
       handler('nmi', `${note(1)}\n cmp dword [${SHARED}], 1\n jne second\n ${sendNmi}\n ${note(2)}\n second: nop`),
     ]);
-    expect(play(bytes, { technology, cpu }).list).toEqual(order);
+    expect(play(bytes, { ...under(setting), cpu }).list).toEqual(order);
   });
 });
 
-describe.each(['none', 'sev'] as const)('the page of registers under %s', (technology) => {
+describe.each(['none', 'sev', 'bare'] as const)('the page of registers under %s', (setting) => {
   const APIC = 0xfee0_0000;
   const store = (offset: number, value: number): string => `mov esi, ${APIC + offset}\n mov dword [rsi], ${value}`;
 
@@ -199,7 +201,7 @@ describe.each(['none', 'sev'] as const)('the page of registers under %s', (techn
       { 0x44: 'h44' },
       [handler('h44', `${note(1)}\n ${store(0xb0, 0)}`)],
     );
-    const { list, view } = play(bytes, { technology });
+    const { list, view } = play(bytes, under(setting));
     expect(list).toEqual([1, 2]);
     expect(view.getUint32(0x100, true)).toBe(0x5_0014);
   });
@@ -210,7 +212,7 @@ describe.each(['none', 'sev'] as const)('the page of registers under %s', (techn
       {},
       [],
     );
-    const { view } = play(bytes, { technology });
+    const { view } = play(bytes, under(setting));
     expect([view.getUint32(0x100, true), view.getUint32(0x104, true)]).toEqual([0x5_0014, 0xffff_ffff]);
   });
 
@@ -223,7 +225,7 @@ describe.each(['none', 'sev'] as const)('the page of registers under %s', (techn
       { 0x45: 'h45' },
       [handler('h45', `${note(1)}\n cmp dword [${SHARED}], 3\n jne more\n ${line(0)}\n more: ${store(0xb0, 0)}`)],
     );
-    expect(play(bytes, { technology }).list).toEqual([1, 1, 1, 9]);
+    expect(play(bytes, under(setting)).list).toEqual([1, 1, 1, 9]);
   });
 });
 
@@ -280,7 +282,7 @@ it('reading an x2APIC register outside of x2APIC mode is #GP', () => {
   expect(play(bytes, { technology: 'none' }).list).toEqual([1]);
 });
 
-describe('an instruction that the hypervisor executes', () => {
+describe.each(['none', 'bare'] as const)('under %s an instruction that a hypervisor would execute', (setting) => {
   /** Notes where each single-step trap strikes, and the address behind the instruction. */
   const stepped = (instruction: string): Uint8Array =>
     program(
@@ -294,10 +296,13 @@ describe('an instruction that the hypervisor executes', () => {
       ],
     );
 
-  it.each(['cpuid', 'in al, 0xe0', 'rdmsr', 'hlt', 'vmmcall'])('is followed by the single-step trap: %s', (instruction) => {
-    const { view, result } = play(stepped(instruction), { technology: 'none' });
-    const behind = view.getUint32(0x80, true);
-    expect([view.getUint32(0x100, true), view.getUint32(0x108, true)]).toEqual([behind, behind + 1]);
-    expect(result.outcome).toEqual({ kind: 'halted', interruptsEnabled: false });
-  });
+  it.each(['cpuid', 'in al, 0xe0', 'rdmsr', 'hlt', ...(setting === 'bare' ? [] : ['vmmcall'])])(
+    'is followed by the single-step trap: %s',
+    (instruction) => {
+      const { view, result } = play(stepped(instruction), under(setting));
+      const behind = view.getUint32(0x80, true);
+      expect([view.getUint32(0x100, true), view.getUint32(0x108, true)]).toEqual([behind, behind + 1]);
+      expect(result.outcome).toEqual({ kind: 'halted', interruptsEnabled: false });
+    },
+  );
 });

@@ -56,32 +56,35 @@ const kinds: readonly (readonly [string, string, number])[] = [
   ],
 ];
 
-describe.each(kinds)('a guest in 32-bit mode %s', (_, paging, ram) => {
-  const value = (code: string, technology: 'none' | 'sev' = 'none'): unknown => {
-    const source = `cli\n${paging}\n${code}\n${end}`;
-    const bytes = withAddresses(assemble(source, { origin: BigInt(LOAD + 32), bits: 32 }).bytes);
-    const result = run({ image: { name: 'kernel', bytes }, technology, memory: 16 << 20, maxInstructions: 100_000 });
-    return result.value ?? result.outcome;
-  };
+describe.each(kinds.flatMap(([name, ...rest]) => [[name, ...rest, false] as const, [`${name}, bare`, ...rest, true] as const]))(
+  'in 32-bit mode %s',
+  (_, paging, ram, bare) => {
+    const value = (code: string): unknown => {
+      const source = `cli\n${paging}\n${code}\n${end}`;
+      const bytes = withAddresses(assemble(source, { origin: BigInt(LOAD + 32), bits: 32 }).bytes);
+      const result = run({ image: { name: 'kernel', bytes }, technology: 'none', bare, memory: 16 << 20, maxInstructions: 100_000 });
+      return result.value ?? result.outcome;
+    };
 
-  it('MOVS from a device goes to RAM', () => {
-    expect(value(`mov esi, ${APIC + 0x30}\nmov edi, ${ram + 0x1010}\nmovsd\nmov eax, [${ram + 0x1010}]`)).toBe(VERSION);
-  });
+    it('MOVS from a device goes to RAM', () => {
+      expect(value(`mov esi, ${APIC + 0x30}\nmov edi, ${ram + 0x1010}\nmovsd\nmov eax, [${ram + 0x1010}]`)).toBe(VERSION);
+    });
 
-  it('MOVS to a device comes from RAM, also if both have the same place in their page', () => {
-    const code = `mov esi, ${ram + 0x80}\nmov dword [esi], 0x70\nmov edi, ${APIC + 0x80}\nmovsd\nmov eax, [${APIC + 0x80}]`;
-    expect(value(code)).toBe(0x70);
-  });
+    it('MOVS to a device comes from RAM, also if both have the same place in their page', () => {
+      const code = `mov esi, ${ram + 0x80}\nmov dword [esi], 0x70\nmov edi, ${APIC + 0x80}\nmovsd\nmov eax, [${APIC + 0x80}]`;
+      expect(value(code)).toBe(0x70);
+    });
 
-  it('PUSH of a device register goes to the stack', () => {
-    expect(value(`mov esp, ${ram + 0x2000}\npush dword [${APIC + 0x30}]\nmov eax, [${ram + 0x1ffc}]`)).toBe(VERSION);
-  });
+    it('PUSH of a device register goes to the stack', () => {
+      expect(value(`mov esp, ${ram + 0x2000}\npush dword [${APIC + 0x30}]\nmov eax, [${ram + 0x1ffc}]`)).toBe(VERSION);
+    });
 
-  it('REP CMPS compares a device register with RAM', () => {
-    const code = `mov esi, ${APIC + 0x30}\nmov edi, ${ram + 0x3000}\nmov dword [edi], ${VERSION}\nmov ecx, 1\nrepe cmpsd\nsetz al\nmovzx eax, al`;
-    expect(value(code)).toBe(1);
-  });
-});
+    it('REP CMPS compares a device register with RAM', () => {
+      const code = `mov esi, ${APIC + 0x30}\nmov edi, ${ram + 0x3000}\nmov dword [edi], ${VERSION}\nmov ecx, 1\nrepe cmpsd\nsetz al\nmovzx eax, al`;
+      expect(value(code)).toBe(1);
+    });
+  },
+);
 
 describe('in long mode', () => {
   const result = (code: string, technology: 'none' | 'sev') =>

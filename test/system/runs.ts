@@ -6,6 +6,15 @@ import { type GuestOptions, launch, type Run, run, type TraceEvent, type Virtual
 import { elfPath, root } from '../../tools/guest-manifest.ts';
 
 export const technologies = ['none', 'sev', 'sev-es'] as const;
+/** Ways to run what is said of a guest and of an image on the machine itself. */
+export const settings = [...technologies, 'bare'] as const;
+export type Setting = (typeof settings)[number];
+export const under = (setting: Setting): Pick<GuestOptions, 'technology' | 'bare'> =>
+  setting === 'bare' ? { technology: 'none', bare: true } : { technology: setting };
+
+/** Memory as a bus master reads it: an encrypted guest's is noise unless it is shared. */
+export const readMemory = (vm: VirtualMachine, at: number, into: Uint8Array): boolean =>
+  vm.bare === null ? vm.vcpu.readMemory(BigInt(at), into) : vm.bare.memory.read(BigInt(at), into);
 
 export const kernel = (name: string): NonNullable<GuestOptions['image']> => ({
   name,

@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CommandLine } from './command.ts';
 import { type Deadline, OutOfTime } from './deadline.ts';
+import { encryptedAgainstPlain } from './encryption-figure.ts';
 import { type Bounds, type Figure, figure, repeat } from './figures.ts';
 import { CODE_PAGES, coldCode, memoryWalk } from './generated-guests.ts';
+import { memoryController } from './memory-controller.ts';
 import { decoding, leaving } from './processor-figures.ts';
 
 const MEBIBYTE = 2 ** 20;
@@ -61,5 +63,7 @@ export async function takeFigures(times: number, deadline: Deadline, progress: (
   take(`memory after ${CODE_PAGES} code pages run once, beyond theirs`, 'MiB', () => coldCodeMemory(cbit));
   take('guest memory usable', 'GiB', () => usableMemory(cbit), {}, 1);
   take('decoding', 'ns/instruction', decoding());
+  for (const { name, once } of memoryController) take(name, 'MB/s', once, name.endsWith('node:crypto') ? { least: 400 } : {});
+  take('sme, tsme and sev against none: compute workloads, the slowest', 'times the speed', () => encryptedAgainstPlain(deadline));
   return { figures, leftOut };
 }

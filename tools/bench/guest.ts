@@ -37,7 +37,13 @@ export function tierOf(engine: object): Tier | null {
 }
 
 /** Throws UserError if this machine cannot boot the image, Error if the workload does not pass, OutOfTime. */
-export function runGuest(build: Build, technology: Technology, tier: Tier | null, deadline: Deadline): Sample {
+export function runGuest(
+  build: Build,
+  technology: Technology,
+  tier: Tier | null,
+  deadline: Deadline,
+  more: Pick<GuestOptions, 'sme' | 'tsme'> = {},
+): Sample {
   const marks = new Marks(() => performance.now());
   const counts = { begin: [0, 0], end: [0, 0] };
   const serial: number[] = [];
@@ -45,6 +51,7 @@ export function runGuest(build: Build, technology: Technology, tier: Tier | null
     image: { name: build.path, bytes: readImage(build.path) },
     technology,
     aes: nodeAes,
+    ...more,
     // The 64-bit builds have other machines' entries besides ours; the 32-bit ones have no other than Multiboot's.
     ...(build.bits === 64 ? { mode: 64 } : {}),
     ...(tier === null ? {} : { tier }),

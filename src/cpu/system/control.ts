@@ -72,10 +72,14 @@ function writeCr8(p: Processor, low: number, high: number): SystemResult {
 const written = (p: Processor, trap: number, low: number, high: number): SystemResult =>
   p.intercepted(trap) ? p.exitAfter(trap, operand64(low, high)) : SystemResult.EVENTS;
 
-/** Bits of EFER that may be written, and the rules of LME (14.6.1). LMA and SVME of a guest stay what they are. */
+/**
+ * Bits of EFER that may be written, and the rules of LME (14.6.1). LMA and SVME of a guest stay what they are; where no hypervisor runs,
+ * firmware has disabled SVM, so that SVME is reserved (15.31).
+ */
 export function writeEfer(p: Processor, low: number, high: number): SystemResult {
   if (high !== 0 || (low & ~EFER_IMPLEMENTED) !== 0) return p.generalProtection();
   if ((low & Efer.TCE) !== 0 && !p.has(Feature.TCE)) return p.generalProtection();
+  if ((low & Efer.SVME) !== 0 && p.board !== null) return p.generalProtection();
   const old = p.u32(State.EFER);
   const kept = Efer.LMA | Efer.SVME;
   const next = (low & ~kept) | (old & kept);

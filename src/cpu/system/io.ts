@@ -1,6 +1,5 @@
 // Port I/O. APM vol. 3: IN, OUT, INS, OUTS. The order of checks is IOPL and the TSS bitmap (12.2.4), then the I/O permission map of
-// the hypervisor (APM vol. 2, 15.10), then the rest. A processor of ours has no ports of its own: what no intercept
-// takes reads as all ones.
+// the hypervisor (APM vol. 2, 15.10), then the rest. What no intercept takes goes to the board; without one it reads as all ones.
 
 import { ExitCode } from '../../arch/exit-code.ts';
 import { Rflags } from '../../arch/registers.ts';
@@ -103,19 +102,43 @@ const single =
     const port = portOf(p, record);
     if (!allowed(p, port, size)) return SystemResult.FAULT;
     if (interceptedPort(p, port, size)) return intercept(p, record, port, size, input, false);
+    const at = p.state + gprAt(Gpr.RAX);
     if (input) {
-      const at = p.state + gprAt(Gpr.RAX);
-      if (size === 1) p.view.setUint8(at, 0xff);
-      else if (size === 2) p.view.setUint16(at, 0xffff, true);
-      else p.setGpr32(Gpr.RAX, -1);
-    }
-    return p.breakpoints.notePorts(port, size) ? SystemResult.EVENTS : SystemResult.NEXT;
+      const value = portIn(p, port, size as PortSize);
+      if (size === 1) p.view.setUint8(at, value);
+      else if (size === 2) p.view.setUint16(at, value, true);
+      else p.setGpr32(Gpr.RAX, value);
+    } else portOut(p, port, size as PortSize, p.u32(gprAt(Gpr.RAX)));
+    return p.breakpoints.notePorts(port, size) || p.askedBoard ? SystemResult.EVENTS : SystemResult.NEXT;
   };
 
-const ALL_ONES = 0xffff_ffffn;
+type PortSize = 1 | 2 | 4;
+
+function portIn(p: Processor, port: number, size: PortSize): number {
+  if (p.board === null) return -1;
+  p.askedBoard = true;
+  return p.board.in(port, size);
+}
+
+/** Only the low bytes of the value count. */
+function portOut(p: Processor, port: number, size: PortSize, value: number): void {
+  if (p.board === null) return;
+  p.askedBoard = true;
+  p.board.out(port, size, size === 4 ? value >>> 0 : value & ((1 << (8 * size)) - 1));
+}
+
+/** The device is asked only where the element can be moved. False: a fault is recorded. */
+function move(p: Processor, port: number, input: boolean, address: bigint, size: PortSize): boolean {
+  if (!input) {
+    const value = p.read(address, size);
+    if (value !== undefined) portOut(p, port, size, Number(value));
+    return value !== undefined;
+  }
+  return p.canStore(address, size) && p.write(address, size, BigInt(portIn(p, port, size) >>> 0));
+}
 
 /** One element; a repeated instruction stays at its RIP until rCX is 0, so that it is interruptible. */
-function element(p: Processor, record: number, input: boolean, size: 1 | 2 | 4): SystemResult {
+function element(p: Processor, record: number, port: number, input: boolean, size: PortSize): SystemResult {
   const { addressSize, repeat } = p.form(record);
   const mask = addressMask(addressSize);
   const count = p.u64(gprAt(Gpr.RCX)) & mask;
@@ -124,28 +147,29 @@ function element(p: Processor, record: number, input: boolean, size: 1 | 2 | 4):
   const offset = p.u64(register) & mask;
   const address = elementAddress(p, record, size, input);
   if (address === undefined) return SystemResult.FAULT;
-  if (input ? !p.write(address, size, ALL_ONES) : p.read(address, size) === undefined) return SystemResult.FAULT;
+  if (!move(p, port, input, address, size)) return SystemResult.FAULT;
   const step = BigInt((p.u32(State.RFLAGS) & Rflags.DF) !== 0 ? -size : size);
   const advanced = (offset + step) & mask;
   const kept = addressSize === 2 ? ~mask & 0xffff_ffff_ffff_ffffn : 0n;
   p.setU64(register, (p.u64(register) & kept) | advanced);
-  if (repeat === 'none') return SystemResult.NEXT;
+  const done = p.breakpoints.notePorts(port, size) || p.askedBoard ? SystemResult.EVENTS : SystemResult.NEXT;
+  if (repeat === 'none') return done;
   p.setU64(gprAt(Gpr.RCX), (p.u64(gprAt(Gpr.RCX)) & kept) | (count - 1n));
-  if (count === 1n) return SystemResult.NEXT;
+  if (count === 1n) return done;
   p.setU32(State.ELEMENTS, p.u32(State.ELEMENTS) + 1);
   p.setU64(State.RIP, p.ripOf(record));
   return SystemResult.MOVED;
 }
 
-/** Un-intercepted string I/O moves all ones in and drops what goes out, element by element. */
+/** Un-intercepted string I/O goes element by element. */
 const string =
   (input: boolean): Routine =>
   (p, record) => {
-    const size = p.form(record).operandSize as 1 | 2 | 4;
+    const size = p.form(record).operandSize as PortSize;
     const port = p.gpr32(Gpr.RDX) & 0xffff;
     if (!allowed(p, port, size)) return SystemResult.FAULT;
     if (interceptedPort(p, port, size)) return interceptString(p, record, port, size, input);
-    return element(p, record, input, size);
+    return element(p, record, port, input, size);
   };
 
 export const ioRoutines: Routines = { in: single(true), out: single(false), ins: string(true), outs: string(false) };

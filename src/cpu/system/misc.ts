@@ -20,6 +20,10 @@ function mirrored(p: Processor, leaf: number, subleaf: number): number {
   if (leaf === 1 && (cr4 & Cr4.OSXSAVE) !== 0) return 1 << Feature.OSXSAVE.bit;
   return leaf === 7 && subleaf === 0 && (cr4 & Cr4.PKE) !== 0 ? 1 << Feature.OSPKE.bit : 0;
 }
+/** The APIC's flag in EDX goes while it is disabled (16.3.1). */
+const hiddenApic = (p: Processor, leaf: number): number =>
+  (leaf === 1 || leaf === EXTENDED_FEATURES) && p.board?.apicEnabled === false ? 1 << Feature.APIC.bit : 0;
+const EXTENDED_FEATURES = 0x8000_0001;
 const XSAVE_LEAF = 0xd;
 
 /** CR4.TSD and CR4.PCE restrict reading counters to CPL 0. */
@@ -30,14 +34,6 @@ const vmmcall: Routine = (p) => (p.intercepted(ExitCode.VMMCALL) ? p.exit(ExitCo
 /** HLT and PAUSE: an SEV-ES guest's RIP lies behind the instruction (table 15-33), any other's at it. */
 const exitAround = (p: Processor, code: number): SystemResult =>
   (p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(code) : p.exit(code);
-
-/** Instructions that only CPL 0 may execute and that have no effect here: coherent caches have nothing to write back. */
-const cacheWide =
-  (code: number): Routine =>
-  (p) => {
-    if (p.cpl !== 0) return p.generalProtection();
-    return p.intercepted(code) ? p.exit(code) : SystemResult.NEXT;
-  };
 
 const random: Routine = (p) => {
   p.setU64(State.OPERAND, p.options.random64());
@@ -79,7 +75,7 @@ export const miscRoutines: Routines = {
     p.setGpr32(Gpr.RAX, a);
     p.setGpr32(Gpr.RBX, b);
     p.setGpr32(Gpr.RCX, c | mirrored(p, leaf, subleaf));
-    p.setGpr32(Gpr.RDX, d);
+    p.setGpr32(Gpr.RDX, d & ~hiddenApic(p, leaf));
     return SystemResult.NEXT;
   },
 
@@ -127,14 +123,29 @@ export const miscRoutines: Routines = {
     return SystemResult.NEXT;
   },
 
-  /** As far as permissions go a read of the line: caches are coherent. */
+  clflush: (p, record, low, high) =>
+    p.mmu.flushLine(p.state, low, high, p.byOperand(record), false) ? SystemResult.NEXT : SystemResult.FAULT,
   clwb(p, record, low, high) {
     if (!p.has(Feature.CLWB)) return p.fault(Vector.UD);
-    return p.read(operand64(low, high), 1, p.byOperand(record)) === undefined ? SystemResult.FAULT : SystemResult.NEXT;
+    if (p.frames.coherent)
+      return p.read(operand64(low, high), 1, p.byOperand(record)) === undefined ? SystemResult.FAULT : SystemResult.NEXT;
+    return p.mmu.flushLine(p.state, low, high, p.byOperand(record), true) ? SystemResult.NEXT : SystemResult.FAULT;
   },
 
-  wbinvd: cacheWide(ExitCode.WBINVD),
-  invd: cacheWide(ExitCode.INVD),
+  wbinvd(p, record) {
+    if (p.cpl !== 0) return p.generalProtection();
+    if (p.intercepted(ExitCode.WBINVD)) return p.exit(ExitCode.WBINVD);
+    if (p.form(record).name === 'Wbnoinvd') p.frames.wbnoinvd();
+    else p.frames.wbinvd();
+    return SystemResult.NEXT;
+  },
+  /** It writes back as WBINVD does: HWCR[INVDWBINVD] is set at reset. */
+  invd(p) {
+    if (p.cpl !== 0) return p.generalProtection();
+    if (p.intercepted(ExitCode.INVD)) return p.exit(ExitCode.INVD);
+    p.frames.wbinvd();
+    return SystemResult.NEXT;
+  },
   rdrand: random,
   rdseed: random,
   div128: divide(false),

@@ -9,7 +9,7 @@ import { Gpr, Segment, SegmentPart, State, segmentAt } from '../../memory/state.
 import { patIsValid } from '../pat.ts';
 import type { Processor } from '../processor.ts';
 import { writeEfer } from './control.ts';
-import type { Routines } from './routine.ts';
+import { operand64, type Routines } from './routine.ts';
 
 /** What WRMSR accepts. */
 const Rule = {
@@ -75,7 +75,7 @@ function readMsr(p: Processor, msr: number): SystemResult {
     case Msr.GHCB:
       return inSevEs(p) ? readField(p, State.GHCB) : p.generalProtection();
     default:
-      return p.generalProtection();
+      return readBoard(p, msr);
   }
 }
 
@@ -92,14 +92,32 @@ function writeMsr(p: Processor, msr: number, low: number, high: number): SystemR
       return writeEfer(p, low, high);
     case Msr.TSC:
       writeTimeStamp(p, low, high);
-      return SystemResult.NEXT;
+      if (p.board === null) return SystemResult.NEXT;
+      p.board.retime();
+      p.askedBoard = true;
+      return SystemResult.EVENTS;
     case Msr.GHCB:
       if (!inSevEs(p)) return p.generalProtection();
       p.set64(State.GHCB, low, high);
       return SystemResult.NEXT;
     default:
-      return p.generalProtection();
+      return writeBoard(p, msr, low, high);
   }
+}
+
+/** A register that is not kept here. Reading one may take note of what time has brought (TSC_DEADLINE). */
+function readBoard(p: Processor, msr: number): SystemResult {
+  const value = p.board?.readMsr(msr) ?? null;
+  if (value === null) return p.generalProtection();
+  p.askedBoard = true;
+  setPair(p, Number(value & 0xffff_ffffn), Number(value >> 32n));
+  return SystemResult.EVENTS;
+}
+
+function writeBoard(p: Processor, msr: number, low: number, high: number): SystemResult {
+  if (p.board?.writeMsr(msr, operand64(low, high)) !== true) return p.generalProtection();
+  p.askedBoard = true;
+  return SystemResult.EVENTS;
 }
 
 function allows(rule: Rule, low: number, high: number): boolean {

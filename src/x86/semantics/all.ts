@@ -15,7 +15,7 @@ import { shifts } from './shift.ts';
 import { sseConvert } from './sse-convert.ts';
 import { sseFloat } from './sse-float.ts';
 import { strings } from './strings.ts';
-import { popSegment, specialMoves, system, throughPointer } from './system.ts';
+import { flushLineOf, popSegment, specialMoves, system, throughPointer } from './system.ts';
 import { text } from './text.ts';
 import { vectorArithmetic } from './vector-arithmetic.ts';
 import { vectorMoves } from './vector-move.ts';
@@ -57,6 +57,8 @@ export function semanticsOf(form: Form): Semantics | undefined {
       return table[form.mnemonic as keyof SemanticsTable];
     case 'popSegment':
       return popSegment;
+    case 'flushLine':
+      return flushLineOf(form.mnemonic);
     case 'farJump':
     case 'farCall': {
       const { special } = form;

@@ -193,8 +193,11 @@ const segmentBase =
     b.setState64(at, base);
   };
 
-/** CLFLUSH and its kin are reads of their line as far as permissions go; caches are coherent, so nothing else happens. */
+/** CLFLUSH and its kin are reads of their line as far as permissions go; where caches are coherent nothing else happens. */
 const flushLine: Semantics = (b) => b.f.drop(b.loadAt(1, b.address()));
+
+/** The same where a cache can hold a line that differs from memory. */
+export const flushLineOf = (mnemonic: Mnemonic): Semantics => withAddress(mnemonic === Mnemonic.Clwb ? 'clwb' : 'clflush');
 
 /** Clears the line of 64 bytes that rAX points into (AMD). */
 const clzero: Semantics = (b) => {

@@ -1,8 +1,8 @@
-// The MSRs of a guest's local APIC: APIC_BASE, the x2APIC registers, and TSC_DEADLINE (APM vol. 2, 16.3.1, 16.11).
+// The MSRs of a local APIC: APIC_BASE, the x2APIC registers, and TSC_DEADLINE (APM vol. 2, 16.3.1, 16.11).
 
 import { Msr } from '../arch/msr.ts';
-import type { LocalApic } from '../devices/local-apic.ts';
-import { readX2apic, writeX2apic, X2APIC_MSRS } from '../devices/x2apic.ts';
+import type { LocalApic } from './local-apic.ts';
+import { readX2apic, writeX2apic, X2APIC_MSRS } from './x2apic.ts';
 
 export const isApicMsr = (index: number): boolean =>
   index === Msr.APIC_BASE || (index >= X2APIC_MSRS.first && index <= X2APIC_MSRS.last) || index === Msr.TSC_DEADLINE;
