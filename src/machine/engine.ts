@@ -80,8 +80,11 @@ export class Engine {
 
 /** Engines that no machine uses at the moment. */
 const idle: Engine[] = [];
-/** An engine whose last machine used more frames than this (32 MiB) is not kept: the platform never gets touched memory back otherwise. */
-const MOST_KEPT_FRAMES = 8192;
+/**
+ * Idle engines keep at most so many touched frames (160 MiB): the platform never gets touched memory back otherwise. A new engine costs more than its
+ * making, some 0.1 s until V8 has optimised what runs in it, so that machines of the default size find one.
+ */
+const MOST_IDLE_FRAMES = 40_960;
 
 export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: EngineUser, tier: Execution): Engine {
   const at = idle.findIndex((engine) => engine.tier === tier);
@@ -92,5 +95,6 @@ export function takeEngine(dram: Dram, encryption: EncryptionEngine, user: Engin
 
 export function returnEngine(engine: Engine): void {
   engine.end();
-  if (engine.frames.table.end <= MOST_KEPT_FRAMES) idle.push(engine);
+  const touched = idle.reduce((sum, { frames }) => sum + frames.table.touched, engine.frames.table.touched);
+  if (touched <= MOST_IDLE_FRAMES) idle.push(engine);
 }

@@ -31,6 +31,7 @@ export class FrameTable {
   end = RESERVED;
   readonly #limit: number;
   #free = 0;
+  #most = 0;
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -43,8 +44,14 @@ export class FrameTable {
     const all = [status, keys, next, used, readSlot, writeSlot, codeLow, codeHigh, validLow, validHigh, dirtyLow, dirtyHigh];
     for (const array of all) array.fill(0, 0, end);
     this.pages.fill(-1, 0, end);
+    this.#most = this.touched;
     this.end = RESERVED;
     this.#free = 0;
+  }
+
+  /** Frames that were ever used. */
+  get touched(): number {
+    return Math.max(this.#most, this.end);
   }
 
   /** A frame for `claim`, 0 if there is none left. */
