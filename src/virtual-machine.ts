@@ -46,6 +46,8 @@ export type RunOptions = Placement & {
   readonly sme?: boolean | undefined;
   /** Transparent SME, whoever sets a C-bit or not. */
   readonly tsme?: boolean | undefined;
+  /** XE or XEX, where the processor model was built with either; left out: as the model has it. */
+  readonly encryption?: MachineOptions['encryption'];
   /** Cache lines are evicted by chance, too. */
   readonly evict?: MachineOptions['evict'];
   /** The image is the host: there is no hypervisor. The technology is `none` then. */
@@ -137,6 +139,7 @@ export class VirtualMachine {
       aes: options.aes,
       trace: options.trace,
       tsme: options.tsme,
+      encryption: options.encryption,
       evict: options.evict,
       tier: options.tier,
       localApic: options.bare,

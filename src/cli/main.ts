@@ -69,6 +69,7 @@ function withMachine(command: Command): Command {
     .option('--bare', 'the image is the host itself: it runs on the machine, without a hypervisor')
     .option('--sme', "the host's memory and the guest's are encrypted with the host's key: the hypervisor sets C-bits")
     .option('--tsme', "transparent SME: all memory is encrypted with the host's key where no guest's applies")
+    .option('--encryption <mode>', 'xe or xex: how the memory controller tweaks blocks, for naples, which was built with either')
     .option('--evict <policy>', 'random: lines leave caches by chance, too (on naples and rome, which do not keep views coherent)')
     .option('--memory <size>', 'guest memory, such as 64M', '64M')
     .option(

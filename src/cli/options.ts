@@ -5,6 +5,7 @@ import { technologies, type Technology } from '../arch/boot-page.ts';
 import { chooseModel } from '../cpu/model-choice.ts';
 import type { StartChoice, StartMode } from '../hypervisor/images/image.ts';
 import { type Tier, tiers } from '../machine/engine.ts';
+import { type TweakMode, tweakModes } from '../memory/encryption.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { UserError } from '../util/errors.ts';
 
@@ -61,6 +62,13 @@ export function parseTechnology(text: string): Technology {
 export function parseEvictions(text: string): 'random' {
   if (text !== 'random') throw new UserError(`--evict ${text}: the only policy is random`);
   return text;
+}
+
+/** `--encryption`: how blocks are tweaked. */
+export function parseEncryption(text: string): TweakMode {
+  const known = tweakModes.find((mode) => mode === text);
+  if (known === undefined) throw new UserError(`--encryption ${text}: give one of ${tweakModes.join(', ')}`);
+  return known;
 }
 
 export function parseTier(text: string): Tier {

@@ -8,6 +8,7 @@ import {
   parseAddress,
   parseCount,
   parseDate,
+  parseEncryption,
   parseEvictions,
   parseList,
   parseMemory,
@@ -24,6 +25,7 @@ export type MachineFlags = {
   readonly bare?: boolean;
   readonly sme?: boolean;
   readonly tsme?: boolean;
+  readonly encryption?: string;
   readonly evict?: string;
   readonly memory: string;
   readonly cpu: string;
@@ -71,6 +73,7 @@ export function readSettings(named: string | undefined, flags: MachineFlags): Se
     bare: flags.bare ?? false,
     sme: flags.sme ?? false,
     tsme: flags.tsme ?? false,
+    encryption: optional(flags.encryption, parseEncryption),
     evict: optional(flags.evict, parseEvictions),
     memory: parseMemory(flags.memory),
     cpu: parseModel(flags.cpu),

@@ -10,7 +10,7 @@ import { chooseModel } from '../cpu/model-choice.ts';
 import type { AesEngine } from '../memory/block-cipher.ts';
 import { Dram } from '../memory/dram.ts';
 import { Evictions } from '../memory/evictions.ts';
-import { EncryptionEngine } from '../memory/encryption.ts';
+import { EncryptionEngine, type Tweak, type TweakMode } from '../memory/encryption.ts';
 import type { Frames } from '../memory/frames.ts';
 import { Asids } from '../sev/asids.ts';
 import { TrustedMemory } from '../sev/trusted-memory.ts';
@@ -18,6 +18,7 @@ import type { Host } from '../svm/host.ts';
 import { Svm } from '../svm/svm.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import type { CodeCounts } from '../util/code-counts.ts';
+import { UserError } from '../util/errors.ts';
 import { RandomSource } from '../util/random.ts';
 import type { TraceSink } from '../util/trace.ts';
 import { apicFeatures } from './apic-features.ts';
@@ -31,6 +32,8 @@ export type MachineOptions = {
   readonly seed: string;
   readonly aes: AesEngine;
   readonly trace: TraceSink | null;
+  /** Left out: how the model encrypts. The first generation was built with either (SEVurity 2020, table 1). */
+  readonly encryption?: TweakMode | undefined;
   /** Transparent SME, as firmware settings turn it on: all of DRAM is encrypted, with the host's key where no guest's applies. */
   readonly tsme?: boolean | undefined;
   /** The local APIC is the processor's own, and CPUID reports its features: no hypervisor makes one. */
@@ -55,16 +58,23 @@ export class Machine {
   constructor(options: MachineOptions) {
     const { model, withheld } = chooseModel(options.model);
     this.model = model;
+    checkCaches(model, options.evict);
     const random = new RandomSource(options.seed);
     const tweaks = random.stream('memory tweak');
     const hostKeys = random.stream('memory host key');
     const instructions = random.stream('rdrand');
     const firmware = random.stream('amd-sp');
     this.dram = new Dram(options.memory);
-    this.encryption = new EncryptionEngine(options.aes, model.lastAsid + 1, model.tweak, (into) => tweaks.fill(into), {
-      random: (into) => hostKeys.fill(into),
-      transparent: options.tsme ?? false,
-    });
+    this.encryption = new EncryptionEngine(
+      options.aes,
+      model.lastAsid + 1,
+      tweakOf(model, options.encryption),
+      (into) => tweaks.fill(into),
+      {
+        random: (into) => hostKeys.fill(into),
+        transparent: options.tsme ?? false,
+      },
+    );
     const cpuid = options.localApic ? withLocalApic(processorCpuid(model), withheld) : processorCpuid(model);
     const { trace } = options;
     const user = { cpuid, random64: () => instructions.u64(), trace, coherent: model.coherent };
@@ -143,6 +153,21 @@ function withLocalApic(cpuid: ReturnType<typeof processorCpuid>, withheld: reado
     const [eax, ebx, ecx, edx] = cpuid(leaf, subleaf);
     return [eax, ebx, leaf === 1 ? (ecx | features) >>> 0 : ecx, edx];
   };
+}
+
+/** Throws UserError. */
+function tweakOf({ name, tweak }: ProcessorModel, mode: TweakMode | undefined): Tweak {
+  if (mode === undefined || mode === tweak.mode) return tweak;
+  if (tweak.constants === 'published') return { ...tweak, mode };
+  throw new UserError(`--encryption ${mode}: ${name} encrypts by ${tweak.mode} only: leave it out, or take --cpu naples`);
+}
+
+/** Throws UserError. */
+function checkCaches({ name, coherent }: ProcessorModel, evict: MachineOptions['evict']): void {
+  if (evict !== undefined && coherent)
+    throw new UserError(
+      `--evict ${evict}: ${name} keeps all views of memory coherent, so that nobody could tell: take --cpu naples or rome`,
+    );
 }
 
 /** Memory as the AMD-SP reaches it. */

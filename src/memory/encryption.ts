@@ -11,6 +11,7 @@ import { PUBLISHED_FIRST_BIT, publishedConstants } from './tweak-constants.ts';
 
 export const TweakMode = { XE: 'xe', XEX: 'xex' } as const;
 export type TweakMode = (typeof TweakMode)[keyof typeof TweakMode];
+export const tweakModes = Object.values(TweakMode);
 
 /** How a processor model tweaks: published constants (repeated 4-byte patterns) or full-width ones drawn at reset. */
 export type Tweak = { readonly mode: TweakMode; readonly constants: 'published' | 'drawn' };

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { nobleAes } from '../../src/memory/aes-noble.ts';
 import { bytesOf, counter, decryptXe, encryptXe, engine, KEYS, LATER_BOARDS, MILAN, NAPLES } from './fixture.ts';
-import { EncryptionEngine } from '../../src/memory/encryption.ts';
+import { EncryptionEngine, type Tweak } from '../../src/memory/encryption.ts';
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
@@ -90,5 +90,56 @@ describe('memory encryption', () => {
     expect(bytes).not.toEqual(bytesOf(64));
     encryption.decrypt(7, 0, bytes);
     expect(bytes).toEqual(bytesOf(64));
+  });
+
+  describe('of a ciphertext block that the host moves', () => {
+    const [from, to] = [0x1230, 0x1234_5670];
+    const message = bytesOf(16);
+    const combined = (...parts: Uint8Array[]): Uint8Array => message.map((_, i) => parts.reduce((sum, part) => sum ^ part[i]!, 0));
+    /** T of an address: under XE, what the encryption of a block at 0 and of the same block at the address differ by before AES. */
+    const tweak = (address: number): Uint8Array => {
+      const block = new Uint8Array(16);
+      const xe = engine(NAPLES);
+      xe.encrypt(1, address, block);
+      xe.decrypt(1, 0, block);
+      return block;
+    };
+    const moved = (tweaks: Tweak, correction: Uint8Array): Uint8Array => {
+      const encryption = engine(tweaks);
+      const block = message.slice();
+      encryption.encrypt(1, from, block);
+      const arrived = combined(block, correction);
+      encryption.decrypt(1, to, arrived);
+      return arrived;
+    };
+    const nothing = new Uint8Array(16);
+
+    it('XE makes the message combined with both tweaks, which are known', () => {
+      expect(moved(NAPLES, nothing)).toEqual(combined(message, tweak(from), tweak(to)));
+    });
+
+    it('XEX makes noise, unless it is combined with both tweaks on the way', () => {
+      const expected = combined(message, tweak(from), tweak(to));
+      expect(moved(LATER_BOARDS, nothing)).not.toEqual(expected);
+      expect(moved(LATER_BOARDS, combined(tweak(from), tweak(to)))).toEqual(expected);
+    });
+
+    it('with constants drawn at reset it is noise with the published ones, too', () => {
+      const expected = combined(message, tweak(from), tweak(to));
+      for (const correction of [nothing, combined(tweak(from), tweak(to))]) {
+        expect(moved(MILAN, correction)).not.toEqual(expected);
+        expect(moved(MILAN, correction)).not.toEqual(message);
+      }
+    });
+
+    it('put back where it was it is the message again, on all: there is no freshness', () => {
+      for (const tweaks of [NAPLES, LATER_BOARDS, MILAN]) {
+        const encryption = engine(tweaks);
+        const block = message.slice();
+        encryption.encrypt(1, from, block);
+        encryption.decrypt(1, from, block);
+        expect(block).toEqual(message);
+      }
+    });
   });
 });
