@@ -57,7 +57,7 @@ export class BareProcessor implements Board, DeviceMemory {
     const { cpu, memory, mmu } = this.#machine.engine;
     loadRegisters(memory, this.#state, registers);
     cpu.board = this;
-    mmu.devices = this;
+    mmu.scratch.devices = this;
     cpu.state = this.#state;
     this.#enter();
     cpu.settle();

@@ -246,9 +246,9 @@ export class Cpu {
       p.enteredHandler = false;
       p.fuelGiven = fuel;
       if (forDevice) i32[s + (State.FUEL >> 2)] = 0;
-      p.mmu.asksDevices = forDevice;
+      p.mmu.scratch.asksDevices = forDevice;
       const leave = this.#interpreter.run(p.state, record, fuel);
-      p.mmu.asksDevices = true;
+      p.mmu.scratch.asksDevices = true;
       p.askedBoard ||= forDevice;
       forDevice = false;
       // EIP has 32 bits: code that runs on at 4 GiB goes on at 0.

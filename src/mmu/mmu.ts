@@ -6,20 +6,18 @@
 import { Vector } from '../arch/exception.ts';
 import { type Frames, SINK_FRAME, Status, VOID_FRAME } from '../memory/frames.ts';
 import { Context, type EngineMemory, pageEntry, tagLow, UNWATCHED } from '../memory/map.ts';
-import { State, STOP_DEVICE } from '../memory/state.ts';
+import { State } from '../memory/state.ts';
 import { Access, AccessFlag } from './access.ts';
 import { Contexts, PrivilegeClass } from './contexts.ts';
-import type { DeviceMemory } from './device-memory.ts';
 import { BARE, type Environment, sameEnvironment } from './environment.ts';
 import { HostTables } from './host-tables.ts';
 import { Nested, NO_MEMORY } from './nested.ts';
+import { SCRATCH_SIZE, ScratchLine } from './scratch-line.ts';
 import { Tables } from './tables.ts';
 import { Walk } from './walk.ts';
 import { type Watchpoint, Watchpoints } from './watchpoints.ts';
 
 const PAGE = 4096;
-/** Bytes at State.SCRATCH. */
-const SCRATCH_SIZE = 64;
 const MAX_ENVIRONMENTS = 64;
 /** How often a walk is repeated because it lost a frame that it had read; then the access goes through the scratch line. */
 const ATTEMPTS = 3;
@@ -28,6 +26,8 @@ export class Mmu {
   readonly frames: Frames;
   /** The address space of the hypervisor. */
   readonly host: HostTables;
+  /** Accesses across page borders and to devices. */
+  readonly scratch: ScratchLine;
   readonly #i32: Int32Array;
   readonly #u8: Uint8Array;
   readonly #contexts: Contexts;
@@ -42,22 +42,11 @@ export class Mmu {
   readonly #environments: Environment[] = [];
   #environment: Environment = BARE;
   #number = 0;
-  /** What answers where there is no DRAM; null: nobody does, or a hypervisor. */
-  devices: DeviceMemory | null = null;
-  /** False: an access that reaches a device ends its instruction with STOP_DEVICE. */
-  asksDevices = true;
-  // Where `commit` writes the scratch line: an address of a device, or two pages.
-  #pendingDevice = -1;
-  #pendingPage = 0;
-  #pendingKey = 0;
-  #pendingFirst = 0;
-  #pendingPage2 = 0;
-  #pendingKey2 = 0;
-
   constructor(memory: EngineMemory, frames: Frames) {
     this.frames = frames;
     this.#i32 = memory.i32;
     this.#u8 = memory.u8;
+    this.scratch = new ScratchLine(memory, frames);
     this.#contexts = new Contexts(memory);
     this.#tables = new Tables(memory, frames, this.#contexts);
     this.#nested = new Nested(frames, this.#tables);
@@ -76,8 +65,7 @@ export class Mmu {
   /** Another machine begins: after Frames.reset. Contexts that state blocks name are void until `selectContext`. */
   reset(): void {
     this.#tables.reset();
-    this.devices = null;
-    this.asksDevices = true;
+    this.scratch.reset();
     this.#forget();
     this.enter(BARE);
     this.host.select(BARE);
@@ -167,24 +155,13 @@ export class Mmu {
   /** As `store`, but the bytes at the address are the present ones. */
   modify(state: number, lo: number, hi: number, size: number, flags: number): number {
     const address = this.store(state, lo, hi, size, flags);
-    if (address === state + State.SCRATCH && this.#i32[(state + State.PENDING_SIZE) >>> 2] !== 0) this.#present(state, size);
+    if (address === state + State.SCRATCH && this.#i32[(state + State.PENDING_SIZE) >>> 2] !== 0) this.scratch.present(state, size);
     return address;
   }
 
   /** Writes the scratch line where the last `store` or `modify` wanted it. Cannot fault. */
   commit(state: number): void {
-    const size = this.#i32[(state + State.PENDING_SIZE) >>> 2]!;
-    this.#i32[(state + State.PENDING_SIZE) >>> 2] = 0;
-    if (size === 0) return;
-    const from = state + State.SCRATCH;
-    if (this.#pendingDevice >= 0) {
-      this.devices?.write(this.#pendingDevice, this.#u8.subarray(from, from + size));
-      return;
-    }
-    const offset = this.#pendingFirst & 0xfff;
-    const first = PAGE - offset; // only accesses across a page border wait here
-    this.#put(this.#pendingPage, this.#pendingKey, offset, from, first);
-    this.#put(this.#pendingPage2, this.#pendingKey2, 0, from + first, size - first);
+    this.scratch.commit(state);
   }
 
   /** The frame that holds the page to fetch instructions of a linear address from (private under SEV). -1: a fault is recorded. */
@@ -326,9 +303,9 @@ export class Mmu {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const before = frames.losses;
       if (!walk.translate(state, lo, hi, access)) return 0;
-      if (walk.page === NO_MEMORY && this.devices !== null && size <= SCRATCH_SIZE) {
+      if (walk.page === NO_MEMORY && this.scratch.devices !== null && size <= SCRATCH_SIZE) {
         if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, false);
-        return this.#fromDevice(state, size);
+        return this.scratch.fromDevice(state, this.#physical, size);
       }
       frame = frames.view(walk.page, walk.key);
       if (frame === VOID_FRAME) break;
@@ -352,9 +329,9 @@ export class Mmu {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const before = frames.losses;
       if (!walk.translate(state, lo, hi, access)) return 0;
-      if (walk.page === NO_MEMORY && this.devices !== null && size <= SCRATCH_SIZE) {
+      if (walk.page === NO_MEMORY && this.scratch.devices !== null && size <= SCRATCH_SIZE) {
         if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, true);
-        return this.#toDevice(state, lo, hi, size);
+        return this.scratch.toDevice(state, this.#physical, lo, hi, size);
       }
       frame = frames.own(walk.page, walk.key);
       if (frame === VOID_FRAME) break;
@@ -368,27 +345,6 @@ export class Mmu {
     if (frame === VOID_FRAME) return this.#sink(lo, size);
     if (frames.table.status[frame] !== Status.DIRTY) frames.stored(frame, lo & 0xfff, size);
     return frames.address(frame) + (lo & 0xfff);
-  }
-
-  /** The scratch line with what the device at the address of the last walk answers; 0: not now. */
-  #fromDevice(state: number, size: number): number {
-    if (!this.asksDevices) return this.#notNow(state);
-    const at = state + State.SCRATCH;
-    this.devices?.read(this.#physical, this.#u8.subarray(at, at + size));
-    return at;
-  }
-
-  /** The scratch line, for `commit` to write to the device; 0: not now. */
-  #toDevice(state: number, lo: number, hi: number, size: number): number {
-    if (!this.asksDevices) return this.#notNow(state);
-    this.#pendingDevice = this.#physical;
-    return this.#pend(state, lo, hi, size);
-  }
-
-  /** The access is to be made by its instruction alone. */
-  #notNow(state: number): 0 {
-    this.#i32[(state + State.STOP) >>> 2] = STOP_DEVICE;
-    return 0;
   }
 
   /** System physical address of the last walk. */
@@ -447,24 +403,14 @@ export class Mmu {
   #loadAcross(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
     const access = Access.READ | this.#rights(context);
     if (!this.#bothPages(state, context, lo, hi, size, flags, access)) return 0;
-    this.#pendingDevice = -1;
-    this.#present(state, size);
+    this.scratch.present(state, size);
     return state + State.SCRATCH;
   }
 
   #storeAcross(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
     const access = Access.WRITE | this.#rights(context);
     if (!this.#bothPages(state, context, lo, hi, size, flags, access)) return 0;
-    this.#pendingDevice = -1;
-    return this.#pend(state, lo, hi, size);
-  }
-
-  #pend(state: number, lo: number, hi: number, size: number): number {
-    const i32 = this.#i32;
-    i32[(state + State.PENDING_SIZE) >>> 2] = size;
-    i32[(state + State.PENDING_ADDRESS) >>> 2] = lo;
-    i32[(state + State.PENDING_ADDRESS + 4) >>> 2] = hi;
-    return state + State.SCRATCH;
+    return this.scratch.pend(state, lo, hi, size);
   }
 
   /** Translates the first and the last byte of an access across a page border. */
@@ -476,43 +422,11 @@ export class Mmu {
     const hi2 = lo2 !== 0 || (hi === 0 && this.#i32[(state + State.MODE) >>> 2] !== 64) ? hi : (hi + 1) | 0;
     if (!this.#admits(state, context, lo2, hi2, 1, flags)) return false;
     if (!walk.translate(state, lo, hi, access)) return false;
-    this.#pendingPage = walk.page;
-    this.#pendingKey = walk.key;
-    this.#pendingFirst = lo;
+    this.scratch.first(walk.page, walk.key, lo & 0xfff);
     if (!walk.translate(state, lo2, hi2, access)) return false;
-    this.#pendingPage2 = walk.page;
-    this.#pendingKey2 = walk.key;
+    this.scratch.second(walk.page, walk.key);
     if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, (access & Access.WRITE) !== 0);
     return true;
-  }
-
-  /** Copies the bytes of both pages into the scratch line. */
-  #present(state: number, size: number): void {
-    if (this.#pendingDevice >= 0) {
-      this.#fromDevice(state, size);
-      return;
-    }
-    const offset = this.#pendingFirst & 0xfff;
-    const to = state + State.SCRATCH;
-    const from = this.#readable(this.#pendingPage, this.#pendingKey, offset, PAGE - offset);
-    this.#u8.copyWithin(to, from, from + PAGE - offset);
-    const from2 = this.#readable(this.#pendingPage2, this.#pendingKey2, 0, size - (PAGE - offset));
-    this.#u8.copyWithin(to + PAGE - offset, from2, from2 + size - (PAGE - offset));
-  }
-
-  #readable(page: number, key: number, offset: number, length: number): number {
-    const { frames } = this;
-    const frame = frames.view(page, key);
-    frames.loaded(frame, offset, length);
-    return frames.address(frame) + offset;
-  }
-
-  #put(page: number, key: number, offset: number, from: number, length: number): void {
-    const { frames } = this;
-    const frame = frames.own(page, key);
-    if (frame === VOID_FRAME) return;
-    if (frames.table.status[frame] !== Status.DIRTY) frames.stored(frame, offset, length);
-    this.#u8.copyWithin(frames.address(frame) + offset, from, from + length);
   }
 }
 
