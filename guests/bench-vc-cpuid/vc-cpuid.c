@@ -6,7 +6,7 @@
 #include "cpu.h"
 #include "cpuid.h"
 
-#define ROUND_TRIPS 100000
+#define ROUND_TRIPS 400000
 
 const char bench_name[] = "vc-cpuid";
 const uint32_t bench_checksum = ROUND_TRIPS;

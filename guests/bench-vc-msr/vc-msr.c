@@ -3,7 +3,7 @@
 #include "cbit.h"
 #include "cpu.h"
 
-#define ROUND_TRIPS 100000
+#define ROUND_TRIPS 400000
 
 const char bench_name[] = "vc-msr";
 const uint32_t bench_checksum = ROUND_TRIPS / 2;

@@ -3,7 +3,7 @@
 #include "cbit.h"
 #include "cpu.h"
 
-#define ROUND_TRIPS       100000
+#define ROUND_TRIPS       400000
 #define LINE_STATUS       5
 #define TRANSMITTER_READY 0x20
 
