@@ -21,7 +21,7 @@ import {
   MEASUREMENT,
   PlatformStatusBuffer,
 } from '../arch/asp.ts';
-import type { Host } from '../svm/host.ts';
+import type { HostProcessor } from '../svm/host-processor.ts';
 import { type Spa, spa } from '../util/address.ts';
 import type { Layout, Struct, View } from '../util/struct.ts';
 import type { TraceSink } from '../util/trace.ts';
@@ -53,7 +53,7 @@ const MEASUREMENT_OFFSET = 0x100;
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 export class AspDriver {
-  readonly #host: Pick<Host, 'memory' | 'mailbox'>;
+  readonly #host: Pick<HostProcessor, 'memory' | 'mailbox'>;
   readonly #page: Spa;
   readonly #physical: (place: Spa) => Spa;
   readonly #trace: TraceSink | null;
@@ -61,7 +61,7 @@ export class AspDriver {
 
   /** `page`: one page of host memory for the driver alone; `physical`: a place as the AMD-SP is told of it, with the C-bit under SME. */
   constructor(
-    host: Pick<Host, 'memory' | 'mailbox'>,
+    host: Pick<HostProcessor, 'memory' | 'mailbox'>,
     page: Spa,
     trace: TraceSink | null,
     physical: (place: Spa) => Spa = (place) => place,

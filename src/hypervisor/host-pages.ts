@@ -3,7 +3,7 @@
 import { hostMap } from '../machine/memory-map.ts';
 import { PAGE_SIZE, type Spa, spa } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
-import type { HostMemory } from '../svm/host.ts';
+import type { HostMemory } from '../svm/host-processor.ts';
 
 export class HostPages {
   readonly #memory: HostMemory;

@@ -11,7 +11,7 @@ import { Hwcr, Syscfg } from '../arch/sev-features.ts';
 import { NestedControl, SAVE_AREA_OFFSET, VirtualizationControl, VmcbControl } from '../arch/vmcb.ts';
 import { Vmsa } from '../arch/vmsa.ts';
 import { hostMap } from '../machine/memory-map.ts';
-import type { Host } from '../svm/host.ts';
+import type { HostProcessor } from '../svm/host-processor.ts';
 import { PAGE_SIZE, type Spa } from '../util/address.ts';
 import { assert, UserError } from '../util/errors.ts';
 import type { View } from '../util/struct.ts';
@@ -33,13 +33,13 @@ export type SevCapabilities = {
   readonly firstPlainSevAsid: number;
 };
 
-export function sevCapabilities(host: Host): SevCapabilities {
+export function sevCapabilities(host: HostProcessor): SevCapabilities {
   const [, ebx, ecx, edx] = host.cpuid(0x8000_001f, 0);
   return { cBit: ebx & 0x3f, reducedBits: (ebx >>> 6) & 0x3f, asids: ecx, firstPlainSevAsid: edx };
 }
 
 /** Physical address bits that page tables may use. */
-function addressWidth(host: Host, { reducedBits }: SevCapabilities): number {
+function addressWidth(host: HostProcessor, { reducedBits }: SevCapabilities): number {
   const [eax] = host.cpuid(0x8000_0008, 0);
   return (eax & 0xff) - reducedBits;
 }
@@ -66,7 +66,7 @@ function prepareHost(vm: Vm): void {
 /** `failure`: what the AMD-SP refused; the guest must not run then. */
 export type Launched = { readonly vm: Vm; readonly vcpu: Vcpu; readonly measurement: Uint8Array | null; readonly failure: string | null };
 
-export function launch(host: Host, config: Omit<VmConfig, 'asid' | 'cBit'>, plan: BootPlan): Launched {
+export function launch(host: HostProcessor, config: Omit<VmConfig, 'asid' | 'cBit'>, plan: BootPlan): Launched {
   const { technology } = config;
   const capabilities = sevCapabilities(host);
   const asid = technology === 'sev' ? capabilities.firstPlainSevAsid : 1;
@@ -130,7 +130,7 @@ function load(vm: Vm, { ranges, contents }: BootPlan): void {
  * The AMD-SP encrypts in place, in DRAM. Lines that the host wrote as plaintext must be out of its caches by then, or what is left of
  * them overwrites the guest's pages some time later (15.34.9).
  */
-function flushUnlessCoherent(host: Host, at: Spa, size: number): void {
+function flushUnlessCoherent(host: HostProcessor, at: Spa, size: number): void {
   const [eax] = host.cpuid(0x8000_001f, 0);
   if ((eax & (1 << Feature.HW_CACHE_COHERENCY.bit)) === 0) host.memory.flush(at, size);
 }

@@ -4,7 +4,7 @@
 // #VC 400h in the guest (15.35.4; GHCB specification 4.1.5).
 
 import { PAGE_SIZE, type Spa } from '../util/address.ts';
-import type { HostMemory } from '../svm/host.ts';
+import type { HostMemory } from '../svm/host-processor.ts';
 import type { MemoryRegion } from './guest-memory.ts';
 import type { HostPages } from './host-pages.ts';
 

@@ -2,7 +2,7 @@
 // entry has the C-bit, and so has CR3: all that the host owns and all guest RAM is encrypted, the tables too. Nothing encrypted can
 // be written without a mapping that says so, hence first tables that are not, and are wiped afterwards (7.10.6).
 
-import type { Host } from '../svm/host.ts';
+import type { HostProcessor } from '../svm/host-processor.ts';
 import { PAGE_SIZE, type Spa, spa } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import type { HostPages } from './host-pages.ts';
@@ -16,7 +16,7 @@ const ENTRIES = 512;
 const PAGES = 2;
 
 /** `cMask`: the C-bit if the host uses SME, else 0. */
-export function enterOwnTables(host: Host, pages: HostPages, cMask: bigint): void {
+export function enterOwnTables(host: HostProcessor, pages: HostPages, cMask: bigint): void {
   if (cMask === 0n) {
     load(host, write(host, pages.take(PAGES), 0n, 0n), 0n);
     return;
@@ -29,7 +29,7 @@ export function enterOwnTables(host: Host, pages: HostPages, cMask: bigint): voi
 }
 
 /** `tables` and `memory`: the C-bit for pointers to tables, and for what is mapped. */
-function write(host: Host, at: Spa, tables: bigint, memory: bigint): Spa {
+function write(host: HostProcessor, at: Spa, tables: bigint, memory: bigint): Spa {
   const size = Math.ceil(host.memory.size / GIB);
   assert(size <= ENTRIES, 'one table of level 3 maps 512 GiB');
   const second = spa(at + PAGE_SIZE);
@@ -39,6 +39,6 @@ function write(host: Host, at: Spa, tables: bigint, memory: bigint): Spa {
   return at;
 }
 
-function load(host: Host, tables: Spa, cMask: bigint): void {
+function load(host: HostProcessor, tables: Spa, cMask: bigint): void {
   assert(host.loadCr3(BigInt(tables) | cMask), 'CR3 is refused');
 }

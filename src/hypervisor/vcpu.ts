@@ -9,7 +9,7 @@ import { DebugCtl, Rflags, SegmentAttribute } from '../arch/registers.ts';
 import { SaveArea } from '../arch/save-area.ts';
 import { InterruptState, SAVE_AREA_OFFSET, VmcbControl } from '../arch/vmcb.ts';
 import type { PortSize } from '../devices/device.ts';
-import type { GuestRegisters } from '../svm/host.ts';
+import type { GuestRegisters } from '../svm/host-processor.ts';
 import type { Gpa, Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
 import { TICKS } from '../machine/time.ts';

@@ -1,5 +1,5 @@
 // A virtual machine as the host's software sees it: a piece of host memory that the guest calls its own, an I/O bus, and what
-// became of the run. It meets the machine only through Host.
+// became of the run. It meets the machine only through HostProcessor.
 
 import type { Technology } from '../arch/boot-page.ts';
 import type { CpuidFeature } from '../arch/cpuid.ts';
@@ -11,7 +11,7 @@ import type { Pit8254 } from '../devices/pit8254.ts';
 import { type Gpa, type Spa, spa } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
-import type { Host } from '../svm/host.ts';
+import type { HostProcessor } from '../svm/host-processor.ts';
 import { type Backing, locatePage, memoryRegions, type MemoryRegion, type Piece, pieces } from './guest-memory.ts';
 import { HostPages } from './host-pages.ts';
 import type { Emulator } from './mmio.ts';
@@ -47,7 +47,7 @@ export type VmConfig = {
 const MOST_WARNINGS = 32;
 
 export class Vm {
-  readonly host: Host;
+  readonly host: HostProcessor;
   readonly config: VmConfig;
   readonly pages: HostPages;
   /** The guest's memory, ascending. */
@@ -56,7 +56,7 @@ export class Vm {
   /** Set once, by whoever ends the run from within an exit: the test device. */
   ended: Outcome | null = null;
 
-  constructor(host: Host, config: VmConfig) {
+  constructor(host: HostProcessor, config: VmConfig) {
     this.host = host;
     this.config = config;
     this.pages = new HostPages(host.memory);

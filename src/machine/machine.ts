@@ -1,5 +1,5 @@
 // The box: processor, memory with its encryption engine, AMD-SP, and all the chance of a run from one seed. Software on the
-// host gets a Host out of it and nothing else; what is true in here (frames, keys, counts) is for reports and tests.
+// host gets a HostProcessor out of it and nothing else; what is true in here (frames, keys, counts) is for reports and tests.
 
 import { Asp } from '../../firmware/asp.ts';
 import { AspMailbox } from '../../firmware/mailbox.ts';
@@ -14,7 +14,7 @@ import { EncryptionEngine, type Tweak, type TweakMode } from '../memory/encrypti
 import type { Frames } from '../memory/frames.ts';
 import { Asids } from '../sev/asids.ts';
 import { TrustedMemory } from '../sev/trusted-memory.ts';
-import type { Host } from '../svm/host.ts';
+import type { HostProcessor } from '../svm/host-processor.ts';
 import { Svm } from '../svm/svm.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import type { CodeCounts } from '../util/code-counts.ts';
@@ -46,7 +46,7 @@ export type MachineOptions = {
 
 export class Machine {
   readonly model: ProcessorModel;
-  readonly host: Host;
+  readonly host: HostProcessor;
   readonly engine: Engine;
   readonly dram: Dram;
   readonly encryption: EncryptionEngine;

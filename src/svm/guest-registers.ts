@@ -3,7 +3,7 @@
 import type { EngineMemory } from '../memory/map.ts';
 import { State } from '../memory/state.ts';
 import { assert } from '../util/errors.ts';
-import type { GuestRegisters } from './host.ts';
+import type { GuestRegisters } from './host-processor.ts';
 
 const REGISTERS = 16;
 

@@ -7,7 +7,7 @@ import { PagePort } from '../memory/host-page.ts';
 import type { HostTables } from '../mmu/host-tables.ts';
 import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
 import type { Port } from '../util/struct.ts';
-import type { HostMemory } from './host.ts';
+import type { HostMemory } from './host-processor.ts';
 import type { HostState } from './host-state.ts';
 
 const TWO_32 = 2 ** 32;

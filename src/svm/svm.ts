@@ -1,4 +1,4 @@
-// The processor and its memory as hypervisor software meets them: the one implementation of Host.
+// The processor and its memory as hypervisor software meets them: the one implementation of HostProcessor.
 
 import type { CpuidResult } from '../cpu/cpuid.ts';
 import type { Frames } from '../memory/frames.ts';
@@ -6,7 +6,7 @@ import type { Asids } from '../sev/asids.ts';
 import type { PhysicalAddresses } from '../sev/physical-addresses.ts';
 import type { Spa } from '../util/address.ts';
 import type { CodeCounts } from '../util/code-counts.ts';
-import type { GuestRegisters, Host, HostFault, HostMemory, Mailbox } from './host.ts';
+import type { GuestRegisters, HostProcessor, HostFault, HostMemory, Mailbox } from './host-processor.ts';
 import { HostMapping } from './host-memory.ts';
 import type { CpuPort } from './ports.ts';
 import { WorldSwitch, type WorldSwitchParts } from './world-switch.ts';
@@ -16,7 +16,7 @@ export type SvmParts = WorldSwitchParts & {
   readonly mailbox: Mailbox;
 };
 
-export class Svm implements Host {
+export class Svm implements HostProcessor {
   readonly memory: HostMemory;
   readonly mailbox: Mailbox;
   readonly #switch: WorldSwitch;
@@ -79,7 +79,7 @@ export class Svm implements Host {
     return this.#cpu.elements;
   }
 
-  // --- for those who see everything; Host does not have it --------------------------------------------------------------------
+  // --- for those who see everything; HostProcessor does not have it --------------------------------------------------------------------
 
   /** How often each exit code became a #VC. */
   get vcCounts(): CodeCounts {

@@ -25,7 +25,7 @@ import { becomesVc } from './exit-kind.ts';
 import { ExitWriter } from './exit-writer.ts';
 import { Environments, type GuestKind, loadControls, offerInterrupts } from './guest-entry.ts';
 import { GuestRegisterFile } from './guest-registers.ts';
-import type { GuestRegisters, HostFault } from './host.ts';
+import type { GuestRegisters, HostFault } from './host-processor.ts';
 import { HostControl } from './host-control.ts';
 import { HostState } from './host-state.ts';
 import { InstructionReader } from './instruction.ts';

@@ -1,5 +1,5 @@
 // The layers of docs/architecture.md: an import goes down only, none goes sideways within a row. And the rule that makes the
-// emulation honest: software that plays the host meets the machine through `Host` and nothing else.
+// emulation honest: software that plays the host meets the machine through `HostProcessor` and nothing else.
 
 import { describe, expect, it } from 'vitest';
 import { type Import, parse, type Source, sources } from './sources.ts';
@@ -79,8 +79,8 @@ function cheats(source: Source, all: ReadonlyMap<string, Source>): string[] {
     .filter(({ file }) => file !== null && inside.has(layerOf(file)))
     .map(({ file }) => `${source.path} imports ${file}`);
   const viaSvm = source.imports
-    .filter(({ file, typeOnly }) => file !== null && layerOf(file) === 'svm' && !(typeOnly && file === 'src/svm/host.ts'))
-    .map(({ file }) => `${source.path} imports ${file}: only types of src/svm/host.ts are allowed`);
+    .filter(({ file, typeOnly }) => file !== null && layerOf(file) === 'svm' && !(typeOnly && file === 'src/svm/host-processor.ts'))
+    .map(({ file }) => `${source.path} imports ${file}: only types of src/svm/host-processor.ts are allowed`);
   const transitive = [...reach(source, all)].filter(([path]) => inside.has(layerOf(path))).map(([, way]) => way);
   return [...new Set([...direct, ...viaSvm, ...transitive])];
 }
@@ -144,9 +144,9 @@ describe('the import rules themselves', () => {
   });
 
   it.each([
-    ["import type { Host } from '../svm/host.ts';", 0],
-    ["import { type Host } from '../svm/host.ts';", 0],
-    ["import { Host } from '../svm/host.ts';", 1],
+    ["import type { HostProcessor } from '../svm/host-processor.ts';", 0],
+    ["import { type HostProcessor } from '../svm/host-processor.ts';", 0],
+    ["import { HostProcessor } from '../svm/host-processor.ts';", 1],
     ["import type { Svm } from '../svm/svm.ts';", 1],
     ["import type { Dram } from '../memory/dram.ts';", 1],
     ["import { wire } from '../machine/wire.ts';", 1],

@@ -27,7 +27,7 @@ import { EngineMemory } from '../../src/memory/map.ts';
 import { Asids } from '../../src/sev/asids.ts';
 import { PhysicalAddresses } from '../../src/sev/physical-addresses.ts';
 import { TrustedMemory } from '../../src/sev/trusted-memory.ts';
-import type { HostMemory } from '../../src/svm/host.ts';
+import type { HostMemory } from '../../src/svm/host-processor.ts';
 import { PagePort } from '../../src/memory/host-page.ts';
 import { type Spa, spa } from '../../src/util/address.ts';
 import type { Layout, Struct, View } from '../../src/util/struct.ts';

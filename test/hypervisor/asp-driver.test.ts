@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { AspRegister, aspCommandName, aspStatusName, GuestPolicy, GuestState, PlatformState } from '../../src/arch/asp.ts';
 import { AspDriver, NO_FIRMWARE_CALL } from '../../src/hypervisor/asp-driver.ts';
-import type { Mailbox } from '../../src/svm/host.ts';
+import type { Mailbox } from '../../src/svm/host-processor.ts';
 import { spa } from '../../src/util/address.ts';
 import type { TraceNote } from '../../src/util/trace.ts';
 import { Box, ES_ASID, hex, PAGE, pattern, TMR } from '../firmware/box.ts';

@@ -10,7 +10,7 @@ import { Pit8254 } from '../../src/devices/pit8254.ts';
 import { noIntercepts, type Intercepts } from '../../src/hypervisor/intercepts.ts';
 import { Vcpu } from '../../src/hypervisor/vcpu.ts';
 import { Vm } from '../../src/hypervisor/vm.ts';
-import type { GuestRegisters, Host, HostMemory } from '../../src/svm/host.ts';
+import type { GuestRegisters, HostProcessor, HostMemory } from '../../src/svm/host-processor.ts';
 import { spa } from '../../src/util/address.ts';
 import { BytesPort } from '../../src/util/struct.ts';
 import type { Technology } from '../../src/arch/boot-page.ts';
@@ -19,7 +19,7 @@ const SIZE = 0x120_0000;
 export const VMCB = spa(0x2000);
 export const RAM = { at: spa(0x100_0000), size: 0x20_0000 } as const;
 
-export class FakeHost implements Host {
+export class FakeHost implements HostProcessor {
   readonly bytes = new Uint8Array(SIZE);
   readonly memory: HostMemory = {
     size: SIZE,

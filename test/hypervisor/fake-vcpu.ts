@@ -5,7 +5,7 @@ import { Ghcb, type GhcbField } from '../../src/arch/ghcb.ts';
 import { GhcbPage } from '../../src/hypervisor/ghcb/page.ts';
 import type { GhcbVcpu } from '../../src/hypervisor/ghcb/vmgexit.ts';
 import type { Outcome } from '../../src/hypervisor/outcome.ts';
-import type { HostMemory } from '../../src/svm/host.ts';
+import type { HostMemory } from '../../src/svm/host-processor.ts';
 import { gpa, type Gpa, spa } from '../../src/util/address.ts';
 import { BytesPort } from '../../src/util/struct.ts';
 import type { TraceNote } from '../../src/util/trace.ts';

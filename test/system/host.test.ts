@@ -1,4 +1,4 @@
-// Host is the only door of the host's software, and there is no plaintext behind it: not by any property of any object that the
+// HostProcessor is the only door of the host's software, and there is no plaintext behind it: not by any property of any object that the
 // hypervisor holds, not in the trusted memory region, not through the host's other instructions.
 
 import { afterEach, describe, expect, it } from 'vitest';
@@ -14,7 +14,7 @@ import { EncryptionEngine } from '../../src/memory/encryption.ts';
 import { Frames } from '../../src/memory/frames.ts';
 import { EngineMemory } from '../../src/memory/map.ts';
 import { Mmu } from '../../src/mmu/mmu.ts';
-import type { Host, HostMemory, Mailbox } from '../../src/svm/host.ts';
+import type { HostProcessor, HostMemory, Mailbox } from '../../src/svm/host-processor.ts';
 import { PAGE_SIZE } from '../../src/util/address.ts';
 import { kernel } from './runs.ts';
 import { SHARED, smallGuest } from './small-guest.ts';
@@ -84,8 +84,8 @@ describe('the hypervisor', () => {
   });
 
   it('has these doors, and of what stands beside them nothing that tells of a guest', () => {
-    // Adding to Host means adding here: the compiler asks for it.
-    const doors: Record<keyof Host, true> = {
+    // Adding to HostProcessor means adding here: the compiler asks for it.
+    const doors: Record<keyof HostProcessor, true> = {
       memory: true,
       cpuid: true,
       loadCr3: true,

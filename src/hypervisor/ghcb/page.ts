@@ -3,7 +3,7 @@
 // changes nothing (CVE-2023-4155). Bits 126 and 127 of the bitmap, which stand for the bitmap itself, are ignored.
 
 import { GHCB_BUFFER, Ghcb, type GhcbField, validBit } from '../../arch/ghcb.ts';
-import type { HostMemory } from '../../svm/host.ts';
+import type { HostMemory } from '../../svm/host-processor.ts';
 import { type Gpa, PAGE_SIZE, type Spa, spa } from '../../util/address.ts';
 import { assert, InternalError } from '../../util/errors.ts';
 import { fromHalves, highHalf, lowHalf } from '../../util/halves.ts';

@@ -6,7 +6,7 @@ import type { Spa } from '../util/address.ts';
 import type { Port } from '../util/struct.ts';
 
 /**
- * Memory as the host's program reaches it, through the page tables in memory that its CR3 names (Host.loadCr3): without a key, or where an
+ * Memory as the host's program reaches it, through the page tables in memory that its CR3 names (HostProcessor.loadCr3): without a key, or where an
  * entry has the C-bit under the host's. A guest's private page reads as noise either way. Addresses are linear ones below 2^47; the
  * hypervisor maps memory one to one there, so they have the type of the system physical addresses that they stand for.
  */
@@ -35,7 +35,7 @@ export type GuestRegisters = BigUint64Array;
 /** An exception that an instruction of the host met; it did nothing then. */
 export type HostFault = typeof Vector.UD | typeof Vector.GP;
 
-export interface Host {
+export interface HostProcessor {
   readonly memory: HostMemory;
   /** CPUID of the processor itself: EAX, EBX, ECX, EDX. */
   cpuid(leaf: number, subleaf: number): readonly [number, number, number, number];
