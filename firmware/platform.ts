@@ -3,7 +3,7 @@
 
 import { ASP_API, AspStatus, INIT_FLAG_ES, type InitBuffer, PlatformState, type PlatformStatusBuffer, TMR_SIZE } from '../src/arch/asp.ts';
 import { Syscfg } from '../src/arch/sev-features.ts';
-import { FlushResult } from '../src/sev/asids.ts';
+import { FlushResult } from '../src/sev/asid-ownership.ts';
 import { type Spa, spa } from '../src/util/address.ts';
 import type { View } from '../src/util/struct.ts';
 import { type GuestContext, GuestTable } from './guest-context.ts';

@@ -1,6 +1,6 @@
 // What the AMD-SP needs from the box that it sits in; the machine hands it in. No CPU is among it.
 
-import type { Asids } from '../src/sev/asids.ts';
+import type { Asids } from '../src/sev/asid-ownership.ts';
 import type { PhysicalAddresses } from '../src/sev/physical-addresses.ts';
 import type { TrustedMemory } from '../src/sev/trusted-memory.ts';
 import type { Spa } from '../src/util/address.ts';

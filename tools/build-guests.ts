@@ -1,5 +1,6 @@
-// Builds the guests: guests/NAME/*.c and *.S with guests/lib, by gcc and GNU ld, into guests/NAME/NAME.elf. The ELF files are
-// committed so that nobody needs a compiler to run them; guests/MANIFEST.json holds the hashes that keep them honest.
+// Builds the guests: guests/NAME/*.c and *.S with guests/lib, by gcc and GNU ld, into guests/NAME/NAME.elf; a folder with a rom.ld is
+// a ROM image without the library, guests/NAME/NAME.rom. The images are committed so that nobody needs a compiler to run them;
+// guests/MANIFEST.json holds the hashes that keep them honest.
 //
 //   npm run guests               builds all and writes the manifest
 //   npm run guests -- --check    writes nothing: compares hashes, and with the manifest's compiler rebuilds byte for byte
@@ -18,6 +19,10 @@ import {
   type Manifest,
   names32,
   readManifest,
+  romNames,
+  romPath,
+  romScript,
+  romSourcesOf,
   root,
   sha256,
   sources32Of,
@@ -30,6 +35,7 @@ import {
 const compilerFlags = [
   '-std=gnu17', '-O2', '-g0', '-Wall', '-Wextra', '-Werror', '-ffreestanding', '-fno-pic', '-fno-pie', '-mno-red-zone',
   '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fcf-protection=none', '-Iguests/lib', '-Iguests/bench-lib', '-Iguests/sme-lib',
+  '-Iguests/smp-lib',
 ] as const;
 // biome-ignore format: a list of words
 const linkerFlags = ['-n', '-nostdlib', '--build-id=none', '-z', 'noexecstack', '-z', 'max-page-size=4096'] as const;
@@ -59,26 +65,35 @@ type Target = {
   readonly sources: (name: string) => string[];
   readonly output: (name: string) => string;
   readonly flags: (source: string) => readonly string[];
-  readonly linker: readonly string[];
+  readonly linker: (name: string) => readonly string[];
 };
 
 const target64: Target = {
   sources: sourcesOf,
   output: elfPath,
   flags: (source) => (usesSse(source) ? ['-msse2'] : ['-mgeneral-regs-only']),
-  linker: ['-T', 'guests/lib/kernel.ld'],
+  linker: () => ['-T', 'guests/lib/kernel.ld'],
 };
 
 const target32: Target = {
   sources: sources32Of,
   output: elf32Path,
   flags: (source) => ['-m32', '-march=pentium4', ...(usesSse(source) ? ['-msse2', '-mfpmath=sse'] : ['-mgeneral-regs-only'])],
-  linker: ['-m', 'elf_i386', '-T', 'guests/bench-lib/kernel32.ld'],
+  linker: () => ['-m', 'elf_i386', '-T', 'guests/bench-lib/kernel32.ld'],
+};
+
+/** Code below 4 GiB and variables above 0 are too far apart for offsets of 32 bits; a table of jumps would hold some. */
+const targetRom: Target = {
+  sources: romSourcesOf,
+  output: romPath,
+  flags: () => ['-mgeneral-regs-only', '-mcmodel=large', '-fno-jump-tables'],
+  linker: (name) => ['--oformat', 'binary', '-T', romScript(name)],
 };
 
 const targets = (): [Target, string][] => [
   ...guestNames().map((name): [Target, string] => [target64, name]),
   ...names32().map((name): [Target, string] => [target32, name]),
+  ...romNames().map((name): [Target, string] => [targetRom, name]),
 ];
 
 /** Compiles one guest. Objects are linked in the order of their sources' names, so that the result depends on nothing else. */
@@ -93,7 +108,7 @@ function build(target: Target, name: string, output: string): void {
         tool('gcc', [...compilerFlags, ...target.flags(source), '-c', source, '-o', object]);
         return object;
       });
-    tool('ld', [...linkerFlags, ...target.linker, ...objects, '-o', output]);
+    tool('ld', [...linkerFlags, ...target.linker(name), ...objects, '-o', output]);
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -140,7 +155,7 @@ function check(): void {
     console.error('run `npm run guests` and commit what it writes');
     process.exitCode = 1;
   } else {
-    console.log(`${guestNames().length} guests as the manifest has them`);
+    console.log(`${guestNames().length + romNames().length} guests as the manifest has them`);
   }
 }
 

@@ -8,7 +8,7 @@ import { EventInj, GHCB_BUFFER, Ghcb, GhcbEvent, GhcbInfo, GhcbReason, GhcbRespo
 import { Msr } from '../src/arch/msr.ts';
 import { Cr0, Cr4, Efer, Rflags } from '../src/arch/registers.ts';
 import { guestMap } from '../src/machine/memory-map.ts';
-import { DMA_DEVICE, portMap } from '../src/machine/ports.ts';
+import { DMA_DEVICE, portMap, virtioMmioLines } from '../src/machine/ports.ts';
 import type { Layout } from '../src/util/struct.ts';
 
 type Definition = readonly [name: string, value: number | bigint];
@@ -63,6 +63,9 @@ const sections: readonly (readonly [title: string, definitions: readonly Definit
     [
       ['MMIO_DMA_ENGINE', guestMap.dmaEngine],
       ['MMIO_IOMMU', guestMap.iommu],
+      ['MMIO_VIRTIO', guestMap.virtioMmio.start],
+      ['MMIO_VIRTIO_STEP', guestMap.virtioMmio.step],
+      ['MMIO_VIRTIO_COUNT', virtioMmioLines.length],
       ['DMA_ENGINE_DEVICE_ID', DMA_DEVICE],
     ],
   ],

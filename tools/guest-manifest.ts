@@ -26,21 +26,36 @@ const hashOf = (path: string): string => sha256(readFileSync(join(root, path)));
 const sorted = (names: readonly string[]): string[] => [...names].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
 
 /** Folders under guests/ that hold what kernels share. */
-const libraries: readonly string[] = ['lib', 'bench-lib', 'sme-lib'];
+const libraries: readonly string[] = ['lib', 'bench-lib', 'sme-lib', 'smp-lib'];
 
-/** Folders under guests/ that are kernels: all but the libraries. */
-export const guestNames = (): string[] =>
+/** Folders under guests/ that make something that starts: all but the libraries. */
+const folders = (): string[] =>
   sorted(
     readdirSync(join(root, 'guests'), { withFileTypes: true })
       .filter((entry) => entry.isDirectory() && !libraries.includes(entry.name))
       .map(({ name }) => name),
   );
 
+/** ROM images, which start at the reset vector and have a linker script of their own: `cbit run --bios`. */
+const isRom = (name: string): boolean => existsSync(join(root, romScript(name)));
+export const romScript = (name: string): string => `guests/${name}/rom.ld`;
+export const romNames = (): string[] => folders().filter(isRom);
+
+/** The kernels: all others. */
+export const guestNames = (): string[] => folders().filter((name) => !isRom(name));
+
 const isBenchmark = (name: string): boolean => name.startsWith('bench-');
 /** Kernels that are the host themselves: `cbit run --bare`. */
 export const isBare = (name: string): boolean => /^t?sme(-|$)/.test(name);
+/** Over guests/sme-lib: those, and the ones that show both sides. */
+const usesSme = (name: string): boolean => isBare(name) || name === 'dma';
 
 export const elfPath = (name: string): string => `guests/${name}/${name}.elf`;
+
+/** Over guests/smp-lib. */
+const usesSmp = (name: string): boolean => /^smp(-|$)/.test(name);
+
+export const romPath = (name: string): string => `guests/${name}/${name}.rom`;
 
 /** The 32-bit build of a workload that is pure computation: it uses nothing of guests/lib. */
 export const elf32Path = (name: string): string => `guests/${name}/${name}-32.elf`;
@@ -59,9 +74,18 @@ const folderSources = (folder: string): string[] =>
 
 /** What a guest is made from: the library, then its own folder; but not the part that only runs natively. */
 export const sourcesOf = (name: string): string[] =>
-  ['guests/lib', ...(isBenchmark(name) ? ['guests/bench-lib'] : []), ...(isBare(name) ? ['guests/sme-lib'] : []), `guests/${name}`]
+  [
+    'guests/lib',
+    ...(isBenchmark(name) ? ['guests/bench-lib'] : []),
+    ...(usesSme(name) ? ['guests/sme-lib'] : []),
+    ...(usesSmp(name) ? ['guests/smp-lib'] : []),
+    `guests/${name}`,
+  ]
     .flatMap(folderSources)
     .filter((path) => !/\/native\.c$|\/bench-lib\/.*32\./.test(path));
+
+/** What a ROM is made from: of the library it may include headers. */
+export const romSourcesOf = (name: string): string[] => folderSources(`guests/${name}`);
 
 /** What a 32-bit workload is made from. */
 export const sources32Of = (name: string): string[] =>
@@ -69,8 +93,8 @@ export const sources32Of = (name: string): string[] =>
     (path) => !path.endsWith('/native.c'),
   );
 
-const allSources = (): string[] => [...libraries, ...guestNames()].flatMap((name) => folderSources(`guests/${name}`));
-const allImages = (): string[] => [...guestNames().map(elfPath), ...names32().map(elf32Path)];
+const allSources = (): string[] => [...libraries, ...folders()].flatMap((name) => folderSources(`guests/${name}`));
+const allImages = (): string[] => [...guestNames().map(elfPath), ...names32().map(elf32Path), ...romNames().map(romPath)];
 const hashes = (paths: readonly string[]): Record<string, string> => Object.fromEntries(paths.map((path) => [path, hashOf(path)]));
 
 export const readManifest = (): Manifest => JSON.parse(readFileSync(manifestPath, 'utf8')) as Manifest;

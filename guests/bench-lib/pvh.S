@@ -89,4 +89,5 @@ pvh_entry:
   mov %eax, %es
   mov %eax, %ss
   mov $pvh_boot_page, %edi
+  xor %esi, %esi
   jmp _start

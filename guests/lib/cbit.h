@@ -326,6 +326,7 @@
 #define BOOT_PAGE_STACK_TOP        0x38
 #define BOOT_PAGE_PAGE_TABLES      0x40
 #define BOOT_PAGE_DESCRIPTOR_TABLE 0x48
+#define BOOT_PAGE_PROCESSORS       0x54
 #define BOOT_PAGE_APPEND_LENGTH    0x50
 #define BOOT_PAGE_RANGES           0x100
 #define BOOT_PAGE_APPEND           0x500
@@ -337,18 +338,22 @@
 #define DMA_ENGINE_DEVICE_ID 0x10
 
 /* Ports of the machine */
-#define PORT_PIC              0x20
-#define PORT_PIT              0x40
-#define PORT_SYSTEM_CONTROL_B 0x61
-#define PORT_REAL_TIME_CLOCK  0x70
-#define PORT_SYSTEM_CONTROL_A 0x92
-#define PORT_SLAVE_PIC        0xa0
-#define PORT_ECHO_PORTS       0xe0
-#define PORT_DEBUG_CONSOLE    0xe9
-#define PORT_TEST_TEXT        0xf1
-#define PORT_TEST_DEVICE      0xf4
-#define PORT_COM1             0x3f8
-#define PORT_LEVEL_CONTROL    0x4d0
-#define PORT_FW_CFG           0x510
-#define PORT_PM_TIMER         0x608
-#define PORT_INTERRUPT_LINES  0x2000
+#define PORT_PIC               0x20
+#define PORT_PIT               0x40
+#define PORT_KEYBOARD_DATA     0x60
+#define PORT_SYSTEM_CONTROL_B  0x61
+#define PORT_KEYBOARD_COMMAND  0x64
+#define PORT_REAL_TIME_CLOCK   0x70
+#define PORT_SYSTEM_CONTROL_A  0x92
+#define PORT_SLAVE_PIC         0xa0
+#define PORT_APM               0xb2
+#define PORT_ECHO_PORTS        0xe0
+#define PORT_DEBUG_CONSOLE     0xe9
+#define PORT_TEST_TEXT         0xf1
+#define PORT_TEST_DEVICE       0xf4
+#define PORT_COM1              0x3f8
+#define PORT_LEVEL_CONTROL     0x4d0
+#define PORT_FW_CFG            0x510
+#define PORT_PM_TIMER          0x608
+#define PORT_PCI_CONFIGURATION 0xcf8
+#define PORT_INTERRUPT_LINES   0x2000

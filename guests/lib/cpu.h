@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "cbit.h"
+
 struct cpuid {
   uint32_t eax, ebx, ecx, edx;
 };
@@ -24,6 +26,14 @@ static inline uint64_t rdmsr(uint32_t msr) {
 
 static inline void wrmsr(uint32_t msr, uint64_t value) {
   asm volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+}
+
+/* RDRAND, where there is one; a guess at the time is better than nothing. */
+static inline uint64_t random_number(void) {
+  uint64_t value;
+  uint8_t good = 0;
+  if (cpuid(1, 0).ecx & 1u << 30) asm volatile("rdrand %0; setc %1" : "=r"(value), "=q"(good) : : "cc");
+  return good ? value : 0x9e3779b97f4a7c15;
 }
 
 static inline uint8_t in8(uint16_t port) {
@@ -46,6 +56,10 @@ static inline uint32_t in32(uint16_t port) {
 
 static inline void out8(uint16_t port, uint8_t value) {
   asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static inline void out16(uint16_t port, uint16_t value) {
+  asm volatile("outw %0, %1" : : "a"(value), "Nd"(port));
 }
 
 static inline void out32(uint16_t port, uint32_t value) {
@@ -87,6 +101,44 @@ static inline void invlpg(const void *address) {
 
 static inline void clflush(const void *address) {
   asm volatile("clflush (%0)" : : "r"(address) : "memory");
+}
+
+static inline uint64_t xgetbv(uint32_t index) {
+  uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(index));
+  return (uint64_t)high << 32 | low;
+}
+
+static inline uint64_t read_flags(void) {
+  uint64_t flags;
+  asm volatile("pushfq; pop %0" : "=r"(flags) : : "memory");
+  return flags;
+}
+
+/* Gives RFLAGS as they were. */
+static inline uint64_t interrupts_off(void) {
+  uint64_t flags = read_flags();
+  asm volatile("cli" : : : "memory");
+  return flags;
+}
+
+static inline void interrupts_on(void) {
+  asm volatile("sti" : : : "memory");
+}
+
+/* Sleeps until an interrupt: STI takes effect behind the HLT, so that none can come in between and be slept through. */
+static inline void wait_for_interrupt(void) {
+  asm volatile("sti; hlt; cli" : : : "memory");
+}
+
+static inline uint64_t read_dr7(void) {
+  uint64_t value;
+  asm volatile("mov %%dr7, %0" : "=r"(value));
+  return value;
+}
+
+static inline void write_dr7(uint64_t value) {
+  asm volatile("mov %0, %%dr7" : : "r"(value) : "memory");
 }
 
 static inline void wbinvd(void) {

@@ -9,9 +9,13 @@
 #define CPUID_MEMORY_ENCRYPTION   0x8000001f
 
 /* Fn0000_0001 ECX */
+#define CPUID_MONITOR      (1u << 3)
+#define CPUID_X2APIC       (1u << 21)
+#define CPUID_TSC_DEADLINE (1u << 24)
 #define CPUID_HYPERVISOR (1u << 31)
 
 /* Fn8000_001F EAX */
+#define CPUID_SME      (1u << 0)
 #define CPUID_SEV      (1u << 1)
 #define CPUID_SEV_ES   (1u << 3)
 #define CPUID_COHERENT (1u << 10) /* hardware keeps the views of a page under different keys coherent */

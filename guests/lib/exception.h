@@ -1,5 +1,5 @@
 /*
- * Exceptions. Each arrives in exception_dispatch() with the interrupted registers in a frame that the handler may change.
+ * Exceptions and interrupts. Each arrives in exception_dispatch() with the interrupted registers in a frame that the handler may change.
  *
  * An instruction that is meant to fault says so with MAY_TRAP: the fault is noted in `last_trap` and execution goes on at the
  * place named. Any other exception without a handler is reported, and ends the guest.
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define VECTOR_USER_CALL 0x80 /* the one INT n that ring 3 may use */
-#define VECTOR_COUNT     33   /* the exceptions, and VECTOR_USER_CALL at index 32 */
+#define VECTOR_COUNT     256
 
 /* What vectors.S and the processor leave on the stack, lowest address first (APM vol. 2, 8.9.3). */
 struct frame {
@@ -24,9 +24,13 @@ static inline bool from_user(const struct frame *frame) {
   return (frame->cs & 3) == 3;
 }
 
+void exceptions_make(void);
 void exceptions_load(void);
 
-/* `handler` says whether the exception is dealt with; if not, it is handled as if there were no handler. */
+/*
+ * `handler` says whether the exception is dealt with; if not, it is handled as if there were no handler. It runs with interrupts
+ * off. Interrupts have handlers in the same way; the end of interrupt is theirs to signal.
+ */
 typedef bool exception_handler(struct frame *frame);
 void exception_on(unsigned vector, exception_handler *handler);
 
@@ -36,7 +40,10 @@ void exception_use_ist(unsigned vector, unsigned ist);
 /* Marks a gate present or not. */
 void exception_set_present(unsigned vector, bool present);
 
-/* Called by vectors.S; and by vc.c, with another vector in the frame, when a #VC turns out to be another exception. */
+/* Reads an MSR that may be absent: false. Leaves `last_trap` alone. */
+bool rdmsr_safe(uint32_t msr, uint64_t *value);
+
+/* Called by vectors.S, not for #VC and NMI, which have handlers of their own; and by vc.c, with another vector in the frame, when a #VC turns out to be another exception. */
 void exception_dispatch(struct frame *frame);
 
 #define NO_TRAP (~0u)

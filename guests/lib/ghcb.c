@@ -1,4 +1,4 @@
-/* The GHCB page: accessors that keep the valid bitmap, and calls. The MSR protocol is in ghcb-msr.c. */
+/* The GHCB page: who has it, and calls. Its fields are in ghcb.h, the MSR protocol in ghcb-msr.c. */
 #include "ghcb.h"
 
 #include "boot.h"
@@ -6,111 +6,113 @@
 #include "memory.h"
 #include "paging.h"
 
-#define VERSION_MOST 2
-
-static char page[PAGE_SIZE] PAGE_ALIGNED;
-static unsigned version; /* 0: not ready */
-struct ghcb_exception ghcb_exception;
-
-/* Every access is volatile: nothing may be read twice, or be assumed to stay. */
-static volatile uint64_t *quadword(unsigned offset) {
-  return (volatile uint64_t *)(page + offset);
+unsigned ghcb_choose_version(const struct sev_information *information, unsigned least, unsigned most) {
+  unsigned highest = information->most < most ? information->most : most;
+  unsigned lowest = information->least > least ? information->least : least;
+  return highest >= lowest ? highest : 0;
 }
 
-/* The SEV information (2.3.1): [63:48] greatest version, [47:32] least version, [31:24] number of the C-bit. */
 static unsigned negotiate(void) {
-  uint64_t information = ghcb_msr_call(GHCB_MSR_SEV_INFORMATION_REQUEST);
-  unsigned most = information >> 48;
-  unsigned least = information >> 32 & 0xffff;
-  unsigned c_bit = information >> 24 & 0xff;
-  if ((information & 0xfff) != GHCB_MSR_SEV_INFORMATION) ghcb_terminate(TERMINATE_GENERAL);
-  if (most == 0 || least > VERSION_MOST || most < least) ghcb_terminate(TERMINATE_PROTOCOL);
+  struct sev_information information;
+  if (!ghcb_sev_information(&information)) ghcb_terminate(TERMINATE_GENERAL);
+  unsigned version = ghcb_choose_version(&information, GHCB_VERSION_LEAST, GHCB_VERSION_MOST);
+  if (version == 0) ghcb_terminate(TERMINATE_PROTOCOL);
   /* The boot page was measured, this answer was not: a hypervisor that lies here would make us publish private pages. */
-  if (c_bit != boot.c_bit) ghcb_terminate(TERMINATE_GENERAL);
-  return most < VERSION_MOST ? most : VERSION_MOST;
-}
-
-void ghcb_load(void) {
-  unsigned negotiated = negotiate();
-  page_share(page); /* may need CPUID, which without a GHCB goes by the MSR protocol: so only now are we ready */
-  wrmsr(MSR_GHCB, (uint64_t)page);
-  version = negotiated;
-}
-
-bool ghcb_is_ready(void) {
-  return version != 0;
-}
-
-unsigned ghcb_version(void) {
+  if (information.c_bit != boot.c_bit) ghcb_terminate(TERMINATE_GENERAL);
   return version;
 }
 
-/* A field's valid bit is the number of its quadword in the page (section 4). */
-static volatile uint64_t *bitmap_word(unsigned field) {
-  return quadword(field / 8 < 64 ? GHCB_VALID_BITMAP_LOW : GHCB_VALID_BITMAP_HIGH);
+void ghcb_load(void) {
+  unsigned version = negotiate();
+  page_share(&boot_processor.ghcb); /* may need CPUID, which without a GHCB goes by the MSR protocol: so only now are we ready */
+  ghcb_use();
+  boot_processor.ghcb_version = version;
 }
 
-static uint64_t bitmap_bit(unsigned field) {
-  return 1ull << (field / 8 % 64);
+void ghcb_use(void) {
+  wrmsr(MSR_GHCB, (uint64_t)&this_processor()->ghcb);
 }
 
-void ghcb_begin(void) {
-  *quadword(GHCB_VALID_BITMAP_LOW) = 0;
-  *quadword(GHCB_VALID_BITMAP_HIGH) = 0;
+unsigned ghcb_version(void) {
+  return this_processor()->ghcb_version;
 }
 
-void ghcb_set(unsigned field, uint64_t value) {
-  if (field == GHCB_CPL) *(volatile uint8_t *)(page + field) = value;
-  else *quadword(field) = value;
-  *bitmap_word(field) |= bitmap_bit(field);
+/* The first user finds the page free. The second has interrupted the first, anywhere: it saves what it finds, GHCB MSR included. */
+static void interrupt_user(struct processor *processor) {
+  if (processor->ghcb_users > 2) ghcb_terminate(TERMINATE_GENERAL);
+  processor->ghcb_msr = rdmsr(MSR_GHCB); /* not intercepted (APM vol. 2, 15.35.7) */
+  memcpy(&processor->backup, &processor->ghcb, sizeof processor->backup);
+  wrmsr(MSR_GHCB, (uint64_t)&processor->ghcb);
 }
 
-bool ghcb_get(unsigned field, uint64_t *value) {
-  if (!(*bitmap_word(field) & bitmap_bit(field))) return false;
-  *value = *quadword(field);
-  return true;
+static void resume_user(struct processor *processor) {
+  memcpy(&processor->ghcb, &processor->backup, sizeof processor->backup);
+  wrmsr(MSR_GHCB, processor->ghcb_msr);
 }
 
-/* VMGEXIT is not privileged: what ring 3 would send with it must be no event. */
-void ghcb_end(void) {
-  ghcb_begin();
-  *quadword(GHCB_SW_EXIT_CODE) = 0;
+struct ghcb *ghcb_take(struct processor *processor) {
+  if (++processor->ghcb_users > 1) interrupt_user(processor);
+  ghcb_clear(&processor->ghcb);
+  return &processor->ghcb;
+}
+
+void ghcb_give_back(struct processor *processor) {
+  /* VMGEXIT is not privileged: what ring 3 would send with it must be no event. */
+  ghcb_clear(&processor->ghcb);
+  *ghcb_quadword(&processor->ghcb, GHCB_SW_EXIT_CODE) = 0;
+  if (processor->ghcb_users > 1) resume_user(processor);
+  processor->ghcb_users--;
+}
+
+struct ghcb *ghcb_begin(void) {
+  uint64_t flags = interrupts_off();
+  struct processor *processor = this_processor();
+  struct ghcb *ghcb = ghcb_take(processor);
+  if (processor->ghcb_users == 1) processor->ghcb_interrupts = flags & RFLAGS_IF;
+  return ghcb;
+}
+
+void ghcb_end(struct ghcb *ghcb) {
+  struct processor *processor = (struct processor *)ghcb;
+  bool interrupts = processor->ghcb_users == 1 && processor->ghcb_interrupts;
+  ghcb_give_back(processor);
+  if (interrupts) interrupts_on();
 }
 
 /* SW_EXITINFO2 = an event as EVENTINJ has it: only #GP and #UD, only as an exception (4.1). */
-static enum ghcb_answer raise(uint64_t event) {
+struct ghcb_exception ghcb_exception(uint64_t event) {
   unsigned vector = event & 0xff;
-  if (!(event & EVENT_VALID) || (event & 0x700) != EVENT_TYPE_EXCEPTION) return GHCB_REFUSED;
-  if (vector != VECTOR_GP && vector != VECTOR_UD) return GHCB_REFUSED;
-  ghcb_exception = (struct ghcb_exception){vector, event & EVENT_ERROR_CODE ? event >> 32 : 0};
-  return GHCB_RAISE;
+  return (struct ghcb_exception){
+    .acceptable = (event & EVENT_VALID) && (event & 0x700) == EVENT_TYPE_EXCEPTION && (vector == VECTOR_GP || vector == VECTOR_UD),
+    .vector = vector,
+    .error_code = event & EVENT_ERROR_CODE ? event >> 32 : 0,
+  };
 }
 
-enum ghcb_answer ghcb_call(uint64_t exit_code, uint64_t exit_info1, uint64_t exit_info2) {
-  ghcb_set(GHCB_SW_EXIT_CODE, exit_code);
-  ghcb_set(GHCB_SW_EXIT_INFO1, exit_info1);
-  ghcb_set(GHCB_SW_EXIT_INFO2, exit_info2);
-  *(volatile uint16_t *)(page + GHCB_PROTOCOL_VERSION) = version;
-  *(volatile uint32_t *)(page + GHCB_USAGE) = 0;
+/* What every answer must have marked valid. The bits of all fields of an event's frame are in the bitmap's upper word. */
+#define RESPONSE (ghcb_bitmap_bit(GHCB_SW_EXIT_INFO1) | ghcb_bitmap_bit(GHCB_SW_EXIT_INFO2))
+
+enum ghcb_answer ghcb_call(struct ghcb *ghcb, uint64_t exit_code, uint64_t exit_info1, uint64_t exit_info2, uint64_t *result) {
+  struct processor *processor = (struct processor *)ghcb;
+  *ghcb_quadword(ghcb, GHCB_SW_EXIT_CODE) = exit_code;
+  *ghcb_quadword(ghcb, GHCB_SW_EXIT_INFO1) = exit_info1;
+  *ghcb_quadword(ghcb, GHCB_SW_EXIT_INFO2) = exit_info2;
+  *ghcb_quadword(ghcb, GHCB_VALID_BITMAP_HIGH) |= ghcb_bitmap_bit(GHCB_SW_EXIT_CODE) | RESPONSE;
+  *(volatile uint16_t *)(ghcb->bytes + GHCB_PROTOCOL_VERSION) = processor->ghcb_version;
+  *(volatile uint32_t *)(ghcb->bytes + GHCB_USAGE) = 0;
 
   vmgexit();
 
-  uint64_t info1, info2;
-  if (!ghcb_get(GHCB_SW_EXIT_INFO1, &info1) || !ghcb_get(GHCB_SW_EXIT_INFO2, &info2)) return GHCB_REFUSED;
+  if ((*ghcb_quadword(ghcb, GHCB_VALID_BITMAP_HIGH) & RESPONSE) != RESPONSE) return GHCB_REFUSED;
+  uint64_t info1 = *ghcb_quadword(ghcb, GHCB_SW_EXIT_INFO1);
+  uint64_t info2 = *ghcb_quadword(ghcb, GHCB_SW_EXIT_INFO2);
+  if (result) *result = info2;
   switch ((uint32_t)info1) {
     case GHCB_RESPONSE_OK:
       return GHCB_DONE;
     case GHCB_RESPONSE_EXCEPTION:
-      return raise(info2);
-    default:
+      return ghcb_exception(info2).acceptable ? GHCB_RAISE : GHCB_REFUSED;
+    default: /* malformed input (2), or a code that we do not know */
       return GHCB_REFUSED;
   }
-}
-
-char *ghcb_buffer(void) {
-  return page + GHCB_BUFFER;
-}
-
-uint64_t ghcb_buffer_gpa(void) {
-  return (uint64_t)page + GHCB_BUFFER;
 }

@@ -1,22 +1,7 @@
 /* GDT and TSS (APM vol. 2, 4.8 and 12.2.5). In 64-bit mode the TSS does one thing for us: it names stacks. */
 #include "segments.h"
 
-#include "stack.h"
-
-struct tss {
-  uint32_t reserved0;
-  uint64_t rsp[3];
-  uint64_t reserved1;
-  uint64_t ist[7];
-  uint64_t reserved2;
-  uint16_t reserved3;
-  uint16_t io_map_base;
-} __attribute__((packed));
-
-struct descriptor_table {
-  uint16_t limit;
-  uint64_t base;
-} __attribute__((packed));
+#include "processor.h"
 
 /* 64-bit code and data segments: base and limit are ignored, what counts is P, DPL, S, type and L. */
 #define CODE_SEGMENT(dpl) (0x00209a0000000000ull | (uint64_t)(dpl) << 45)
@@ -25,47 +10,43 @@ struct descriptor_table {
 /* Accessed is set beforehand, so that loading a selector never writes the table. */
 #define ACCESSED (1ull << 40)
 
-static uint64_t gdt[] = {
-  0,
-  CODE_SEGMENT(0) | ACCESSED,
-  DATA_SEGMENT(0) | ACCESSED,
-  DATA_SEGMENT(3) | ACCESSED,
-  CODE_SEGMENT(3) | ACCESSED,
-  0, 0, /* the TSS: its address is known only to the linker, so segments_load() fills it in */
-};
-
-char kernel_stack[KERNEL_STACK_SIZE] __attribute__((aligned(16)));
-static char ist_stacks[IST_COUNT][IST_STACK_SIZE] __attribute__((aligned(16)));
-static struct tss tss;
-
 void tss_set_kernel_stack(uint64_t top) {
-  tss.rsp[0] = top;
-}
-
-void ist_lower(unsigned ist, uint64_t bytes) {
-  tss.ist[ist - 1] -= bytes;
-}
-
-void ist_raise(unsigned ist, uint64_t bytes) {
-  tss.ist[ist - 1] += bytes;
+  this_processor()->tss.rsp[0] = top;
 }
 
 bool on_ist_stack(unsigned ist, uint64_t address) {
-  uint64_t start = (uint64_t)ist_stacks[ist - 1];
-  return address >= start && address < start + IST_STACK_SIZE;
+  uint64_t top = ist_top(this_processor(), ist);
+  return address >= top - IST_STACK_SIZE && address < top;
 }
 
-void segments_load(void) {
-  for (unsigned i = 0; i < IST_COUNT; i++) tss.ist[i] = (uint64_t)ist_stacks[i] + IST_STACK_SIZE;
-  tss_set_kernel_stack((uint64_t)kernel_stack + KERNEL_STACK_SIZE);
-  tss.io_map_base = sizeof tss; /* no I/O map: ring 3 has no port at all */
+static void make_tss(struct processor *processor) {
+  for (unsigned ist = 1; ist <= IST_COUNT; ist++) {
+    *(struct processor **)processor->ist_stacks[ist - 1] = processor;
+    processor->tss.ist[ist - 1] = ist_top(processor, ist);
+  }
+  processor->tss.rsp[0] = (uint64_t)processor->kernel_stack + KERNEL_STACK_SIZE;
+  processor->tss.io_map_base = sizeof processor->tss; /* no I/O map: ring 3 has no port unless IOPL says so */
+}
 
-  uint64_t base = (uint64_t)&tss;
-  uint64_t limit = sizeof tss - 1;
+static void make_gdt(struct processor *processor) {
+  uint64_t *gdt = processor->gdt;
+  uint64_t base = (uint64_t)&processor->tss;
+  uint64_t limit = sizeof processor->tss - 1;
+  gdt[KERNEL_CODE / 8] = CODE_SEGMENT(0) | ACCESSED;
+  gdt[KERNEL_DATA / 8] = DATA_SEGMENT(0) | ACCESSED;
+  gdt[USER_DATA / 8] = DATA_SEGMENT(3) | ACCESSED;
+  gdt[USER_CODE / 8] = CODE_SEGMENT(3) | ACCESSED;
   gdt[TASK_STATE / 8] = limit | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24 & 0xff) << 56;
   gdt[TASK_STATE / 8 + 1] = base >> 32;
+  gdt[PROCESSOR_NUMBER / 8] = DATA_SEGMENT(0) | ACCESSED | processor->number;
+}
 
-  struct descriptor_table table = {sizeof gdt - 1, (uint64_t)gdt};
+void segments_load(struct processor *processor) {
+  processor->dr7 = DR7_AT_RESET;
+  make_tss(processor);
+  make_gdt(processor);
+
+  struct descriptor_table table = {sizeof processor->gdt - 1, (uint64_t)processor->gdt};
   asm volatile(
     "lgdt %0\n"
     "mov %w1, %%ds\n"

@@ -10,6 +10,7 @@
 #include "ghcb.h"
 #include "paging.h"
 #include "panic.h"
+#include "processor.h"
 #include "report.h"
 #include "segments.h"
 #include "serial.h"
@@ -28,13 +29,26 @@ static bool technology_is_as_announced(void) {
 
 _Noreturn void start(const void *boot_page) {
   bool known = boot_read(boot_page);
-  segments_load();
+  segments_load(&boot_processor);
+  exceptions_make();
   exceptions_load();
   if (!known) halt_for_good(); /* nobody told us how to speak */
-  paging_load();
+  paging_make();
+  if (!paging_load_verified()) halt_for_good(); /* whoever lied about the C-bit could read what we say */
   if (is_sev_es()) ghcb_load();
   serial_load();
   if (!technology_is_as_announced()) panic("SEV_STATUS and the boot page disagree");
   main();
   report_end();
+}
+
+/* What a further processor does is the kernel's to say. */
+__attribute__((weak)) void main_further(struct processor *processor) {
+  (void)processor;
+}
+
+_Noreturn void start_further(struct processor *processor) {
+  processor_load(processor);
+  main_further(processor);
+  halt_for_good();
 }

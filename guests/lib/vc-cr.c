@@ -8,46 +8,31 @@
 #include "ghcb.h"
 #include "vc.h"
 
-/* General purpose registers in the order of their numbers in an instruction. */
-static uint64_t *general_register(struct frame *frame, unsigned number) {
-  uint64_t *registers[] = {
-    &frame->rax, &frame->rcx, &frame->rdx, &frame->rbx, &frame->rsp, &frame->rbp, &frame->rsi, &frame->rdi,
-    &frame->r8, &frame->r9, &frame->r10, &frame->r11, &frame->r12, &frame->r13, &frame->r14, &frame->r15,
-  };
-  return registers[number];
-}
-
-/* MOV CRn: which control register, and which general register. SMSW and LMSW: the latter only. */
-static unsigned control_number(const struct insn *insn) {
-  return (insn->modrm >> 3 & 7) | (insn->rex & REX_R ? 8 : 0);
-}
-
-static unsigned general_number(const struct insn *insn) {
-  return (insn->modrm & 7) | (insn->rex & REX_B ? 8 : 0);
-}
-
 #define IS_MOV_FROM_CR(insn) ((insn)->opcode == 0x0f20)
 #define IS_MOV_TO_CR(insn)   ((insn)->opcode == 0x0f22)
 #define IS_CLTS(insn)        ((insn)->opcode == 0x0f06)
 #define IS_SMSW(insn)        (((insn)->opcode & ~7u) == 0x0f01e0)
 #define IS_LMSW(insn)        (((insn)->opcode & ~7u) == 0x0f01f0)
 
-static enum vc_outcome read_control(struct frame *frame, unsigned number, uint64_t *value) {
-  enum vc_outcome outcome = vc_call(frame, EXIT_CR0_READ + number, 0, 0);
+static enum vc_outcome read_control(struct vc *vc, unsigned number, uint64_t *value) {
+  vc_begin(vc);
+  enum vc_outcome outcome = vc_call(vc, EXIT_CR0_READ + number, 0, 0);
   if (outcome != VC_NEXT) return outcome;
-  return ghcb_get(GHCB_RAX, value) ? VC_NEXT : VC_REFUSED;
+  return ghcb_get(vc->ghcb, GHCB_RAX, value) ? VC_NEXT : VC_REFUSED;
 }
 
-enum vc_outcome vc_cr_read(struct frame *frame, const struct insn *insn) {
-  unsigned number = frame->error_code - EXIT_CR0_READ;
-  uint64_t *target = general_register(frame, general_number(insn));
+enum vc_outcome vc_cr_read(struct vc *vc) {
+  struct frame *frame = vc->frame;
+  const struct insn *insn = &vc->insn;
+  unsigned number = vc->exit_code - EXIT_CR0_READ;
+  uint64_t *target = frame_register(frame, insn_rm(insn));
   uint64_t value;
 
-  bool is_mov = IS_MOV_FROM_CR(insn) && control_number(insn) == number;
+  bool is_mov = IS_MOV_FROM_CR(insn) && insn_reg(insn) == number;
   if (!is_mov && !(IS_SMSW(insn) && number == 0)) return VC_MISMATCH;
-  if (is_mov && from_user(frame)) return vc_raise(frame, VECTOR_GP, 0);
+  if (is_mov && from_user(frame)) return vc_raise(vc, VECTOR_GP, 0);
 
-  enum vc_outcome outcome = read_control(frame, number, &value);
+  enum vc_outcome outcome = read_control(vc, number, &value);
   if (outcome != VC_NEXT) return outcome;
   if (is_mov || insn->rex & REX_W) *target = value;
   else if (insn->operand16) *target = (*target & ~0xffffull) | (value & 0xffff);
@@ -66,7 +51,7 @@ static uint64_t after_lmsw(uint64_t cr0, uint64_t source) {
 }
 
 /* The write itself. It can still fault: the hypervisor's consent is not the processor's. */
-static enum vc_outcome write_control(struct frame *frame, unsigned number, uint64_t value) {
+static enum vc_outcome write_control(struct vc *vc, unsigned number, uint64_t value) {
   switch (number) {
     case 0:
       TRY("mov %0, %%cr0", : : "r"(value) : "memory");
@@ -77,26 +62,27 @@ static enum vc_outcome write_control(struct frame *frame, unsigned number, uint6
     default:
       TRY("mov %0, %%cr8", : : "r"(value) : "memory");
   }
-  return last_trap.vector == NO_TRAP ? VC_NEXT : vc_raise(frame, last_trap.vector, last_trap.error_code);
+  return last_trap.vector == NO_TRAP ? VC_NEXT : vc_raise(vc, last_trap.vector, last_trap.error_code);
 }
 
-enum vc_outcome vc_cr_write(struct frame *frame, const struct insn *insn) {
-  unsigned number = frame->error_code - EXIT_CR0_WRITE;
-  uint64_t source = *general_register(frame, general_number(insn));
+enum vc_outcome vc_cr_write(struct vc *vc) {
+  struct frame *frame = vc->frame;
+  const struct insn *insn = &vc->insn;
+  unsigned number = vc->exit_code - EXIT_CR0_WRITE;
+  uint64_t source = *frame_register(frame, insn_rm(insn));
   uint64_t value = source;
 
   if (IS_CLTS(insn) || IS_LMSW(insn)) {
     uint64_t cr0;
     if (number != 0) return VC_MISMATCH;
-    enum vc_outcome outcome = read_control(frame, 0, &cr0);
+    enum vc_outcome outcome = read_control(vc, 0, &cr0);
     if (outcome != VC_NEXT) return outcome;
     value = IS_CLTS(insn) ? after_clts(cr0) : after_lmsw(cr0, source);
-    ghcb_begin();
-  } else if (!IS_MOV_TO_CR(insn) || control_number(insn) != number) {
+  } else if (!IS_MOV_TO_CR(insn) || insn_reg(insn) != number) {
     return VC_MISMATCH;
   }
 
-  ghcb_set(GHCB_RAX, value);
-  enum vc_outcome outcome = vc_call(frame, EXIT_CR0_WRITE + number, 0, 0);
-  return outcome == VC_NEXT ? write_control(frame, number, value) : outcome;
+  ghcb_set(vc_begin(vc), GHCB_RAX, value);
+  enum vc_outcome outcome = vc_call(vc, EXIT_CR0_WRITE + number, 0, 0);
+  return outcome == VC_NEXT ? write_control(vc, number, value) : outcome;
 }

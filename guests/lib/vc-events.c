@@ -3,88 +3,135 @@
  * hypervisor marked it valid; 32-bit results clear the upper halves, as the instructions themselves do.
  */
 #include "cbit.h"
+#include "cpu.h"
 #include "cpuid.h"
 #include "ghcb.h"
+#include "paging.h"
 #include "vc.h"
 
-/* CR4.OSXSAVE is never set here, so XCR0 is what reset left. (Reading CR4 to make sure might be a #VC of its own.) */
-#define XCR0_AT_RESET 1
-
-static bool get32(unsigned field, uint64_t *value) {
-  if (!ghcb_get(field, value)) return false;
+static bool get32(struct vc *vc, unsigned field, uint64_t *value) {
+  if (!ghcb_get(vc->ghcb, field, value)) return false;
   *value = (uint32_t)*value;
   return true;
 }
 
 /* EDX:EAX, which four of these instructions return. */
-static enum vc_outcome get_pair(struct frame *frame) {
-  return get32(GHCB_RAX, &frame->rax) && get32(GHCB_RDX, &frame->rdx) ? VC_NEXT : VC_REFUSED;
+static enum vc_outcome get_pair(struct vc *vc) {
+  uint64_t rax, rdx;
+  if (!get32(vc, GHCB_RAX, &rax) || !get32(vc, GHCB_RDX, &rdx)) return VC_REFUSED;
+  vc->frame->rax = rax;
+  vc->frame->rdx = rdx;
+  return VC_NEXT;
 }
 
-enum vc_outcome vc_cpuid(struct frame *frame, const struct insn *insn) {
-  (void)insn;
-  ghcb_set(GHCB_RAX, frame->rax);
-  ghcb_set(GHCB_RCX, frame->rcx);
-  if ((uint32_t)frame->rax == CPUID_EXTENDED_STATE) {
-    ghcb_set(GHCB_XCR0, XCR0_AT_RESET);
-    ghcb_set(GHCB_XSS, 0);
-  }
-  enum vc_outcome outcome = vc_call(frame, EXIT_CPUID, 0, 0);
+/* A hypervisor that hides SEV would have us map everything shared. */
+bool vc_believes_cpuid(uint32_t leaf, uint32_t eax) {
+  if (leaf == CPUID_EXTENDED_MAXIMUM) return eax >= CPUID_MEMORY_ENCRYPTION;
+  return leaf != CPUID_MEMORY_ENCRYPTION || (eax & CPUID_SEV);
+}
+
+/* Function Dh depends on what is enabled: XCR0, and XSS in version 2. Reading the latter may be a #VC of its own. */
+static void set_extended_state(struct vc *vc) {
+  uint64_t xcr0 = read_cr4() & CR4_OSXSAVE ? xgetbv(0) : 1;
+  uint64_t xss;
+  bool has_xss = vc->processor->ghcb_version >= 2 && rdmsr_safe(MSR_XSS, &xss);
+  struct ghcb *ghcb = vc_begin(vc);
+  ghcb_set(ghcb, GHCB_XCR0, xcr0);
+  if (has_xss) ghcb_set(ghcb, GHCB_XSS, xss);
+}
+
+enum vc_outcome vc_cpuid(struct vc *vc) {
+  struct frame *frame = vc->frame;
+  uint32_t leaf = frame->rax;
+  if (leaf == CPUID_EXTENDED_STATE) set_extended_state(vc);
+  else vc_begin(vc);
+  struct ghcb *ghcb = vc->ghcb;
+  ghcb_set(ghcb, GHCB_RAX, frame->rax);
+  ghcb_set(ghcb, GHCB_RCX, frame->rcx);
+  enum vc_outcome outcome = vc_call(vc, EXIT_CPUID, 0, 0);
   if (outcome != VC_NEXT) return outcome;
-  return get32(GHCB_RBX, &frame->rbx) && get32(GHCB_RCX, &frame->rcx) ? get_pair(frame) : VC_REFUSED;
+
+  uint64_t rbx, rcx;
+  if (!get32(vc, GHCB_RBX, &rbx) || !get32(vc, GHCB_RCX, &rcx) || get_pair(vc) != VC_NEXT) return VC_REFUSED;
+  if (!vc_believes_cpuid(leaf, frame->rax)) return VC_REFUSED;
+  frame->rbx = rbx;
+  frame->rcx = rcx;
+  return VC_NEXT;
 }
 
-enum vc_outcome vc_msr(struct frame *frame, const struct insn *insn) {
-  bool write = insn->opcode == 0x0f30;
-  ghcb_set(GHCB_RCX, frame->rcx);
+enum vc_outcome vc_msr(struct vc *vc) {
+  struct frame *frame = vc->frame;
+  bool write = vc->insn.opcode == 0x0f30;
+  struct ghcb *ghcb = vc_begin(vc);
+  ghcb_set(ghcb, GHCB_RCX, frame->rcx);
   if (write) {
-    ghcb_set(GHCB_RAX, frame->rax);
-    ghcb_set(GHCB_RDX, frame->rdx);
+    ghcb_set(ghcb, GHCB_RAX, frame->rax);
+    ghcb_set(ghcb, GHCB_RDX, frame->rdx);
   }
-  enum vc_outcome outcome = vc_call(frame, EXIT_MSR, write, 0);
-  return outcome == VC_NEXT && !write ? get_pair(frame) : outcome;
+  enum vc_outcome outcome = vc_call(vc, EXIT_MSR, write, 0);
+  return outcome == VC_NEXT && !write ? get_pair(vc) : outcome;
 }
 
-enum vc_outcome vc_rdtsc(struct frame *frame, const struct insn *insn) {
-  (void)insn;
-  enum vc_outcome outcome = vc_call(frame, EXIT_RDTSC, 0, 0);
-  return outcome == VC_NEXT ? get_pair(frame) : outcome;
+enum vc_outcome vc_rdtsc(struct vc *vc) {
+  vc_begin(vc);
+  enum vc_outcome outcome = vc_call(vc, EXIT_RDTSC, 0, 0);
+  return outcome == VC_NEXT ? get_pair(vc) : outcome;
 }
 
-enum vc_outcome vc_rdtscp(struct frame *frame, const struct insn *insn) {
-  (void)insn;
-  enum vc_outcome outcome = vc_call(frame, EXIT_RDTSCP, 0, 0);
+enum vc_outcome vc_rdtscp(struct vc *vc) {
+  uint64_t rcx;
+  vc_begin(vc);
+  enum vc_outcome outcome = vc_call(vc, EXIT_RDTSCP, 0, 0);
   if (outcome != VC_NEXT) return outcome;
-  return get32(GHCB_RCX, &frame->rcx) ? get_pair(frame) : VC_REFUSED;
+  if (!get32(vc, GHCB_RCX, &rcx) || get_pair(vc) != VC_NEXT) return VC_REFUSED;
+  vc->frame->rcx = rcx;
+  return VC_NEXT;
 }
 
-enum vc_outcome vc_rdpmc(struct frame *frame, const struct insn *insn) {
-  (void)insn;
-  ghcb_set(GHCB_RCX, frame->rcx);
-  enum vc_outcome outcome = vc_call(frame, EXIT_RDPMC, 0, 0);
-  return outcome == VC_NEXT ? get_pair(frame) : outcome;
+enum vc_outcome vc_rdpmc(struct vc *vc) {
+  ghcb_set(vc_begin(vc), GHCB_RCX, vc->frame->rcx);
+  enum vc_outcome outcome = vc_call(vc, EXIT_RDPMC, 0, 0);
+  return outcome == VC_NEXT ? get_pair(vc) : outcome;
 }
 
-enum vc_outcome vc_invd(struct frame *frame, const struct insn *insn) {
-  (void)insn;
-  return vc_call(frame, EXIT_INVD, 0, 0);
+enum vc_outcome vc_wbinvd(struct vc *vc) {
+  vc_begin(vc);
+  return vc_call(vc, EXIT_WBINVD, 0, 0);
 }
 
-enum vc_outcome vc_wbinvd(struct frame *frame, const struct insn *insn) {
-  (void)insn;
-  return vc_call(frame, EXIT_WBINVD, 0, 0);
-}
-
-/* What a hypercall means is between the hypervisor and its guests; KVM's takes up to four arguments. */
-enum vc_outcome vc_vmmcall(struct frame *frame, const struct insn *insn) {
-  (void)insn;
-  ghcb_set(GHCB_RAX, frame->rax);
-  ghcb_set(GHCB_RBX, frame->rbx);
-  ghcb_set(GHCB_RCX, frame->rcx);
-  ghcb_set(GHCB_RDX, frame->rdx);
-  ghcb_set(GHCB_RSI, frame->rsi);
-  ghcb_set(GHCB_CPL, frame->cs & 3);
-  enum vc_outcome outcome = vc_call(frame, EXIT_VMMCALL, 0, 0);
+/* F3 or F2 before the same bytes make a VMGEXIT, which is no event. What a hypercall means is between the hypervisor and its guests;
+ * KVM's takes up to four arguments. */
+enum vc_outcome vc_vmmcall(struct vc *vc) {
+  struct frame *frame = vc->frame;
+  if (vc->insn.repeat) return VC_MISMATCH;
+  struct ghcb *ghcb = vc_begin(vc);
+  ghcb_set(ghcb, GHCB_RAX, frame->rax);
+  ghcb_set(ghcb, GHCB_RBX, frame->rbx);
+  ghcb_set(ghcb, GHCB_RCX, frame->rcx);
+  ghcb_set(ghcb, GHCB_RDX, frame->rdx);
+  ghcb_set(ghcb, GHCB_RSI, frame->rsi);
+  ghcb_set(ghcb, GHCB_CPL, frame->cs & 3);
+  enum vc_outcome outcome = vc_call(vc, EXIT_VMMCALL, 0, 0);
   if (outcome != VC_NEXT) return outcome;
-  return ghcb_get(GHCB_RAX, &frame->rax) ? VC_NEXT : VC_REFUSED;
+  return ghcb_get(ghcb, GHCB_RAX, &frame->rax) ? VC_NEXT : VC_REFUSED;
+}
+
+/* RAX holds an address of ours: linear, in a segment. The hypervisor has no use for it, it needs the guest physical one. */
+enum vc_outcome vc_monitor(struct vc *vc) {
+  struct frame *frame = vc->frame;
+  uint64_t address = insn_segment_base(&vc->insn) + insn_cut(&vc->insn, frame->rax);
+  struct page_target target;
+  if (!page_translate(address, &target)) return vc_raise_memory_fault(vc, address, false);
+  struct ghcb *ghcb = vc_begin(vc);
+  ghcb_set(ghcb, GHCB_RAX, target.gpa);
+  ghcb_set(ghcb, GHCB_RCX, frame->rcx);
+  ghcb_set(ghcb, GHCB_RDX, frame->rdx);
+  return vc_call(vc, EXIT_MONITOR, 0, 0);
+}
+
+enum vc_outcome vc_mwait(struct vc *vc) {
+  struct ghcb *ghcb = vc_begin(vc);
+  ghcb_set(ghcb, GHCB_RAX, vc->frame->rax);
+  ghcb_set(ghcb, GHCB_RCX, vc->frame->rcx);
+  return vc_call(vc, EXIT_MWAIT, 0, 0);
 }

@@ -1,45 +1,61 @@
 /*
- * One stub for each vector: it makes all frames alike (struct frame in exception.h) and calls exception_dispatch(). Our
+ * One stub for each vector: it makes all frames alike (struct frame in exception.h) and calls the handler. Our
  * handlers never use GS, so no stub needs SWAPGS.
  */
   .text
 
-/* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX: the processor pushes an error code (APM vol. 2, table 8-1; 15.35.5). */
-  .irp vector, 8, 10, 11, 12, 13, 14, 17, 21, 29, 30
+/* Stubs are 16 bytes apart, so that exception.c can compute where each is. */
+  .balign 16
+  .globl vector_stubs
+vector_stubs:
+  .set vector, 0
+  .rept 256
     .balign 16
-  vector_\vector:
-    push $\vector
-    jmp common
+    /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX: the processor pushes an error code (APM vol. 2, table 8-1; 15.35.5). */
+    .if vector != 8 && (vector < 10 || vector > 14) && vector != 17 && vector != 21 && vector != 29 && vector != 30
+      push $0 /* all others: a zero in its place */
+    .endif
+    pushq $vector
+    .if vector == 2
+      jmp nmi
+    .elseif vector == 29
+      jmp vc
+    .else
+      jmp common
+    .endif
+    .set vector, vector + 1
   .endr
 
-/* All others: we push a zero in its place. */
-  .irp vector, 0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 16, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28, 31, 128
-    .balign 16
-  vector_\vector:
-    push $0
-    push $\vector
-    jmp common
-  .endr
+  .macro SAVE_REGISTERS
+    push %rax
+    push %rcx
+    push %rdx
+    push %rbx
+    push %rbp
+    push %rsi
+    push %rdi
+    push %r8
+    push %r9
+    push %r10
+    push %r11
+    push %r12
+    push %r13
+    push %r14
+    push %r15
+    cld                     /* as the C ABI wants it; IRETQ brings the interrupted flags back */
+    mov %rsp, %rdi
+  .endm
 
+/* The frame is 22 quadwords below a 16-byte boundary: the ABI's alignment holds. */
 common:
-  push %rax
-  push %rcx
-  push %rdx
-  push %rbx
-  push %rbp
-  push %rsi
-  push %rdi
-  push %r8
-  push %r9
-  push %r10
-  push %r11
-  push %r12
-  push %r13
-  push %r14
-  push %r15
-  cld                       /* as the C ABI wants it; IRETQ brings the interrupted flags back */
-  mov %rsp, %rdi
-  call exception_dispatch   /* the frame is 22 quadwords below a 16-byte boundary: the ABI's alignment holds */
+  SAVE_REGISTERS
+  call exception_dispatch
+  jmp return
+
+vc:
+  SAVE_REGISTERS
+  call vc_handle
+return:
   pop %r15
   pop %r14
   pop %r13
@@ -58,11 +74,14 @@ common:
   add $16, %rsp
   iretq
 
-/* Addresses of the stubs, in the order of exception.c's gates. */
-  .section .rodata
-  .balign 8
-  .globl vector_stubs
-vector_stubs:
-  .irp vector, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 128
-    .quad vector_\vector
-  .endr
+/*
+ * The next NMI would find the same interrupt stack from its top, and it may come before this one is over: an IRETQ of anybody's,
+ * a #VC handler's for example, allows it. So the frame moves to a place that is ours before anything else happens (nmi.c).
+ */
+nmi:
+  SAVE_REGISTERS
+  call nmi_move_frame
+  mov %rax, %rsp
+  mov %rax, %rdi
+  call nmi_handle
+  jmp return

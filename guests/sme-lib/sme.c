@@ -1,6 +1,7 @@
 /* The C-bit of this processor, how it is turned on, and windows through which a page is seen with it and without it. */
 #include "sme.h"
 
+#include "boot.h"
 #include "cbit.h"
 #include "cpu.h"
 #include "cpuid.h"
@@ -10,7 +11,6 @@
 #include "report.h"
 
 #define SYSCFG_MEM_ENCRYPTION_MOD_EN (1ull << 23)
-#define CPUID_SME                    (1u << 0)
 #define CPUID_ADDRESS_SIZES          0x80000008
 #define ADDRESS_MASK                 0x000ffffffffff000ull
 /* Where the windows are: the second entry of the highest table, of which lib/paging.c uses the first. */
@@ -50,11 +50,12 @@ void *window(unsigned n) {
 }
 
 void window_set_entry(unsigned n, uint64_t entry) {
-  uint64_t *level4 = (uint64_t *)(read_cr3() & ADDRESS_MASK & ~sme.mask);
+  uint64_t *level4 = (uint64_t *)(read_cr3() & ADDRESS_MASK & ~sme.mask & ~boot.c_bit_mask);
+  uint64_t table = boot.c_bit_mask | PAGE_PRESENT | PAGE_WRITABLE; /* the mask of a guest; ours is for whoever is the host */
   if (!level4[1]) {
-    level2[0] = (uint64_t)level1 | PAGE_PRESENT | PAGE_WRITABLE;
-    level3[0] = (uint64_t)level2 | PAGE_PRESENT | PAGE_WRITABLE;
-    level4[1] = (uint64_t)level3 | PAGE_PRESENT | PAGE_WRITABLE;
+    level2[0] = (uint64_t)level1 | table;
+    level3[0] = (uint64_t)level2 | table;
+    level4[1] = (uint64_t)level3 | table;
   }
   level1[n] = entry;
   invlpg(window(n));

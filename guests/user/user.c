@@ -75,7 +75,7 @@ static void test_cpuid(void) {
   unsigned before = vc_count(EXIT_CPUID);
   run(user_cpuid, CPUID_VENDOR, 0);
   unsigned taken = vc_count(EXIT_CPUID) - before;
-  unsigned cpl = vc_last_cpl; /* the next line printed will overwrite it */
+  unsigned cpl = vc_last_cpl(); /* the next line printed will overwrite it */
 
   report(left.cs == USER_CODE && left.ss == USER_DATA, "the program ran in ring 3");
   report(left.rax == expected.eax && left.rbx == expected.ebx && left.rcx == expected.ecx && left.rdx == expected.edx, "CPUID in ring 3 has ring 0's answer");

@@ -26,6 +26,7 @@ export const BootPage = struct(
     stackTop: u64(0x038),
     pageTables: u64(0x040), // what CR3 holds, without the C-bit; 0 with paging off
     descriptorTable: u64(0x048), // GDT: null, code 64, data, code 32
+    processors: u32(0x054), // virtual CPUs
     appendLength: u32(0x050), // bytes of the text at 500h without its closing zero
   },
   4096,

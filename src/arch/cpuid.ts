@@ -31,8 +31,8 @@ export const Feature = {
   INVARIANT_TSC: { leaf: 0x8000_0007, register: 'edx', bit: 8 },
   CLZERO: { leaf: 0x8000_0008, register: 'ebx', bit: 0 }, WBNOINVD: { leaf: 0x8000_0008, register: 'ebx', bit: 9 },
   RSTR_FP_ERR_PTRS: { leaf: 0x8000_0008, register: 'ebx', bit: 2 }, EFER_LMSLE_UNSUPPORTED: { leaf: 0x8000_0008, register: 'ebx', bit: 20 },
-  NESTED_PAGING: edxSvm(0), LBR_VIRT: edxSvm(1), NRIPS: edxSvm(3), VMCB_CLEAN: edxSvm(5), FLUSH_BY_ASID: edxSvm(6), DECODE_ASSISTS: edxSvm(7), VNMI: edxSvm(25),
-  SME: eaxSev(0), SEV: eaxSev(1), VM_PAGE_FLUSH: eaxSev(2), SEV_ES: eaxSev(3), SEV_SNP: eaxSev(4), TSC_AUX_VIRTUALIZATION: eaxSev(9), HW_CACHE_COHERENCY: eaxSev(10), SEV_64BIT_HOST: eaxSev(11), VTE: eaxSev(16),
+  NESTED_PAGING: edxSvm(0), LBR_VIRT: edxSvm(1), NRIPS: edxSvm(3), VMCB_CLEAN: edxSvm(5), FLUSH_BY_ASID: edxSvm(6), DECODE_ASSISTS: edxSvm(7), PAUSE_FILTER: edxSvm(10), PAUSE_FILTER_THRESHOLD: edxSvm(12), VNMI: edxSvm(25),
+  SME: eaxSev(0), SEV: eaxSev(1), VM_PAGE_FLUSH: eaxSev(2), SEV_ES: eaxSev(3), SEV_SNP: eaxSev(4), TSC_AUX_VIRTUALIZATION: eaxSev(9), HW_CACHE_COHERENCY: eaxSev(10), SEV_64BIT_HOST: eaxSev(11), DEBUG_SWAP: eaxSev(14), VTE: eaxSev(16), SECURE_AVIC: eaxSev(26),
 } as const satisfies Readonly<Record<string, CpuidFeature>>;
 
 /** Flags of leaf 1 EDX that Fn8000_0001 EDX repeats on AMD processors. */

@@ -50,8 +50,9 @@ export const validBit = (field: GhcbField): number => Ghcb.layout[field].offset 
 /** The shared buffer: where version 2 wants SW_SCRATCH to point. */
 export const GHCB_BUFFER = { start: 0x800, end: 0xff0 } as const;
 
-/** Protocol versions that this hypervisor speaks. */
+/** Protocol versions that this hypervisor speaks; a run may have it speak no more than the first. */
 export const GHCB_VERSIONS = { least: 1, most: 2 } as const;
+export type GhcbVersion = 1 | 2;
 
 /** GHCBInfo, the low 12 bits of the GHCB MSR (table 2). Even-odd pairs are a request and its response. */
 export const GhcbInfo = {
@@ -112,11 +113,40 @@ export const GhcbReason = {
 } as const;
 export type GhcbReason = (typeof GhcbReason)[keyof typeof GhcbReason];
 
-/** Termination reason codes of set 0 (2.3.1). */
-export const terminationReason = (set: number, code: number): string => {
-  if (set !== 0) return `reason set ${set}, code ${code}`;
-  return ['general termination request', 'protocol version not supported', 'SEV-SNP features not supported'][code] ?? `reason code ${code}`;
+/** Bits of the hypervisor features (table 1). */
+export const HypervisorFeature = {
+  SNP: 1 << 0,
+  SNP_AP_CREATION: 1 << 1,
+  RESTRICTED_INJECTION: 1 << 2,
+  RESTRICTED_INJECTION_TIMER: 1 << 3,
+  APIC_ID_LIST: 1 << 4,
+  MULTI_VMPL: 1 << 5,
+  PAGE_STATE_CHANGE: 1 << 6, // for SEV-ES guests, too
+  TIO: 1 << 7,
+} as const;
+
+/** SW_EXITINFO1 of the AP jump table (table 7). */
+export const JumpTable = { SET: 0, GET: 1 } as const;
+
+/** Set 0 is the specification's (2.3.1). Of set 1 Linux and OVMF have each their own meaning. */
+const terminationReasons: Readonly<Record<number, readonly string[]>> = {
+  0: ['general termination request', 'protocol version not supported', 'SEV-SNP features not supported'],
+  1: [
+    'Linux: GHCB registration failed',
+    'Linux: page state change failed; OVMF: a #VC that is not for CPUID',
+    'Linux: PVALIDATE failed; OVMF: unexpected answer in the GHCB MSR',
+    'Linux: not at VMPL 0',
+    'Linux: the CPUID table is invalid',
+    'Linux: CPUID by the hypervisor failed',
+  ],
 };
+
+/** A termination request in words. `info`: what SW_EXITINFO2 adds, for set 0 code 2 the bits of SEV_STATUS that the guest cannot do with. */
+export function terminationReason(set: number, code: number, info = 0n): string {
+  const words = terminationReasons[set]?.[code] ?? 'for a reason of its own';
+  const added = info === 0n ? '' : `, ${set === 0 && code === 2 ? 'SEV_STATUS bits' : 'with'} 0x${info.toString(16)}`;
+  return `${words} (reason set ${set}, code ${code}${added})`;
+}
 
 /** The IOIO word: EXITINFO1 of the exit and SW_EXITINFO1 of the event (APM 15.10.2). The port is in bits 31:16. */
 export const Ioio = {

@@ -23,6 +23,8 @@ import { SystemMemory } from './system-memory.ts';
 export type BareEnd =
   | { readonly kind: 'ended'; readonly value: number }
   | { readonly kind: 'shutdown' }
+  | { readonly kind: 'powered-off' }
+  | { readonly kind: 'reset' }
   | { readonly kind: 'halted'; readonly interruptsEnabled: boolean };
 
 /** A slice ends after so many stops, too: a surface wants its turn (Ctrl-C, keys). */
@@ -37,7 +39,7 @@ export class BareProcessor implements Board, DeviceMemory {
   readonly #chipset: Chipset;
   readonly #state: number;
   readonly #deadlineTimer: boolean;
-  /** Set once, by the test device. */
+  /** Set once, by the test device or the chip set. */
   #ended: BareEnd | null = null;
 
   constructor(machine: Machine, chipset: Chipset) {
@@ -65,6 +67,10 @@ export class BareProcessor implements Board, DeviceMemory {
 
   end(value: number): void {
     this.#ended ??= { kind: 'ended', value };
+  }
+
+  stop(kind: 'powered-off' | 'reset'): void {
+    this.#ended ??= { kind };
   }
 
   /** Everything consumed of a budget so far. */

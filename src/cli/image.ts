@@ -11,8 +11,20 @@ const LARGEST = 3 * 2 ** 30;
 
 export type ImageFile = { readonly path: string; readonly bytes: Uint8Array };
 
-export function readImage(named: string): ImageFile {
-  const path = locate(named);
+/** `base`: the folder that a relative name begins in. */
+export function readImage(named: string, base = '.'): ImageFile {
+  const path = locate(named, base);
+  return readFound(named, path);
+}
+
+/** A ROM image: a file, or a folder guests/NAME that holds NAME.rom. */
+export function readRomFile(named: string, base = '.'): ImageFile {
+  const own = named === '' ? '' : join(base, named);
+  const folder = named !== '' && kindOf(resolve(base, named)) !== 'file' ? insideFolder(named, 'rom', base) : null;
+  return folder === null ? readExtra('--bios', isAbsolute(named) ? named : own) : readFound(named, folder);
+}
+
+function readFound(named: string, path: string): ImageFile {
   if (statSync(path).size > LARGEST)
     throw new UserError(`${named}: the image is larger than 3 GiB, the most memory a guest can have: give another file`);
   try {
@@ -36,10 +48,9 @@ export function readExtra(option: string, path: string): ImageFile {
   }
 }
 
-function locate(named: string): string {
+function locate(named: string, base: string): string {
   if (named === '') throw new UserError('the name of the image is empty: give a file, or a folder such as guests/hello');
-  const root = packageRoot();
-  const places = [resolve(named), ...(isAbsolute(named) || root === null ? [] : [join(root, named)])];
+  const places = placesOf(named, base);
   for (const place of places) {
     const kind = kindOf(place);
     if (kind === 'file') return place;
@@ -49,9 +60,23 @@ function locate(named: string): string {
     if (kindOf(inside) === 'file') return inside;
   }
   const folder = places.find((place) => kindOf(place) === 'folder');
+  if (folder !== undefined && insideFolder(named, 'rom', base) !== null)
+    throw new UserError(`${named}: the folder has a ROM image: start it with --bios ${named}`);
   if (folder !== undefined) throw new UserError(`${named}: the folder has no ${basename(folder)}.elf: build it, or name the image itself`);
   throw new UserError(`${named}: no such file: give an ELF64 executable, a flat binary, or a folder such as guests/hello`);
 }
+
+/** Where a relative name may stand: in the base folder, or in the package. */
+function placesOf(named: string, base: string): string[] {
+  const root = packageRoot();
+  return [resolve(base, named), ...(isAbsolute(named) || root === null ? [] : [join(root, named)])];
+}
+
+/** guests/NAME/NAME.EXTENSION for guests/NAME, if it is there. */
+const insideFolder = (named: string, extension: string, base: string): string | null =>
+  placesOf(named, base)
+    .map((place) => join(place, `${basename(place)}.${extension}`))
+    .find((path) => kindOf(path) === 'file') ?? null;
 
 function kindOf(path: string): 'file' | 'folder' | 'other' | null {
   try {

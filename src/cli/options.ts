@@ -2,11 +2,14 @@
 // a UserError that says what would do.
 
 import { technologies, type Technology } from '../arch/boot-page.ts';
+import type { GhcbVersion } from '../arch/ghcb.ts';
 import { chooseModel } from '../cpu/model-choice.ts';
 import type { StartChoice, StartMode } from '../hypervisor/images/image.ts';
 import { type Tier, tiers } from '../machine/engine.ts';
+import { type VirtioTransport, virtioTransports } from '../machine/virtio-choice.ts';
 import { type TweakMode, tweakModes } from '../memory/encryption.ts';
 import { PAGE_SIZE } from '../util/address.ts';
+import { type SchedulePolicy, schedules } from '../hypervisor/scheduler.ts';
 import { UserError } from '../util/errors.ts';
 
 const units: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -52,6 +55,18 @@ export function parseDate(text: string): number {
   return milliseconds;
 }
 
+/** `--vcpus`, `--host-cpus`. How many there can be is the machine's to say. */
+export function parseCpus(option: string, text: string): number {
+  if (!/^[0-9]{1,6}$/.test(text)) throw new UserError(`${option} ${text}: give a number such as 2`);
+  return Number(text);
+}
+
+export function parseSchedule(text: string): SchedulePolicy {
+  const known = schedules.find((policy) => policy === text);
+  if (known === undefined) throw new UserError(`--schedule ${text}: give one of ${schedules.join(', ')}`);
+  return known;
+}
+
 export function parseTechnology(text: string): Technology {
   const known = technologies.find((technology) => technology === text.toLowerCase());
   if (known === undefined) throw new UserError(`--sev ${text}: give one of ${technologies.join(', ')}`);
@@ -71,9 +86,21 @@ export function parseEncryption(text: string): TweakMode {
   return known;
 }
 
+/** `--ghcb-version`: the highest version of the GHCB protocol. */
+export function parseGhcbVersion(text: string): GhcbVersion {
+  if (text !== '1' && text !== '2') throw new UserError(`--ghcb-version ${text}: the protocol has the versions 1 and 2: give one of them`);
+  return text === '1' ? 1 : 2;
+}
+
 export function parseTier(text: string): Tier {
   const known = tiers.find((tier) => tier === text);
   if (known === undefined) throw new UserError(`--tier ${text}: give one of ${tiers.join(', ')}`);
+  return known;
+}
+
+export function parseVirtio(text: string): VirtioTransport {
+  const known = virtioTransports.find((transport) => transport === text);
+  if (known === undefined) throw new UserError(`--virtio ${text}: give one of ${virtioTransports.join(', ')}`);
   return known;
 }
 

@@ -20,7 +20,7 @@ import { type Format, parseBytes, parseFormat, parseKey, parsePage } from './pag
 import { Progress } from './progress.ts';
 import { type MachineFlags, readSettings } from './settings.ts';
 import { Stopwatch } from './stopwatch.ts';
-import { Terminal } from './terminal.ts';
+import { endsOf, Terminal } from './terminal.ts';
 
 /** Options as commander hands them over: texts. */
 export type PagesFlags = MachineFlags & {
@@ -70,7 +70,7 @@ export async function pages(named: string | undefined, flags: PagesFlags): Promi
   const terminal = new Terminal({ toStdout: false, sent: () => {} });
   let vm: VirtualMachine | null = null;
   try {
-    vm = new VirtualMachine({ ...options, haltOk: true, serial: terminal, aes: nodeAes, trace: tracer });
+    vm = new VirtualMachine({ ...options, haltOk: true, ...endsOf(terminal, flags.virtioConsole ?? false), aes: nodeAes, trace: tracer });
     const machine = vm;
     wanted(sceneOf(vm)); // mistakes are told before the run, which may take long
     tracer.clock = () => machine.machine.retired;

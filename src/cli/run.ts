@@ -23,7 +23,7 @@ import { Progress } from './progress.ts';
 import { SerialLog } from './serial.ts';
 import { type MachineFlags, readSettings } from './settings.ts';
 import { Stopwatch } from './stopwatch.ts';
-import { Terminal } from './terminal.ts';
+import { endsOf, Terminal } from './terminal.ts';
 import { TraceFile } from './trace-file.ts';
 import { dramOf, viewsOf } from './views.ts';
 
@@ -67,7 +67,7 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
     vm = new VirtualMachine({
       ...options,
       haltOk: flags.haltOk ?? false,
-      serial: terminal,
+      ...endsOf(terminal, flags.virtioConsole ?? false),
       aes: nodeAes,
       trace: tracer,
     });

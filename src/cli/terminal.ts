@@ -119,3 +119,9 @@ export class Terminal implements SerialPeer {
     });
   }
 }
+
+/** What of the guest's the person is the other end of: with a virtio console, COM1 only sends. */
+export function endsOf(terminal: SerialPeer, virtioConsole: boolean): { readonly serial: SerialPeer; readonly virtioConsole?: SerialPeer } {
+  if (!virtioConsole) return { serial: terminal };
+  return { serial: { transmit: (byte) => terminal.transmit(byte), next: () => undefined }, virtioConsole: terminal };
+}

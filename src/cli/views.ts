@@ -24,7 +24,7 @@ export function viewsOf(vm: VirtualMachine): MemoryViews | null {
   const { vm: guestVm } = vm.vcpu;
   const { technology, asid } = guestVm.config;
   const placeOf = (page: number): number => guestVm.locate(gpaOf(page * PAGE_SIZE)) ?? 0;
-  const key = technology !== 'none' ? asid : guestVm.config.sme === true ? vm.machine.encryption.hostKey : 0;
+  const key = technology !== 'none' ? asid : guestVm.cMask !== 0n ? vm.machine.encryption.hostKey : 0;
   const pages = vm.image.segments.flatMap(({ start, bytes }) =>
     Array.from({ length: Math.ceil(bytes.length / PAGE_SIZE) }, (_, i) => pageOf(start) + i),
   );

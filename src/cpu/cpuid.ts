@@ -25,6 +25,8 @@ export type ProcessorModel = {
   readonly coherent: boolean;
   /** Features that somebody took away from it. */
   readonly without?: readonly CpuidFeature[];
+  /** Features that it has beyond those of its generation. */
+  readonly besides?: readonly CpuidFeature[];
 };
 
 const drawn = { mode: 'xex', constants: 'drawn' } as const;
@@ -55,14 +57,14 @@ const implemented: readonly CpuidFeature[] = [
   Feature.LAHF_SAHF, Feature.SVM, Feature.ALT_MOV_CR8, Feature.ABM, Feature.PREFETCHW,
   Feature.SYSCALL, Feature.NX, Feature.PAGE1GB, Feature.RDTSCP, Feature.LM, Feature.TCE, Feature.EFER_LMSLE_UNSUPPORTED,
   Feature.INVARIANT_TSC, Feature.CLZERO,
-  Feature.NESTED_PAGING, Feature.LBR_VIRT, Feature.NRIPS, Feature.VMCB_CLEAN, Feature.FLUSH_BY_ASID, Feature.DECODE_ASSISTS,
+  Feature.NESTED_PAGING, Feature.LBR_VIRT, Feature.NRIPS, Feature.VMCB_CLEAN, Feature.FLUSH_BY_ASID, Feature.DECODE_ASSISTS, Feature.PAUSE_FILTER, Feature.PAUSE_FILTER_THRESHOLD,
   Feature.SME, Feature.SEV, Feature.VM_PAGE_FLUSH, Feature.SEV_ES,
 ];
 
 /** What came with a later generation: on the models before it the instructions are #UD and the bits of CR4 reserved. */
 const since = [
   { first: 'rome', features: [Feature.CLWB, Feature.WBNOINVD, Feature.RDPID, Feature.UMIP, Feature.VTE] },
-  { first: 'milan', features: [Feature.PCID, Feature.INVPCID, Feature.PKU, Feature.SEV_64BIT_HOST] },
+  { first: 'milan', features: [Feature.PCID, Feature.INVPCID, Feature.PKU, Feature.SEV_64BIT_HOST, Feature.DEBUG_SWAP] },
   { first: 'genoa', features: [Feature.VNMI, Feature.TSC_AUX_VIRTUALIZATION] },
 ] as const;
 
@@ -128,7 +130,7 @@ function leaves(model: ProcessorModel): Map<number, CpuidResult> {
   const newer = since
     .filter(({ first }) => generation >= models.findIndex(({ name }) => name === first))
     .flatMap(({ features }) => features);
-  const features = [...implemented, ...newer, ...(model.coherent ? [Feature.HW_CACHE_COHERENCY] : [])].filter(
+  const features = [...implemented, ...newer, ...(model.coherent ? [Feature.HW_CACHE_COHERENCY] : []), ...(model.besides ?? [])].filter(
     (feature) => model.without?.includes(feature) !== true,
   );
   for (const { leaf, register, bit } of features) {

@@ -37,6 +37,8 @@ function fieldsOf(event: TraceEvent): Fields {
       return { vmcb: hex(event.vmcb) };
     case 'inject':
       return { eventInj: hex(event.eventInj) };
+    case 'clean-bits':
+      return { vmcb: hex(event.vmcb), field: event.field, bit: event.bit };
     case 'ghcb-msr':
       return { from: event.from, value: hex(event.value) };
     case 'ghcb':

@@ -25,6 +25,16 @@ const RATE_1024_HZ = 0x06;
 const VALID_RAM_AND_TIME = 0x80;
 const PM = 0x80;
 
+/** What firmware would find out and leave in CMOS RAM; numbers as QEMU's `pc` has them. */
+export type CmosFindings = { readonly memory: number; readonly processors: number };
+
+/** Little-endian: base memory and memory above 1 MiB in KiB (the latter twice), that above 16 MiB in units of 64 KiB. */
+const Found = { EQUIPMENT: 0x14, BASE: 0x15, EXTENDED: 0x17, EXTENDED_TOO: 0x30, ABOVE_16_MIB: 0x34, PROCESSORS: 0x5f } as const;
+const COPROCESSOR = 0x02;
+const BASE_KIB = 640;
+const KIB = 0x400;
+const MIB = 0x10_0000;
+
 export class CmosRtc implements PortDevice {
   readonly name = 'real-time clock';
   readonly width = 1;
@@ -33,10 +43,23 @@ export class CmosRtc implements PortDevice {
   #index = 0;
 
   /** `now`: milliseconds since 1970-01-01 UTC, by virtual time. */
-  constructor(now: () => number) {
+  constructor(now: () => number, findings?: CmosFindings) {
     this.#now = now;
     this.#ram[Cmos.A] = DIVIDER_32768_HZ | RATE_1024_HZ;
     this.#ram[Cmos.B] = StatusB.HOURS_24;
+    if (findings !== undefined) this.#note(findings);
+  }
+
+  /** 5Bh to 5Dh, memory above 4 GiB, stays 0. */
+  #note({ memory, processors }: CmosFindings): void {
+    const view = new DataView(this.#ram.buffer);
+    const above = (start: number, unit: number): number => Math.min(0xffff, Math.max(0, Math.floor((memory - start) / unit)));
+    view.setUint8(Found.EQUIPMENT, COPROCESSOR);
+    view.setUint16(Found.BASE, BASE_KIB, true);
+    view.setUint16(Found.EXTENDED, above(MIB, KIB), true);
+    view.setUint16(Found.EXTENDED_TOO, above(MIB, KIB), true);
+    view.setUint16(Found.ABOVE_16_MIB, above(16 * MIB, 64 * KIB), true);
+    view.setUint8(Found.PROCESSORS, processors - 1);
   }
 
   in(offset: number): number {

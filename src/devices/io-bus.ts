@@ -8,10 +8,15 @@ const PORTS = 0x1_0000;
 
 type Range = { readonly base: number; readonly device: PortDevice };
 
+/** Where a device is at the moment whose place software chooses. */
+export type PortPlace = { base: number; readonly length: number; enabled: boolean };
+
 export class IoBus {
   /** One entry per port: 0 nobody, else 1 + index of the range. */
   readonly #owner = new Uint8Array(PORTS);
   readonly #ranges: Range[] = [];
+  /** Devices that move. What has a place of its own hides them, and the earlier ones hide the later. */
+  readonly #moving: { readonly place: PortPlace; readonly device: PortDevice }[] = [];
 
   /** Gives `length` ports from `base` to a device. Ranges do not overlap. */
   map(base: number, length: number, device: PortDevice): void {
@@ -23,6 +28,13 @@ export class IoBus {
     this.#ranges.push({ base, device });
     assert(this.#ranges.length < 0x100, 'more than 255 ranges on the I/O bus');
     this.#owner.fill(this.#ranges.length, base, base + length);
+  }
+
+  /** A device whose place software chooses: nowhere, until what comes back is changed. */
+  place(length: number, device: PortDevice): PortPlace {
+    const place: PortPlace = { base: 0, length, enabled: false };
+    this.#moving.push({ place, device });
+    return place;
   }
 
   /** What an IN of `size` bytes at `port` gives; unsigned. */
@@ -49,8 +61,19 @@ export class IoBus {
   /** The range that takes the access as one; undefined if it must be split or nobody is there. */
   #whole(port: number, size: PortSize): Range | undefined {
     const owner = this.#owner[port & 0xffff];
+    if (owner === 0 && this.#moving.length > 0) return this.#moved(port & 0xffff, size);
     const range = owner === undefined || owner === 0 ? undefined : this.#ranges[owner - 1];
     if (range === undefined || size > (range.device.width ?? 4)) return undefined;
     return this.#owner[port + size - 1] === owner ? range : undefined;
+  }
+
+  /** The same for devices that move; an access that reaches beyond one is split. */
+  #moved(port: number, size: PortSize): Range | undefined {
+    for (const { place, device } of this.#moving) {
+      const { base, length, enabled } = place;
+      if (!enabled || port < base || port >= base + length) continue;
+      return size > (device.width ?? 4) || port + size > base + length ? undefined : { base, device };
+    }
+    return undefined;
   }
 }

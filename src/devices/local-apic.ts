@@ -1,5 +1,5 @@
-// The local APIC of the one processor of a guest. APM vol. 2, chapter 16: the page of registers (16.3.2), local interrupts (16.4),
-// interprocessor interrupts, which can only reach their sender (16.5), priorities (16.6); x2APIC: x2apic.ts. It says which vector the
+// The local APIC of a processor. APM vol. 2, chapter 16: the page of registers (16.3.2), local interrupts (16.4), interprocessor
+// interrupts (16.5), which go to others by way of whoever wires the machine, priorities (16.6); x2APIC: x2apic.ts. It says which vector the
 // processor is to take; whoever runs the processor asks and has it taken. There is no system management mode: SMI messages are dropped.
 
 import { matchesCluster, matchesLogical, x2apicLogical } from './apic-destination.ts';
@@ -32,6 +32,10 @@ export type LocalApicParts = {
   readonly physicalBits: number;
   /** Is there x2APIC mode? */
   readonly x2apic: boolean;
+  /** Left out: 0, the boot processor. */
+  readonly id?: number;
+  /** An IPI for other processors; `everybody`: whatever its destination says. False: nobody is named. Left out: there are no others. */
+  readonly send?: (sender: LocalApic, message: ApicMessage, everybody: boolean) => boolean;
 };
 
 /** Six LVT entries; version 14h, as KVM and QEMU have it; neither extended registers nor suppression of EOI broadcasts (16.3.4). */
@@ -41,7 +45,6 @@ const FLAT = 0xffff_ffff;
 /** Vectors below are for exceptions: no interrupt message has one (16.4.6). */
 const FIRST_VECTOR = 16;
 const BROADCAST = 0xff;
-const ID = 0;
 
 export class LocalApic implements MmioDevice {
   readonly name = 'local APIC';
@@ -52,7 +55,7 @@ export class LocalApic implements MmioDevice {
   readonly #tmr = new VectorSet();
   readonly #lvt = new Int32Array(LVT_ENTRIES);
   #base = APIC_BASE_RESET;
-  #id = ID;
+  #id = 0;
   #ldr = 0;
   #dfr = FLAT;
   #svr = 0xff;
@@ -66,10 +69,13 @@ export class LocalApic implements MmioDevice {
   /** Messages for the processor that are no vectors; whoever serves them clears them. */
   nmi = false;
   init = false;
+  /** Vector of the STARTUP message that came last, -1: none since INIT. */
+  startup = -1;
 
   constructor(parts: LocalApicParts) {
     this.#parts = parts;
     this.#timer = new ApicTimer(parts.clock);
+    if (this.#firstId !== 0) this.#base &= ~ApicBase.BOOT;
     this.reset();
   }
 
@@ -78,7 +84,7 @@ export class LocalApic implements MmioDevice {
     this.#timer.reset();
     for (const set of [this.#irr, this.#isr, this.#tmr]) set.clear();
     this.#lvt.fill(Lvt.MASK);
-    this.#id = ID;
+    this.#id = this.#firstId;
     this.#ldr = 0;
     this.#dfr = FLAT;
     this.#svr = 0xff;
@@ -89,6 +95,10 @@ export class LocalApic implements MmioDevice {
     this.#setTpr(0);
     this.nmi = false;
     this.init = false;
+  }
+
+  get #firstId(): number {
+    return this.#parts.id ?? 0;
   }
 
   // --- for whoever runs the processor ----------------------------------------------------------------------------------------
@@ -107,7 +117,7 @@ export class LocalApic implements MmioDevice {
 
   /** Is there anything that the processor might have to be told now? */
   get attention(): boolean {
-    return this.#lint0 || this.#irr.highest >= 0 || this.nmi || this.init;
+    return this.#lint0 || this.#irr.highest >= 0 || this.nmi || this.init || this.startup >= 0;
   }
 
   /** Does the timer need to be asked by some time? Nanoseconds since power-on; Infinity: it cannot ask for anything. */
@@ -169,12 +179,26 @@ export class LocalApic implements MmioDevice {
   }
 
   /** A message arrives; false: it is not for this APIC. */
-  deliver({ type, vector, level, logical, destination }: ApicMessage): boolean {
+  deliver(message: ApicMessage): boolean {
+    if (!this.isNamedBy(message)) return false;
+    this.accepts(message);
+    return true;
+  }
+
+  isNamedBy({ logical, destination }: ApicMessage): boolean {
     // What comes with eight bits of destination reaches everybody with all of them set, in x2APIC mode, too.
     const everybody = destination === BROADCAST && !logical;
-    if (!this.enabled || !(everybody || this.#matches(destination, logical))) return false;
+    return this.enabled && (everybody || this.#matches(destination, logical));
+  }
+
+  /** A message that names this APIC. */
+  accepts({ type, vector, level }: ApicMessage): void {
     this.#take(type, vector, level);
-    return true;
+  }
+
+  /** How busy the processor is, when one of several is to be interrupted (16.6.2). */
+  get priority(): number {
+    return arbitrationPriority(this.#tpr(), this.#isr.highest, this.#irr.highest);
   }
 
   // --- MSRs --------------------------------------------------------------------------------------------------------------------
@@ -365,7 +389,7 @@ export class LocalApic implements MmioDevice {
   /** Only its sender can be the target. */
   selfIpi(vector: number): void {
     this.settle();
-    this.#send(vector, MessageType.FIXED, true, true);
+    this.#send(vector, MessageType.FIXED, true);
   }
 
   /** The interrupt command register was written (16.5). */
@@ -377,15 +401,29 @@ export class LocalApic implements MmioDevice {
     if (type === MessageType.INIT && level && (low & Icr.LEVEL) === 0) return;
     const destination = this.x2apic ? this.#icrHigh : this.#icrHigh >>> 24;
     const shorthand = (low & Icr.SHORTHAND) >>> 18;
-    const here = shorthand === Shorthand.NONE ? this.#matches(destination, (low & Icr.LOGICAL) !== 0) : shorthand !== Shorthand.OTHERS;
-    this.#send(low & Icr.VECTOR, type, here, here || shorthand === Shorthand.OTHERS);
+    const logical = (low & Icr.LOGICAL) !== 0;
+    const here = shorthand === Shorthand.NONE ? this.#matches(destination, logical) : shorthand !== Shorthand.OTHERS;
+    if (shorthand === Shorthand.SELF) this.#send(low & Icr.VECTOR, type, true);
+    else this.#send(low & Icr.VECTOR, type, here, { destination, logical, everybody: shorthand !== Shorthand.NONE });
   }
 
-  /** `here`: it is for this processor; `accepted`: somebody has it. */
-  #send(vector: number, type: MessageType, here: boolean, accepted: boolean): void {
-    if (vector < FIRST_VECTOR && (type === MessageType.FIXED || type === MessageType.LOWEST_PRIORITY)) this.#error(Esr.SENT_ILLEGAL);
-    else if (here) this.#take(type, vector, false);
-    else if (!accepted) this.#error(Esr.SENT_ACCEPT);
+  /** `here`: it is for this processor; `others`: and perhaps for these. */
+  #send(
+    vector: number,
+    type: MessageType,
+    here: boolean,
+    others?: { readonly destination: number; readonly logical: boolean; readonly everybody: boolean },
+  ): void {
+    if (vector < FIRST_VECTOR && (type === MessageType.FIXED || type === MessageType.LOWEST_PRIORITY)) {
+      this.#error(Esr.SENT_ILLEGAL);
+      return;
+    }
+    if (here) this.#take(type, vector, false);
+    // One of those that are named is enough, and the sender is as good as any.
+    if (others === undefined || (here && type === MessageType.LOWEST_PRIORITY)) return;
+    const message = { type, vector, level: false, logical: others.logical, destination: others.destination };
+    const accepted = this.#parts.send?.(this, message, others.everybody) ?? others.everybody;
+    if (!accepted && !here && !others.everybody) this.#error(Esr.SENT_ACCEPT);
   }
 
   #take(type: MessageType, vector: number, level: boolean): void {
@@ -404,9 +442,13 @@ export class LocalApic implements MmioDevice {
         break;
       case MessageType.INIT:
         this.init = true;
+        this.startup = -1;
+        break;
+      case MessageType.STARTUP:
+        this.startup = vector;
         break;
       default:
-        break; // SMI; STARTUP, for which this processor does not wait; external interrupts come by their own line
+        break; // SMI; external interrupts come by their own line
     }
   }
 

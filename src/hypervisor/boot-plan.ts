@@ -30,6 +30,10 @@ export type InitialState = {
   readonly rbx: bigint;
   readonly rsp: bigint;
   readonly rdi: bigint;
+  /** Left out: 0. */
+  readonly rsi?: bigint | undefined;
+  /** The x87 tag word; left out: all empty. Of SEV-ES guests only: the others start with the processor's. */
+  readonly x87Tags?: number | undefined;
 };
 
 export type Range = { readonly start: number; readonly end: number };
@@ -44,6 +48,8 @@ export type BootPlan = {
   /** Bytes to copy into the ranges; the rest of them is zeros. */
   readonly contents: readonly Content[];
   readonly state: InitialState;
+  /** How the other processors of an SEV-ES guest begin, by number from 1; left out: as the first. */
+  readonly apState?: ((number: number) => InitialState) | undefined;
   /** Odd things about the image that a person should hear of. */
   readonly warnings: readonly string[];
 };
@@ -55,6 +61,8 @@ export type BootOptions = {
   readonly technology: Technology;
   readonly memory: number;
   readonly cBit: number;
+  /** Number of virtual CPUs; left out: one. */
+  readonly vcpus?: number | undefined;
   readonly append: string;
   readonly initrd?: ExtraFile | undefined;
 };

@@ -33,7 +33,7 @@ const Entry = { P: 1n, RW: 2n, A: 0x20n, D: 0x40n, PS: 0x80n } as const;
 const descriptors = [0n, 0x00af_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn, 0x00cf_9b00_0000_ffffn] as const;
 
 export function planBoot(name: string, image: Image, options: BootOptions): BootPlan & { readonly bootPage: number } {
-  const { technology, memory, cBit, append } = options;
+  const { technology, memory, cBit, append, vcpus = 1 } = options;
   const cBitMask = technology === 'none' ? 0n : 1n << BigInt(cBit);
   const imageRanges = pageRanges(image.segments);
   if (imageRanges.length > BOOT_RANGES.most) {
@@ -47,7 +47,7 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
   if (text.includes(0)) throw new UserError('--append contains a zero byte: leave it out');
 
   const paged = image.mode === 64;
-  const pages = 2 + (paged ? TABLES : 0) + BOOT_STACK / PAGE_SIZE; // boot page, descriptor table, page tables, stack
+  const pages = 2 + (paged ? TABLES : 0) + (vcpus * BOOT_STACK) / PAGE_SIZE; // boot page, descriptor table, page tables, stacks
   const bootStart = findGap(imageRanges, pages * PAGE_SIZE, FIRST_PLACE, image.mode === 16 ? Math.min(memory, MIB) : memory);
   if (bootStart === null) {
     throw new UserError(
@@ -57,7 +57,7 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
   const gdt = bootStart + PAGE_SIZE;
   const tables = gdt + PAGE_SIZE;
   const stack = tables + (paged ? TABLES * PAGE_SIZE : 0);
-  const bootEnd = stack + BOOT_STACK;
+  const bootEnd = stack + vcpus * BOOT_STACK;
 
   const { view, bytes: bootPage } = BootPage.create();
   view.magic = BOOT_MAGIC;
@@ -69,10 +69,11 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
   view.memorySize = BigInt(memory);
   view.bootStart = BigInt(bootStart);
   view.bootEnd = BigInt(bootEnd);
-  view.stackTop = BigInt(bootEnd);
+  view.stackTop = BigInt(stack + BOOT_STACK);
   view.pageTables = paged ? BigInt(tables) : 0n;
   view.descriptorTable = BigInt(gdt);
   view.appendLength = text.length;
+  view.processors = vcpus;
   const port = new BytesPort(bootPage);
   imageRanges.forEach(({ start, end }, i) => {
     port.setU64(BOOT_RANGES.offset + i * BOOT_RANGES.size, BigInt(start));
@@ -88,7 +89,8 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
   ];
   const ranges = [...imageRanges, { start: bootStart, end: bootEnd }].sort((a, b) => a.start - b.start);
   const state = initialState(image, { bootPage: bootStart, gdt, tables, stack }, cBitMask);
-  return { ranges, contents, state, warnings: [], bootPage: bootStart };
+  const apState = (number: number): InitialState => ({ ...state, rsi: BigInt(number), rsp: state.rsp + BigInt(number * BOOT_STACK) });
+  return { ranges, contents, state, apState, warnings: [], bootPage: bootStart };
 }
 
 /** The first 4 GiB one to one in 2 MiB pages: PML4, PDPT and four PDs, consecutive from `at`. */

@@ -13,10 +13,15 @@ export type CpuidGuest = {
   /** Bits 31:0 of CR4 as far as the hypervisor knows it: leaf 1 mirrors OSXSAVE. */
   readonly cr4: number;
   readonly xcr0: bigint;
+  /** Left out: 0. */
+  readonly xss?: bigint;
   /** Is the local APIC enabled (APIC_BASE.AE)? */
   readonly apic: boolean;
   /** Bits of leaf 1 ECX: what the local APIC can do. */
   readonly apicFeatures: number;
+  /** APIC ID of the virtual CPU, and how many there are: each is a core of one thread. Left out: 0 of 1. */
+  readonly apicId?: number;
+  readonly processors?: number;
 };
 
 const HYPERVISOR_LEAF = 0x4000_0000;
@@ -30,25 +35,27 @@ const SIGNATURE = 0x7469_6263;
 const REDUCED_BITS = 1;
 
 const Leaf1Ecx = { MONITOR: 1 << 3, SMX: 1 << 6, OSXSAVE: 1 << 27, HYPERVISOR: 1 << 31 } as const;
-const Leaf1Edx = { MCE: 1 << 7, APIC: 1 << 9, MCA: 1 << 14 } as const;
+const Leaf1Edx = { MCE: 1 << 7, APIC: 1 << 9, MCA: 1 << 14, HTT: 1 << 28 } as const;
 const Leaf7Ecx = { OSPKE: 1 << 4 } as const;
-const Extended1Ecx = { SVM: 1 << 2, EXTENDED_APIC: 1 << 3, SKINIT: 1 << 12, MONITORX: 1 << 29 } as const;
+const Extended1Ecx = { CMP_LEGACY: 1 << 1, SVM: 1 << 2, EXTENDED_APIC: 1 << 3, SKINIT: 1 << 12, MONITORX: 1 << 29 } as const;
 const SevEax = { SEV: 1 << 1, SEV_ES: 1 << 3, COHERENT: 1 << 10 } as const;
 
 export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: number, subleaf: number): CpuidResult {
   if (leaf >= HYPERVISOR_LEAF && leaf < HYPERVISOR_LEAF + 0x100)
     return leaf === HYPERVISOR_LEAF ? [HYPERVISOR_LEAF, SIGNATURE, SIGNATURE, SIGNATURE] : none;
   const [eax, ebx, ecx, edx] = processor(leaf, subleaf);
+  const { apicId = 0, processors = 1 } = guest;
+  const several = processors > 1;
   switch (leaf) {
     case 1: {
       const hidden = Leaf1Ecx.MONITOR | Leaf1Ecx.SMX | Leaf1Ecx.OSXSAVE;
       const mirrored = (guest.cr4 & Cr4.OSXSAVE) !== 0 ? Leaf1Ecx.OSXSAVE : 0;
-      // EBX: one logical processor with APIC ID 0; CLFLUSH size and brand stay.
+      // EBX: APIC ID, number of logical processors; CLFLUSH size and brand stay.
       return quad(
         eax,
-        (ebx & 0xffff) | (1 << 16),
+        (ebx & 0xffff) | (Math.min(processors, 255) << 16) | (apicId << 24),
         (ecx & ~hidden) | Leaf1Ecx.HYPERVISOR | mirrored | guest.apicFeatures,
-        edx & ~hiddenEdx(guest),
+        (edx & ~hiddenEdx(guest)) | (several ? Leaf1Edx.HTT : 0),
       );
     }
     case 5: // MONITOR: intercepted, and hidden
@@ -58,23 +65,27 @@ export function guestCpuid(processor: CpuidSource, guest: CpuidGuest, leaf: numb
       return quad(eax, ebx, (ecx & ~Leaf7Ecx.OSPKE) | ((guest.cr4 & Cr4.PKE) !== 0 ? Leaf7Ecx.OSPKE : 0), edx);
     case 0xa: // performance monitoring
       return none;
-    case 0xb: // one thread, one core, APIC ID 0
-      return subleaf === 0 ? [0, 1, 0x100, 0] : subleaf === 1 ? [0, 1, 0x201, 0] : quad(0, 0, subleaf & 0xff, 0);
+    case 0xb: // threads of a core, cores; EDX: x2APIC ID
+      if (subleaf === 0) return quad(0, 1, 0x100, apicId);
+      return subleaf === 1 ? quad(idBits(processors), processors, 0x201, apicId) : quad(0, 0, subleaf & 0xff, apicId);
     case 0x8000_0001:
       return quad(
         eax,
         ebx,
-        ecx & ~(Extended1Ecx.SVM | Extended1Ecx.EXTENDED_APIC | Extended1Ecx.SKINIT | Extended1Ecx.MONITORX),
+        (ecx & ~(Extended1Ecx.SVM | Extended1Ecx.EXTENDED_APIC | Extended1Ecx.SKINIT | Extended1Ecx.MONITORX)) |
+          (several ? Extended1Ecx.CMP_LEGACY : 0),
         edx & ~hiddenEdx(guest),
       );
     case XSAVE_LEAF:
-      return subleaf > 1 ? quad(eax, ebx, ecx, edx) : quad(eax, xsaveSize(processor, guest.xcr0, subleaf === 1), ecx, edx);
+      return subleaf > 1
+        ? quad(eax, ebx, ecx, edx)
+        : quad(eax, xsaveSize(processor, subleaf === 1 ? guest.xcr0 | (guest.xss ?? 0n) : guest.xcr0, subleaf === 1), ecx, edx);
     case 0x8000_0008: // ECX: number of threads - 1, APIC ID bits
-      return quad(eax, ebx, ecx & ~0xf0ff, edx);
+      return quad(eax, ebx, (ecx & ~0xf0ff) | (processors - 1) | (idBits(processors) << 12), edx);
     case 0x8000_000a: // SVM
       return none;
-    case 0x8000_001e: // APIC ID 0, core 0 of 1 thread, node 0 of 1
-      return none;
+    case 0x8000_001e: // APIC ID, core of one thread, node 0 of 1
+      return quad(apicId, apicId & 0xff, 0, 0);
     case SEV_LEAF:
       return memoryEncryption(guest, eax);
     default:
@@ -87,22 +98,25 @@ const CR4_BITS = Cr4.OSXSAVE | Cr4.PKE;
 /** So many answers are kept. */
 const ANSWERS = 64;
 
+/** What stays the same for a virtual CPU. */
+type ConstantPart = Pick<CpuidGuest, 'technology' | 'cBit' | 'apicFeatures' | 'apicId' | 'processors'>;
+
 /** A guest's CPUID. It asks for the same leaves again and again, each time by an exit: the answers given last are kept. */
 export class GuestCpuid {
   readonly #processor: CpuidSource;
-  readonly #guest: Pick<CpuidGuest, 'technology' | 'cBit' | 'apicFeatures'>;
+  readonly #guest: ConstantPart;
   readonly #kept: ({ readonly leaf: number; readonly subleaf: number; readonly result: CpuidResult } | undefined)[] = [];
   /** What the answers kept are for. */
   #cr4 = 0;
   #apic = false;
 
-  constructor(processor: CpuidSource, guest: Pick<CpuidGuest, 'technology' | 'cBit' | 'apicFeatures'>) {
+  constructor(processor: CpuidSource, guest: ConstantPart) {
     this.#processor = processor;
     this.#guest = guest;
   }
 
-  /** `xcr0` counts for leaf Dh only. */
-  answer(leaf: number, subleaf: number, cr4: number, xcr0: bigint, apic: boolean): CpuidResult {
+  /** `xcr0` and `xss` count for leaf Dh only. */
+  answer(leaf: number, subleaf: number, cr4: number, xcr0: bigint, apic: boolean, xss = 0n): CpuidResult {
     const bits = cr4 & CR4_BITS;
     if (bits !== this.#cr4 || apic !== this.#apic) {
       this.#kept.length = 0;
@@ -112,11 +126,14 @@ export class GuestCpuid {
     const slot = (leaf ^ (leaf >>> 26) ^ (subleaf << 2)) & (ANSWERS - 1);
     const kept = this.#kept[slot];
     if (kept !== undefined && kept.leaf === leaf && kept.subleaf === subleaf) return kept.result;
-    const result = guestCpuid(this.#processor, { ...this.#guest, cr4, xcr0, apic }, leaf, subleaf);
+    const result = guestCpuid(this.#processor, { ...this.#guest, cr4, xcr0, xss, apic }, leaf, subleaf);
     if (leaf !== XSAVE_LEAF) this.#kept[slot] = { leaf, subleaf, result };
     return result;
   }
 }
+
+/** Bits of an APIC ID that tell so many cores apart. */
+const idBits = (processors: number): number => Math.ceil(Math.log2(processors));
 
 /** The APIC's flag goes while it is disabled (APM vol. 2, 16.3.1). */
 const hiddenEdx = ({ apic }: CpuidGuest): number => (apic ? 0 : Leaf1Edx.APIC) | Leaf1Edx.MCE | Leaf1Edx.MCA;
@@ -124,11 +141,11 @@ const hiddenEdx = ({ apic }: CpuidGuest): number => (apic ? 0 : Leaf1Edx.APIC) |
 const none: CpuidResult = [0, 0, 0, 0];
 const quad = (eax: number, ebx: number, ecx: number, edx: number): CpuidResult => [eax >>> 0, ebx >>> 0, ecx >>> 0, edx >>> 0];
 
-/** Bytes of an XSAVE area for what XCR0 enables: each component from 2 on has a sub-leaf with its size and offset. */
-function xsaveSize(processor: CpuidSource, xcr0: bigint, compacted: boolean): number {
+/** Bytes of an XSAVE area for what XCR0 enables, and for the compacted form XSS: each component from 2 on has a sub-leaf with its size and offset. */
+function xsaveSize(processor: CpuidSource, components: bigint, compacted: boolean): number {
   let bytes = XSAVE_HEADER_END;
   for (let n = 2; n < 63; n++) {
-    if (((xcr0 >> BigInt(n)) & 1n) === 0n) continue;
+    if (((components >> BigInt(n)) & 1n) === 0n) continue;
     const [size, offset] = processor(XSAVE_LEAF, n);
     bytes = compacted ? bytes + size : Math.max(bytes, offset + size);
   }

@@ -12,6 +12,7 @@ import { XSAVE_LEAF } from './cpuid.ts';
 import { handleVmgexit } from './ghcb/vmgexit.ts';
 import { handleIoio } from './io.ts';
 import { handleNestedPageFault } from './mmio.ts';
+import { readCounter } from './msrs.ts';
 import type { Outcome } from './outcome.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -37,7 +38,7 @@ const always: readonly (readonly [code: number, handler: Handler])[] = [
   [ExitCode.NMI,      () => null],
   [ExitCode.SMI,      () => null],
   [ExitCode.INIT,     () => null],
-  [ExitCode.PAUSE,    () => null],
+  [ExitCode.PAUSE,    pause],
   [ExitCode.SHUTDOWN, () => ({ kind: 'shutdown' })],
   [ExitCode.VINTR,    () => null], // the guest can take an interrupt now
   [ExitCode.HLT,      halt],
@@ -61,13 +62,13 @@ const readable: readonly (readonly [code: number, handler: Handler])[] = [
   [ExitCode.IOIO,    handleIoio],
   [ExitCode.RDTSC,   rdtsc],
   [ExitCode.RDTSCP,  stepOver], // TSC_AUX is the guest's own
-  [ExitCode.RDPMC,   refuse],
+  [ExitCode.RDPMC,   rdpmc],
   [ExitCode.RDPRU,   undefinedOpcode],
   [ExitCode.VMMCALL, vmmcall],
   [ExitCode.WBINVD,  writeBack],
   [ExitCode.INVD,    writeBack],
   [ExitCode.MONITOR, skip],
-  [ExitCode.MWAIT,   skip],
+  [ExitCode.MWAIT,   (vcpu) => (vcpu.yield(), skip(vcpu))],
   [ExitCode.NPF,     handleNestedPageFault],
   [ExitCode.IRET,    stepOver], // the end of an NMI, once it is executed
   ...[ExitCode.VMRUN, ExitCode.VMLOAD, ExitCode.VMSAVE, ExitCode.STGI, ExitCode.CLGI, ExitCode.SKINIT, ExitCode.INVLPGA].map(
@@ -116,7 +117,7 @@ function resumeDelivery(vcpu: Vcpu): void {
 
 function cpuid(vcpu: Vcpu): null {
   const leaf = vcpu.gpr32(RAX);
-  const [eax, ebx, ecx, edx] = vcpu.cpuid(leaf, vcpu.gpr32(RCX), leaf === XSAVE_LEAF ? vcpu.vm.host.xcr0 : 1n);
+  const [eax, ebx, ecx, edx] = vcpu.cpuid(leaf, vcpu.gpr32(RCX), leaf === XSAVE_LEAF ? vcpu.vm.host.xcr0 : 1n, 0n);
   vcpu.setGpr32(RAX, eax);
   vcpu.setGpr32(RBX, ebx);
   vcpu.setGpr32(RCX, ecx);
@@ -136,6 +137,11 @@ function rdtsc(vcpu: Vcpu): null {
   return giveEdxEax(vcpu, vcpu.tsc());
 }
 
+function rdpmc(vcpu: Vcpu): null {
+  const value = readCounter(vcpu, vcpu.gpr32(RCX));
+  return value === null ? refuse(vcpu) : giveEdxEax(vcpu, value);
+}
+
 function giveEdxEax(vcpu: Vcpu, value: bigint): null {
   vcpu.setGpr32(RAX, lowHalf(value));
   vcpu.setGpr32(RDX, highHalf(value));
@@ -152,13 +158,19 @@ function writeBack(vcpu: Vcpu): null {
   return skip(vcpu);
 }
 
-/** On behind the instruction once something has woken the guest; or there for good. */
-function halt(vcpu: Vcpu): Outcome | null {
+/** On behind the instruction once something has woken the virtual CPU. */
+function halt(vcpu: Vcpu): null {
   // An SEV-ES guest is behind it already. One that single-steps gets its trap, which ends the halt before it begins.
   if (!vcpu.vm.encryptedState && vcpu.singleSteps) return skip(vcpu);
-  const woken = vcpu.interrupts.halt();
+  vcpu.halt();
   if (!vcpu.vm.encryptedState) vcpu.skip();
-  return woken ? null : { kind: 'halted', interruptsEnabled: vcpu.interruptsEnabled };
+  return null;
+}
+
+/** It spins: the others' turn. */
+function pause(vcpu: Vcpu): null {
+  vcpu.yield();
+  return vcpu.vm.encryptedState ? null : skip(vcpu);
 }
 
 function skip(vcpu: Vcpu): null {

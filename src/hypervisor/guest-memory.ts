@@ -53,8 +53,9 @@ export function pieces(regions: readonly MemoryRegion[], gpa: bigint, length: nu
   return start === end ? found : null;
 }
 
-/** Where a page lies; null: nowhere. */
-export function locatePage(regions: readonly MemoryRegion[], page: number): Spa | null {
-  for (const { start, size, at } of regions) if (page >= start && page + PAGE_SIZE <= start + size) return spa(at + (page - start));
+/** Where a page lies; null: nowhere. `ram`: a page of ROM does not count. */
+export function locatePage(regions: readonly MemoryRegion[], page: number, ram = false): Spa | null {
+  for (const { start, size, at, writable } of regions)
+    if (page >= start && page + PAGE_SIZE <= start + size) return ram && !writable ? null : spa(at + (page - start));
   return null;
 }

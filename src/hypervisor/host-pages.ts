@@ -1,25 +1,33 @@
-// The host's own pages, handed out upwards and never taken back: a machine is thrown away as a whole.
+// The host's own pages, taken as they are needed and given back together: by a guest when it ends.
 
-import { hostMap } from '../machine/memory-map.ts';
 import { PAGE_SIZE, type Spa, spa } from '../util/address.ts';
-import { assert } from '../util/errors.ts';
+import { UserError } from '../util/errors.ts';
 import type { HostMemory } from '../svm/host-processor.ts';
+import type { MemoryHeap } from './memory-heap.ts';
 
 export class HostPages {
   readonly #memory: HostMemory;
-  #next: number = hostMap.pages.start;
+  readonly #heap: MemoryHeap;
+  readonly #taken: { readonly at: number; readonly size: number }[] = [];
 
-  constructor(memory: HostMemory) {
+  constructor(memory: HostMemory, heap: MemoryHeap) {
     this.#memory = memory;
+    this.#heap = heap;
   }
 
-  /** `count` consecutive pages of zeros. */
+  /** `count` consecutive pages of zeros. Throws UserError. */
   take(count = 1): Spa {
-    const at = this.#next;
-    this.#next += count * PAGE_SIZE;
-    assert(this.#next <= hostMap.pages.end, 'the host ran out of pages');
+    const size = count * PAGE_SIZE;
+    const at = this.#heap.take(size);
+    if (at === null) throw new UserError('the host has no memory left: end a guest, or give the host more');
+    this.#taken.push({ at, size });
     const zeros = new Uint8Array(PAGE_SIZE);
-    for (let page = at; page < this.#next; page += PAGE_SIZE) this.#memory.write(spa(page), zeros);
+    for (let page = at; page < at + size; page += PAGE_SIZE) this.#memory.write(spa(page), zeros);
     return spa(at);
+  }
+
+  /** Whoever had them has gone. */
+  giveBack(): void {
+    for (const { at, size } of this.#taken.splice(0)) this.#heap.give(at, size);
   }
 }

@@ -1,9 +1,9 @@
-// INIT, which a guest's only processor can send to itself: the registers are as after reset, except the floating-point state, CR0.CD
-// and CR0.NW, and the MSRs (APM vol. 2, 14.1.3), and execution goes on at the reset vector, since it is the boot processor. Without a
-// ROM image nothing is there. The registers of an SEV-ES guest are out of reach: its INIT is dropped, as KVM does.
+// INIT: the registers are as after reset, except the floating-point state, CR0.CD and CR0.NW, and the MSRs (APM vol. 2, 14.1.3). The boot
+// processor goes on at the reset vector, where without a ROM image nothing is; others wait for a STARTUP message, which says where they begin
+// (16.5). The registers of an SEV-ES guest are out of reach: its INIT is dropped, as KVM does.
 
 import { Cr0, Efer, Rflags } from '../arch/registers.ts';
-import type { Vcpu } from './vcpu.ts';
+import { Activity, type Vcpu } from './vcpu.ts';
 
 const REAL = 0xffff;
 const Attributes = { CODE16: 0x09b, DATA16: 0x093, LDT: 0x082, TSS: 0x08b } as const;
@@ -38,4 +38,12 @@ export function initialise(vcpu: Vcpu): void {
   vcpu.vmcb.interruptState = 0n;
   vcpu.vmcb.eventInj = 0n;
   vcpu.interrupts.reset();
+  if (vcpu.number !== 0) vcpu.activity = Activity.WAIT_FOR_SIPI;
+}
+
+/** STARTUP: real mode, at the page that the vector names. */
+export function beginAt({ save }: Vcpu, vector: number): void {
+  save.csSelector = vector << 8;
+  save.csBase = BigInt(vector << 12);
+  save.rip = 0n;
 }

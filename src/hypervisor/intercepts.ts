@@ -17,10 +17,11 @@ export const clearIntercept = (vectors: InterceptVectors, code: number): void =>
   vectors[code >>> 5] = (vectors[code >>> 5] ?? 0) & ~(1 << (code & 31));
 };
 
+/** What swaps no debug registers leaves DR7 to the guest's #VC handler; DR0 to DR3 are then those of the processor (15.35.10). */
+const debugRegisters = [ExitCode.DR0_READ + 7, ExitCode.DR0_WRITE + 7] as const;
+
 /** Non-automatic under SEV-ES: they reach the guest as #VC first. */
 const defaults = [
-  ExitCode.DR0_READ + 7,
-  ExitCode.DR0_WRITE + 7,
   ExitCode.RDPMC,
   ExitCode.CPUID,
   ExitCode.INVD,
@@ -86,10 +87,30 @@ export function parseIntercepts(names: readonly string[]): Intercepts {
   return { codes: [...codes].sort((a, b) => a - b), controlRegisters };
 }
 
+/**
+ * After so many PAUSEs in a row, each at most so many instructions after the one before, a virtual CPU of several waits for another that is
+ * not running: it gives up its turn (VMCB 03Eh and 03Ch; 15.14.4). The values are KVM's.
+ */
+export const pauseFilter = { count: 300, threshold: 128 } as const;
+
+/** What a guest is, as far as its intercepts depend on it. */
+export type InterceptedGuest = {
+  readonly encryptedState: boolean;
+  /** DebugSwap. */
+  readonly ownDebugRegisters?: boolean;
+  /** There are others that a virtual CPU may be spinning for. */
+  readonly several?: boolean;
+};
+
 /** The vectors with which a guest starts. */
-export function initialVectors(asked: Intercepts, encryptedState: boolean): InterceptVectors {
+export function initialVectors(
+  asked: Intercepts,
+  { encryptedState, ownDebugRegisters = false, several = false }: InterceptedGuest,
+): InterceptVectors {
   const vectors = new Uint32Array(INTERCEPT_VECTORS);
   for (const code of [...defaults, ...always, ...asked.codes]) setIntercept(vectors, code);
+  if (!ownDebugRegisters) for (const code of debugRegisters) setIntercept(vectors, code);
+  if (several) setIntercept(vectors, ExitCode.PAUSE);
   if (encryptedState) for (const code of traps) setIntercept(vectors, code);
   else if (asked.controlRegisters) interceptControlRegisters(vectors);
   return vectors;

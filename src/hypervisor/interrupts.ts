@@ -25,8 +25,6 @@ const VNMI = 1 << 25;
 const PRIORITY_SHIFT = 16;
 const NMI_EVENT = EventInjection.V + (EventType.NMI << 8) + 2;
 const HIGHEST_CLASS = 0xf;
-/** Wakes in a row that turn out not to be any: the guest then counts as asleep for good. */
-const MOST_FALSE_WAKES = 64;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class Interrupts {
@@ -40,7 +38,7 @@ export class Interrupts {
 
   constructor(vcpu: Vcpu) {
     this.#vcpu = vcpu;
-    const { host, config } = vcpu.vm;
+    const { host, config, clock, bus } = vcpu.vm;
     const { port } = vcpu;
     this.#virtualNmi = (host.cpuid(SVM_LEAF, 0)[EDX] & VNMI) !== 0;
     // CR8 is the guest's own, in V_TPR (15.21.1).
@@ -48,11 +46,11 @@ export class Interrupts {
     const place = { base: Number(APIC_BASE_RESET & ApicBase.ADDRESS), enabled: true };
     this.apic = new LocalApic({
       clock: {
-        now: () => host.time * NANOSECONDS,
+        now: () => clock.time * NANOSECONDS,
         tsc: () => vcpu.tsc(),
         whenTsc: (value) => {
           const left = value - vcpu.tsc();
-          return host.time * NANOSECONDS + (left > 0n ? Number((left + TICKS_PER_NANOSECOND - 1n) / TICKS_PER_NANOSECOND) : 0);
+          return clock.time * NANOSECONDS + (left > 0n ? Number((left + TICKS_PER_NANOSECOND - 1n) / TICKS_PER_NANOSECOND) : 0);
         },
       },
       taskPriority: {
@@ -66,36 +64,32 @@ export class Interrupts {
       },
       physicalBits: host.cpuid(0x8000_0008, 0)[0] & 0xff,
       x2apic: config.withheld?.includes(Feature.X2APIC) !== true,
+      id: vcpu.number,
+      send: (sender, message, everybody) => bus.send(sender, message, everybody),
     });
+    bus.add(this.apic);
     const mapped = config.mmio.map(place.base, APIC_PAGE, this.apic);
   }
 
   /** Before VMRUN: hands over what the guest can take. Gives after how many instructions the guest must leave again. */
   prepare(): number {
     const { apic } = this;
-    const { host, config } = this.#vcpu.vm;
-    const now = host.time * NANOSECONDS;
+    const { clock, config } = this.#vcpu.vm;
+    const now = clock.time * NANOSECONDS;
     if (now >= apic.deadline) apic.settle();
     if (now >= config.pit.next) config.pit.settle();
     const soon = apic.attention ? this.#offer() : NEVER;
     if (!apic.attention) this.#closeWindow();
     // What was handed over may have made room for the next.
-    const deadline = this.#deadline;
-    return deadline === NEVER ? soon : Math.min(soon, instructionsUntil(deadline, host.time));
+    const { deadline } = this;
+    return deadline === NEVER ? soon : Math.min(soon, instructionsUntil(deadline, clock.time));
   }
 
-  /** The guest executed HLT. False: nothing will ever wake it. */
-  halt(): boolean {
-    const { host, config } = this.#vcpu.vm;
-    for (let n = 0; n < MOST_FALSE_WAKES; n++) {
-      this.apic.settle();
-      config.pit.settle();
-      if (this.#wakes()) return true;
-      const deadline = this.#deadline;
-      if (deadline === NEVER || !this.#vcpu.interruptsEnabled) return false;
-      host.idle(instructionsUntil(deadline, host.time));
-    }
-    return false;
+  /** Has something come by now for which a virtual CPU that halted goes on? */
+  wakes(): boolean {
+    this.apic.settle();
+    this.#vcpu.vm.config.pit.settle();
+    return this.#wakes();
   }
 
   /** INIT: the local APIC is as after reset, and nothing is blocked. */
@@ -118,7 +112,7 @@ export class Interrupts {
   }
 
   /** When a timer may have an interrupt for the guest: nanoseconds since power-on; Infinity: none will. */
-  get #deadline(): number {
+  get deadline(): number {
     return nextTimer(this.apic, this.#vcpu.vm.config);
   }
 
@@ -136,6 +130,7 @@ export class Interrupts {
     const { apic } = this;
     const vcpu = this.#vcpu;
     const { port } = vcpu;
+    apic.startup = -1; // for those that wait for one
     if (apic.init) {
       apic.init = false;
       vcpu.initialise();

@@ -55,7 +55,7 @@ function stringElement(vcpu: Vcpu, { port, size, input, repeat }: PortAccess, wo
   const step = vcpu.save.rflags & BigInt(Rflags.DF) ? -BigInt(size) : BigInt(size);
   add(vcpu, input ? RDI : RSI, step, addressBytes);
   if (repeat) add(vcpu, RCX, -1n, addressBytes);
-  if (repeat && count !== 1n) vcpu.emulated++;
+  if (repeat && count !== 1n) vcpu.vm.emulated++;
   else vcpu.skip();
   return null;
 }

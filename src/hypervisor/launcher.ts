@@ -2,119 +2,126 @@
 // builds the VMCB. Under SEV the AMD-SP encrypts what was loaded and measures it, in ascending address; under SEV-ES the
 // register state, too (publication 55766, LAUNCH_*; docs/entry.md; KVM's order).
 
-import { GuestPolicy, TMR_SIZE } from '../arch/asp.ts';
+import { GuestPolicy } from '../arch/asp.ts';
 import { Feature } from '../arch/cpuid.ts';
-import { Msr } from '../arch/msr.ts';
-import { Efer } from '../arch/registers.ts';
+import { GHCB_VERSIONS } from '../arch/ghcb.ts';
 import { SaveArea } from '../arch/save-area.ts';
-import { Hwcr, Syscfg } from '../arch/sev-features.ts';
 import { NestedControl, SAVE_AREA_OFFSET, VirtualizationControl, VmcbControl } from '../arch/vmcb.ts';
 import { Vmsa } from '../arch/vmsa.ts';
-import { hostMap } from '../machine/memory-map.ts';
 import type { HostProcessor } from '../svm/host-processor.ts';
 import { PAGE_SIZE, type Spa } from '../util/address.ts';
 import { assert, UserError } from '../util/errors.ts';
 import type { View } from '../util/struct.ts';
-import { AspDriver, type AspResult } from './asp-driver.ts';
 import type { BootPlan, InitialState, SegmentState } from './boot-plan.ts';
 import { sevInformation } from './ghcb/msr-protocol.ts';
-import { ioPermissionMap, msrPermissionMap } from './msrs.ts';
+import { type HostSystem, refused } from './host-system.ts';
+import { initialise } from './init.ts';
+import { msrPermissionMap } from './msrs.ts';
 import { buildNestedTables, reservedEntry } from './nested-paging.ts';
-import { enterOwnTables } from './own-tables.ts';
 import { ShiftedPort } from './shifted-port.ts';
 import { Vcpu } from './vcpu.ts';
 import { Vm, type VmConfig } from './vm.ts';
 
-/** What CPUID Fn8000_001F says of this processor. */
-export type SevCapabilities = {
-  readonly cBit: number;
-  readonly reducedBits: number;
-  readonly asids: number;
-  readonly firstPlainSevAsid: number;
+/** Physical address bits that page tables may use. */
+function addressWidth(system: HostSystem): number {
+  const [eax] = system.first.cpuid(0x8000_0008, 0);
+  return (eax & 0xff) - system.capabilities.reducedBits;
+}
+
+export type Launched = {
+  readonly vm: Vm;
+  readonly measurement: Uint8Array | null;
+  /** What the AMD-SP refused; the guest must not run then. */
+  readonly failure: string | null;
+  /** The guest's handle at the AMD-SP; null: it has none. */
+  readonly handle: number | null;
 };
 
-export function sevCapabilities(host: HostProcessor): SevCapabilities {
-  const [, ebx, ecx, edx] = host.cpuid(0x8000_001f, 0);
-  return { cBit: ebx & 0x3f, reducedBits: (ebx >>> 6) & 0x3f, asids: ecx, firstPlainSevAsid: edx };
-}
-
-/** Physical address bits that page tables may use. */
-function addressWidth(host: HostProcessor, { reducedBits }: SevCapabilities): number {
-  const [eax] = host.cpuid(0x8000_0008, 0);
-  return (eax & 0xff) - reducedBits;
-}
-
-/** What software on the host does once: SVM on, memory encryption on, SMM locked (15.4, 15.34.3), page tables and save area of its own. */
-function prepareHost(vm: Vm): void {
-  const { host } = vm;
-  const set = (index: number, bits: number): void => {
-    const now = host.rdmsr(index);
-    assert(
-      now !== null && host.wrmsr(index, now | BigInt(bits)),
-      `the host's MSR ${index.toString(16)} takes no bits ${bits.toString(16)}`,
-    );
-  };
-  set(Msr.EFER, Efer.SVME);
-  set(Msr.SYSCFG, Syscfg.MEM_ENCRYPTION_MOD_EN);
-  set(Msr.HWCR, Hwcr.SMM_LOCK);
-  enterOwnTables(host, vm.pages, vm.cMask);
-  const saveArea = vm.physical(vm.pages.take());
-  assert(host.wrmsr(Msr.VM_HSAVE_PA, BigInt(saveArea)), 'the host save area is refused');
-  host.vmsave(saveArea);
-}
-
-/** `failure`: what the AMD-SP refused; the guest must not run then. */
-export type Launched = { readonly vm: Vm; readonly vcpu: Vcpu; readonly measurement: Uint8Array | null; readonly failure: string | null };
-
-export function launch(host: HostProcessor, config: Omit<VmConfig, 'asid' | 'cBit'>, plan: BootPlan): Launched {
+/** Throws UserError: there is no ASID or no memory left. */
+export function launch(system: HostSystem, config: Omit<VmConfig, 'asid' | 'cBit'>, plan: BootPlan): Launched {
   const { technology } = config;
-  const capabilities = sevCapabilities(host);
-  const asid = technology === 'sev' ? capabilities.firstPlainSevAsid : 1;
-  if (technology === 'sev-es' && capabilities.firstPlainSevAsid <= 1)
-    throw new UserError('this processor model has no ASID for SEV-ES guests: choose another with --cpu');
-  const vm = new Vm(host, { ...config, asid, cBit: capabilities.cBit });
-  prepareHost(vm);
-  load(vm, plan);
-  for (const text of plan.warnings) vm.warn(text);
-
-  const vmcbAddress = vm.pages.take();
-  const vmcb = VmcbControl(host.memory.page(vmcbAddress));
-  const maps = { io: place(vm, ioPermissionMap()), msr: place(vm, msrPermissionMap(vm.encryptedState)) };
-  const trap = technology === 'sev-es' ? reservedEntry(addressWidth(host, capabilities), capabilities.cBit) : 0n;
-  vmcb.iopmBasePa = BigInt(vm.physical(maps.io));
-  vmcb.msrpmBasePa = BigInt(vm.physical(maps.msr));
-  vmcb.guestAsid = asid;
-  vmcb.nCr3 = BigInt(vm.physical(buildNestedTables(host.memory, vm.pages, vm.regions, trap, vm.cMask)));
-  vmcb.nestedControl = BigInt(
-    NestedControl.NP_ENABLE | (technology === 'none' ? 0 : NestedControl.SEV) | (technology === 'sev-es' ? NestedControl.SEV_ES : 0),
-  );
-  // The guest has a DebugCtl of its own (15.23); SEV-ES demands it.
-  vmcb.virtualizationControl = BigInt(VirtualizationControl.LBR);
-  const { state } = plan;
-  let vmsa: Spa | null = null;
-  if (technology === 'sev-es') {
-    vmsa = vm.pages.take();
-    host.memory.write(vmsa, vmsaImage(state));
-    vmcb.vmsaPointer = BigInt(vmsa); // without a C-bit: the ASID's key applies
-    vmcb.ghcb = sevInformation(capabilities.cBit);
+  const { cBit } = system.capabilities;
+  const given = system.asids.allocate(technology);
+  if ('problem' in given) throw new UserError(given.problem);
+  const vm = new Vm(system, { ...config, asid: given.asid, cBit });
+  try {
+    load(vm, plan);
+    for (const text of plan.warnings) vm.warn(text);
+    const { vmcbs, vmsas } = place(system, vm, plan);
+    const launched = technology === 'none' ? null : launchEncrypted(system, vm, plan, vmsas);
+    for (const [number, vmcb] of vmcbs.entries()) vm.vcpus.push(virtualCpu(vm, number, vmcb, stateOf(plan, number)));
+    return { vm, measurement: launched?.measurement ?? null, failure: launched?.failure ?? null, handle: launched?.handle ?? null };
+  } catch (error) {
+    vm.pages.giveBack();
+    system.asids.release(given.asid);
+    throw error;
   }
-  const launched = technology === 'none' ? null : launchEncrypted(vm, asid, plan, vmsa);
-  const vcpu = new Vcpu(vm, vmcbAddress, state);
-  if (technology !== 'sev-es') {
-    setCommon(SaveArea(new ShiftedPort(host.memory.page(vmcbAddress), SAVE_AREA_OFFSET)), state);
-    vcpu.registers[2] = state.rdx;
-    vcpu.registers[3] = state.rbx;
-    vcpu.registers[7] = state.rdi;
-    host.vmload(vcpu.vmcbPhysical); // FS, GS, LDTR and TR, which VMRUN leaves alone, stay in the processor from here on
-  }
-  return { vm, vcpu, measurement: launched?.measurement ?? null, failure: launched?.failure ?? null };
 }
 
-/** Bytes as whole pages of the host's. */
-function place(vm: Vm, bytes: Uint8Array): Spa {
-  const at = vm.pages.take(Math.ceil(bytes.length / PAGE_SIZE));
-  vm.host.memory.write(at, bytes);
-  return at;
+/** The guest is no more: its ASID and its key are taken back, its memory is wiped. A text: what the AMD-SP refused. */
+export function retire(system: HostSystem, { vm, handle }: Launched): string | null {
+  for (const vcpu of vm.vcpus) system.forget(vcpu);
+  let failure: string | null = null;
+  if (handle !== null) {
+    const asp = system.driver(vm.pages.take(), vm.config.trace);
+    failure = refused('DEACTIVATE', asp.deactivate(handle)) ?? refused('DECOMMISSION', asp.decommission(handle));
+  }
+  const { ram, rom, asid } = vm.config;
+  system.giveRam(ram.at, ram.size);
+  if (rom !== undefined) system.giveRam(rom.at, rom.size);
+  vm.pages.giveBack();
+  system.asids.release(asid);
+  return failure;
+}
+
+/** How a virtual CPU begins. */
+const stateOf = ({ state, apState }: BootPlan, number: number): InitialState => (number === 0 ? state : (apState?.(number) ?? state));
+
+/** VMCBs, VMSAs, nested tables and permission maps into the host's pages. */
+function place(system: HostSystem, vm: Vm, plan: BootPlan): { readonly vmcbs: readonly Spa[]; readonly vmsas: readonly Spa[] } {
+  const { memory, capabilities } = system;
+  const { technology, asid, ghcbVersion, vcpus } = vm.config;
+  const encryptedState = technology === 'sev-es';
+  const vmcbs: Spa[] = [];
+  const vmsas: Spa[] = [];
+  const msrPermissions = system.place(msrPermissionMap(encryptedState), vm.pages);
+  const trap = encryptedState ? reservedEntry(addressWidth(system), capabilities.cBit) : 0n;
+  const tables = buildNestedTables(memory, vm.pages, vm.regions, trap, vm.cMask);
+  for (let number = 0; number < vcpus; number++) {
+    const at = vm.pages.take();
+    vmcbs.push(at);
+    const vmcb = VmcbControl(memory.page(at));
+    vmcb.iopmBasePa = BigInt(vm.physical(system.ioPermissions));
+    vmcb.msrpmBasePa = BigInt(vm.physical(msrPermissions));
+    vmcb.guestAsid = asid;
+    vmcb.nCr3 = BigInt(vm.physical(tables));
+    vmcb.nestedControl = BigInt(
+      NestedControl.NP_ENABLE | (technology === 'none' ? 0 : NestedControl.SEV) | (encryptedState ? NestedControl.SEV_ES : 0),
+    );
+    // The guest has a DebugCtl of its own (15.23); SEV-ES demands it.
+    vmcb.virtualizationControl = BigInt(VirtualizationControl.LBR);
+    if (!encryptedState) continue;
+    const vmsa = system.place(vmsaImage(stateOf(plan, number), vm.config.sevFeatures), vm.pages);
+    vmsas.push(vmsa);
+    vmcb.vmsaPointer = BigInt(vmsa); // without a C-bit: the ASID's key applies
+    vmcb.ghcb = sevInformation(capabilities.cBit, ghcbVersion ?? GHCB_VERSIONS.most);
+  }
+  return { vmcbs, vmsas };
+}
+
+function virtualCpu(vm: Vm, number: number, vmcb: Spa, state: InitialState): Vcpu {
+  const { memory } = vm.host;
+  const registers = vm.pages.take();
+  memory.write(registers, vmsaImage(state));
+  const vcpu = new Vcpu(vm, number, { vmcb, registers }, state);
+  if (vm.encryptedState) return vcpu;
+  setCommon(SaveArea(new ShiftedPort(memory.page(vmcb), SAVE_AREA_OFFSET)), state);
+  vcpu.registers[2] = state.rdx;
+  vcpu.registers[3] = state.rbx;
+  vcpu.registers[6] = state.rsi ?? 0n;
+  vcpu.registers[7] = state.rdi;
+  if (number > 0) initialise(vcpu);
+  return vcpu;
 }
 
 /** Zeros for every page of the plan, then its contents: under the host's mapping, as plaintext. */
@@ -137,39 +144,35 @@ function flushUnlessCoherent(host: HostProcessor, at: Spa, size: number): void {
 
 /** The launch commands, up to the first that fails. The measurement: 32 bytes, then 16 of nonce. */
 function launchEncrypted(
+  system: HostSystem,
   vm: Vm,
-  asid: number,
   { ranges }: BootPlan,
-  vmsa: Spa | null,
-): { measurement: Uint8Array | null; failure: string | null } {
+  vmsas: readonly Spa[],
+): { measurement: Uint8Array | null; failure: string | null; handle: number | null } {
   const { host, config } = vm;
-  const asp = new AspDriver(host, vm.pages.take(), config.trace, (at) => vm.physical(at));
-  const encryptedState = vmsa !== null;
-  let failure: string | null = null;
-  const succeeds = <T>(command: string, result: AspResult<T>): result is { readonly ok: true } & T => {
-    if (!result.ok) failure = `the AMD-SP answers ${command} with ${result.name}`;
-    return result.ok;
-  };
-  const conclude = (measurement: Uint8Array | null = null) => ({ measurement, failure });
-  if (!succeeds('INIT', asp.init(encryptedState ? { at: hostMap.trustedMemory.start, size: TMR_SIZE } : null))) return conclude();
-  host.wbinvd(); // nothing of an earlier guest may be left in caches when an ASID is bound (15.34.9)
-  if (!succeeds('DF_FLUSH', asp.dfFlush())) return conclude();
-  const started = asp.launchStart(GuestPolicy.NODBG | (encryptedState ? GuestPolicy.ES : 0));
-  if (!succeeds('LAUNCH_START', started)) return conclude();
+  const notReady = system.initialiseAsp();
+  if (notReady !== null) return { measurement: null, failure: notReady, handle: null };
+  const asp = system.driver(vm.pages.take(), config.trace);
+  const started = asp.launchStart(GuestPolicy.NODBG | (vmsas.length > 0 ? GuestPolicy.ES : 0));
+  if (!started.ok) return { measurement: null, failure: refused('LAUNCH_START', started), handle: null };
   const { handle } = started;
-  if (!succeeds('ACTIVATE', asp.activate(handle, asid))) return conclude();
-  for (const { start, end } of ranges) {
+  const failed = (failure: string | null) => ({ measurement: null, failure, handle });
+  let failure = refused('ACTIVATE', asp.activate(handle, config.asid));
+  for (const { start, end } of ranges)
     for (const { at, size } of vm.find(start, end - start)) {
+      if (failure !== null) return failed(failure);
       flushUnlessCoherent(host, at, size);
-      if (!succeeds('LAUNCH_UPDATE_DATA', asp.launchUpdateData(handle, at, size))) return conclude();
+      failure = refused('LAUNCH_UPDATE_DATA', asp.launchUpdateData(handle, at, size));
     }
+  for (const vmsa of vmsas) {
+    if (failure !== null) return failed(failure);
+    flushUnlessCoherent(host, vmsa, PAGE_SIZE);
+    failure = refused('LAUNCH_UPDATE_VMSA', asp.launchUpdateVmsa(handle, vmsa));
   }
-  if (vmsa !== null) flushUnlessCoherent(host, vmsa, PAGE_SIZE);
-  if (vmsa !== null && !succeeds('LAUNCH_UPDATE_VMSA', asp.launchUpdateVmsa(handle, vmsa))) return conclude();
+  if (failure !== null) return failed(failure);
   const measured = asp.launchMeasure(handle);
-  if (!succeeds('LAUNCH_MEASURE', measured)) return conclude();
-  succeeds('LAUNCH_FINISH', asp.launchFinish(handle));
-  return conclude(measured.measurement);
+  if (!measured.ok) return failed(refused('LAUNCH_MEASURE', measured));
+  return { measurement: measured.measurement, failure: refused('LAUNCH_FINISH', asp.launchFinish(handle)), handle };
 }
 
 const AFTER_RESET = {
@@ -216,15 +219,17 @@ function setCommon(save: CommonView, state: InitialState): void {
 }
 
 /** The page that LAUNCH_UPDATE_VMSA measures and encrypts. */
-export function vmsaImage(state: InitialState): Uint8Array {
+export function vmsaImage(state: InitialState, sevFeatures = 0): Uint8Array {
   const { view, bytes } = Vmsa.create();
   setCommon(view, state);
   view.rdx = state.rdx;
   view.rbx = state.rbx;
   view.rdi = state.rdi;
+  view.rsi = state.rsi ?? 0n;
   view.xcr0 = AFTER_RESET.xcr0;
   view.mxcsr = AFTER_RESET.mxcsr;
   view.x87Fcw = AFTER_RESET.fcw;
-  view.x87Ftw = AFTER_RESET.emptyTags;
+  view.x87Ftw = state.x87Tags ?? AFTER_RESET.emptyTags;
+  view.sevFeatures = BigInt(sevFeatures);
   return bytes;
 }

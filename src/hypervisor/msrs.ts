@@ -66,6 +66,11 @@ const rows = new Map<number, MsrRow<MsrVcpu>>([
   [Msr.VM_CR, constant(0x18n)], // SVM disabled and locked: no nested virtualisation
 ]);
 
+const COUNTERS = 4;
+/** What RDPMC with this number gives; null: #GP. The counters that it knows are those that every processor has, also as MSRs. */
+export const readCounter = (vcpu: { readMsr(index: number): bigint | null }, counter: number): bigint | null =>
+  counter < COUNTERS ? vcpu.readMsr(Msr.PERF_CTR0 + counter) : null;
+
 /** null: #GP. */
 export const readGuestMsr = (vcpu: MsrVcpu, index: number): bigint | null => rows.get(index)?.read?.(vcpu) ?? null;
 

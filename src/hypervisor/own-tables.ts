@@ -15,17 +15,15 @@ const ENTRIES = 512;
 /** The table of level 4 and one of level 3: 512 GiB. */
 const PAGES = 2;
 
-/** `cMask`: the C-bit if the host uses SME, else 0. */
-export function enterOwnTables(host: HostProcessor, pages: HostPages, cMask: bigint): void {
-  if (cMask === 0n) {
-    load(host, write(host, pages.take(PAGES), 0n, 0n), 0n);
-    return;
-  }
+/** `cMask`: the C-bit if the host uses SME, else 0. Gives what CR3 holds afterwards. */
+export function enterOwnTables(host: HostProcessor, pages: HostPages, cMask: bigint): bigint {
+  if (cMask === 0n) return load(host, write(host, pages.take(PAGES), 0n, 0n), 0n);
   const first = pages.take(PAGES);
   load(host, write(host, first, 0n, cMask), 0n);
-  load(host, write(host, pages.take(PAGES), cMask, cMask), cMask);
+  const cr3 = load(host, write(host, pages.take(PAGES), cMask, cMask), cMask);
   host.wbinvd(); // nothing of the first ones may leave the caches later, over what is written now
   host.memory.write(first, new Uint8Array(PAGES * PAGE_SIZE));
+  return cr3;
 }
 
 /** `tables` and `memory`: the C-bit for pointers to tables, and for what is mapped. */
@@ -39,6 +37,8 @@ function write(host: HostProcessor, at: Spa, tables: bigint, memory: bigint): Sp
   return at;
 }
 
-function load(host: HostProcessor, tables: Spa, cMask: bigint): void {
-  assert(host.loadCr3(BigInt(tables) | cMask), 'CR3 is refused');
+function load(host: HostProcessor, tables: Spa, cMask: bigint): bigint {
+  const cr3 = BigInt(tables) | cMask;
+  assert(host.loadCr3(cr3), 'CR3 is refused');
+  return cr3;
 }

@@ -9,7 +9,7 @@ import { DebugCtl, Rflags, SegmentAttribute } from '../arch/registers.ts';
 import { SaveArea } from '../arch/save-area.ts';
 import { InterruptState, SAVE_AREA_OFFSET, VmcbControl } from '../arch/vmcb.ts';
 import type { PortSize } from '../devices/device.ts';
-import type { GuestRegisters } from '../svm/host-processor.ts';
+import type { GuestRegisters, HostProcessor } from '../svm/host-processor.ts';
 import type { Gpa, Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
 import { TICKS } from '../machine/time.ts';
@@ -20,7 +20,7 @@ import { CleanFields } from './clean-bits.ts';
 import { cr4Bits, eferAfter, refusesControlRegister, shownEfer } from './control-registers.ts';
 import { isApicMsr, readApicMsr, writeApicMsr } from '../devices/apic-msrs.ts';
 import { Vector, vectorName } from '../arch/exception.ts';
-import { EventInj } from '../arch/ghcb.ts';
+import { EventInj, Ghcb, GHCB_VERSIONS, GhcbInfo, type GhcbVersion } from '../arch/ghcb.ts';
 import { apicFeatures } from '../machine/apic-features.ts';
 import { GuestCpuid } from './cpuid.ts';
 import { handleExit } from './exits.ts';
@@ -28,18 +28,20 @@ import { GhcbPage } from './ghcb/page.ts';
 import type { CpuidResult } from './ghcb/services.ts';
 import type { GhcbVcpu } from './ghcb/vmgexit.ts';
 import { type HypercallArguments, hypercall } from './hypercalls.ts';
-import { initialise } from './init.ts';
+import { beginAt, initialise } from './init.ts';
 import {
   clearIntercept,
   INTERCEPT_VECTORS,
   type InterceptVectors,
   initialVectors,
   interceptControlRegisters,
+  pauseFilter,
   setIntercept,
 } from './intercepts.ts';
 import { Interrupts } from './interrupts.ts';
 import { readGuestMsr, writeGuestMsr, type MsrVcpu } from './msrs.ts';
 import type { Outcome } from './outcome.ts';
+import { swapsDebugRegisters } from './sev-features.ts';
 import { ShiftedPort } from './shifted-port.ts';
 import type { Vm } from './vm.ts';
 
@@ -57,11 +59,27 @@ const DEBUG_CONTROL = SAVE_AREA_OFFSET + SaveArea.layout.dbgCtl.offset;
 
 /** Exits in a row at which neither the processor retired anything nor the hypervisor did something for the guest. */
 const MOST_FRUITLESS_EXITS = 10_000;
-/** A slice ends after so many exits, too: they cost far more than instructions, and a surface wants its turn (Ctrl-C, keys). */
-const EXITS_PER_SLICE = 20_000;
+
+/** What a virtual CPU is about. */
+export const Activity = {
+  RUNNING: 0,
+  /** HLT, until an interrupt comes. */
+  HALTED: 1,
+  /** After INIT, or not started yet: until a STARTUP message. */
+  WAIT_FOR_SIPI: 2,
+  /** AP reset hold of an SEV-ES guest (GHCB specification 4.3.1): until a STARTUP message. */
+  RESET_HOLD: 3,
+} as const;
+export type Activity = (typeof Activity)[keyof typeof Activity];
+/** SW_EXITINFO2 of an AP reset hold that a STARTUP message has ended: anything but 0. */
+const STARTED = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
+/** Executed at VMRUN: translations of this ASID go (15.16.1). */
+const FLUSH_THIS_ASID = 3;
 
 export class Vcpu implements GhcbVcpu, MsrVcpu {
   readonly vm: Vm;
+  /** Also its APIC ID; 0 is the boot processor. */
+  readonly number: number;
   readonly vmcbAddress: Spa;
   /** The same as VMRUN, VMLOAD and VMSAVE take it. */
   readonly vmcbPhysical: Spa;
@@ -77,8 +95,11 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   readonly interrupts: Interrupts;
   /** Count of #VMEXITs by exit code. */
   readonly exits = new CodeCounts();
-  /** Instructions and elements that the hypervisor executed in the guest's stead. */
-  emulated = 0;
+  activity: Activity;
+  /** It has nothing to do for now: the others' turn. */
+  yielded = false;
+  /** The processor that it ran on last; -1: none yet. */
+  lastProcessor = -1;
   debugControl = 0x400n;
   readonly #vectors: InterceptVectors;
   readonly #clean: CleanFields;
@@ -90,10 +111,29 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   /** The intercept that is lifted for one instruction. */
   #steppingOver: number | null = null;
   #tscOffset = 0n;
+  /** How the guest asked for its reset hold, and the GHCB page in which it is answered. */
+  #hold: { readonly by: 'ghcb' | 'msr'; readonly page: bigint } | null = null;
+  /** An SEV-ES guest's registers are as they were measured until the first STARTUP message. */
+  #started: boolean;
+  /** How far the guest's time is ahead of the processor's. */
+  #ahead = 0;
+  /** Where the registers are that no world switch moves, while another has the processor. */
+  readonly #registersPage: Spa;
   readonly #apicFeatures: number;
 
-  constructor(vm: Vm, vmcbAddress: Spa, initial: { cr0: bigint; cr4: bigint; efer: bigint }) {
+  /** `registers`: a page with the other registers at their offsets in a VMSA (HostProcessor.loadRegisters). */
+  constructor(
+    vm: Vm,
+    number: number,
+    places: { readonly vmcb: Spa; readonly registers: Spa },
+    initial: { cr0: bigint; cr4: bigint; efer: bigint },
+  ) {
     this.vm = vm;
+    this.number = number;
+    this.activity = number === 0 ? Activity.RUNNING : Activity.WAIT_FOR_SIPI;
+    this.#started = number === 0;
+    this.#registersPage = places.registers;
+    const vmcbAddress = places.vmcb;
     this.vmcbAddress = vmcbAddress;
     this.vmcbPhysical = vm.physical(vmcbAddress);
     this.port = vm.host.memory.page(vmcbAddress);
@@ -102,42 +142,161 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     this.ghcb = new GhcbPage(vm.host.memory);
     this.#known = { ...initial, cr8: 0n };
     this.#clean = new CleanFields(this.port);
-    this.#vectors = initialVectors(vm.config.intercepts, vm.encryptedState);
+    const several = vm.config.vcpus > 1;
+    const ownDebugRegisters = swapsDebugRegisters(vm.config.sevFeatures ?? 0);
+    this.#vectors = initialVectors(vm.config.intercepts, { encryptedState: vm.encryptedState, ownDebugRegisters, several });
+    if (several) {
+      this.vmcb.pauseFilterCount = pauseFilter.count;
+      this.vmcb.pauseFilterThreshold = pauseFilter.threshold;
+    }
     for (let i = 0; i < INTERCEPT_VECTORS; i++) this.#store(i);
     this.#apicFeatures = apicFeatures(vm.config.withheld ?? []);
     const { technology, cBit } = vm.config;
-    this.#cpuid = new GuestCpuid((leaf, subleaf) => vm.host.cpuid(leaf, subleaf), { technology, cBit, apicFeatures: this.#apicFeatures });
+    this.#cpuid = new GuestCpuid((leaf, subleaf) => vm.host.cpuid(leaf, subleaf), {
+      technology,
+      cBit,
+      apicFeatures: this.#apicFeatures,
+      apicId: number,
+      processors: vm.config.vcpus,
+    });
     this.#knownCr4 = lowHalf(initial.cr4);
     this.interrupts = new Interrupts(this);
   }
 
-  /** Everything consumed of a budget so far: what the processor retired, elements included, and what was emulated. */
-  get consumed(): number {
-    return this.vm.host.retired + this.emulated;
+  /**
+   * Runs until the guest's run ends (an Outcome), or `budget` or the exits of the slice are used up, or there is nothing for this virtual CPU
+   * to do (null).
+   */
+  run(budget: number): Outcome | null {
+    const { clock, host } = this.vm;
+    this.#followTime();
+    clock.enter(host);
+    const outcome = this.#run(budget);
+    clock.leave();
+    return outcome;
   }
 
-  /** Runs until the guest's run ends (an Outcome), or `budget` or the exits of a slice are used up (null). */
-  run(budget: number): Outcome | null {
-    const { host } = this.vm;
-    const end = this.consumed + budget;
+  #run(budget: number): Outcome | null {
+    const { vm } = this;
+    const { host } = vm;
+    const end = vm.consumed + budget;
     let fruitless = 0;
-    for (let exits = 0; exits < EXITS_PER_SLICE; exits++) {
-      const before = this.consumed;
+    for (; vm.exitsLeft > 0; vm.exitsLeft--) {
+      const before = vm.consumed;
       if (before >= end) return null;
-      host.setTimer(this.#steppingOver === null ? Math.min(end - before, this.interrupts.prepare()) : 1);
+      const soon = this.interrupts.prepare();
+      if (this.activity !== Activity.RUNNING) return null;
+      host.setTimer(this.#steppingOver === null ? Math.min(end - before, soon) : 1);
       const fault = host.vmrun(this.vmcbPhysical, this.registers);
       if (fault !== null) return { kind: 'refused', reason: `VMRUN raised ${vectorName(fault)}` };
       this.#clean.seen();
+      if (this.#flushes) this.#flushed();
       const code = this.port.u32(control.exitCode.offset) | 0;
       if (this.#steppingOver !== null) this.#stepped(code);
       this.exits.add(code);
-      const outcome = handleExit(this, code) ?? this.vm.ended;
+      const outcome = handleExit(this, code) ?? vm.ended;
       if (outcome !== null) return outcome;
-      fruitless = this.consumed === before ? fruitless + 1 : 0;
+      if (this.activity !== Activity.RUNNING || this.yielded) return null;
+      fruitless = vm.consumed === before ? fruitless + 1 : 0;
       if (fruitless > MOST_FRUITLESS_EXITS)
         return { kind: 'stopped', reason: 'the guest leaves again and again without executing anything' };
     }
     return null;
+  }
+
+  // --- turns -----------------------------------------------------------------------------------------------------------------------
+
+  /** Is there something for it to do? What it waits for may have come. */
+  awake(): boolean {
+    if (this.activity === Activity.RUNNING) return true;
+    const { interrupts } = this;
+    if (this.activity === Activity.HALTED ? interrupts.wakes() : this.#starts()) this.activity = Activity.RUNNING;
+    return (this.activity as Activity) === Activity.RUNNING;
+  }
+
+  /** HLT. */
+  halt(): void {
+    if (!this.interrupts.wakes()) this.activity = Activity.HALTED;
+  }
+
+  /** Spins (PAUSE) or waits (MWAIT). */
+  yield(): void {
+    this.yielded = this.vm.vcpus.length > 1;
+  }
+
+  /** Its registers come to a processor: those that VMRUN does not load. */
+  load(processor: HostProcessor): void {
+    if (!this.vm.encryptedState) processor.vmload(this.vmcbPhysical);
+    processor.loadRegisters(this.vm.physical(this.#registersPage));
+    this.#clean.changed(); // what a processor keeps of a VMCB it keeps for itself (15.15)
+  }
+
+  /** Another gets the processor. */
+  park(processor: HostProcessor): void {
+    if (!this.vm.encryptedState) processor.vmsave(this.vmcbPhysical);
+    processor.storeRegisters(this.vm.physical(this.#registersPage));
+  }
+
+  /** The next VMRUN drops what the processor's TLB has of this ASID. */
+  flushTlb(): void {
+    this.#flushes = true;
+    this.port.setU8(control.tlbControl.offset, FLUSH_THIS_ASID);
+  }
+  #flushes = false;
+
+  #flushed(): void {
+    this.#flushes = false;
+    this.port.setU8(control.tlbControl.offset, 0);
+  }
+
+  /** The guest's time-stamp counter counts the guest's time. */
+  #followTime(): void {
+    const { clock, host } = this.vm;
+    const ahead = clock.ahead(host);
+    if (ahead === this.#ahead) return;
+    this.#ahead = ahead;
+    this.#storeTscOffset();
+  }
+
+  #storeTscOffset(): void {
+    this.vmcb.tscOffset = BigInt.asUintN(64, this.#tscOffset + BigInt(this.#ahead) * BigInt(TICKS));
+    this.#clean.changed();
+  }
+
+  // --- INIT and STARTUP (APM vol. 2, 16.5; GHCB specification 4.3.1) ------------------------------------------------------------------
+
+  /** The guest wants to be started again by a STARTUP message. */
+  apResetHold(by: 'ghcb' | 'msr'): void {
+    this.activity = Activity.RESET_HOLD;
+    this.#hold = { by, page: this.ghcbMsr };
+  }
+
+  /** Has the STARTUP message come that a processor waits for? */
+  #starts(): boolean {
+    const { apic } = this.interrupts;
+    if (apic.init) {
+      apic.init = false;
+      if (this.activity === Activity.WAIT_FOR_SIPI) this.initialise(); // a held one stays as it is
+    }
+    const vector = apic.startup;
+    apic.startup = -1;
+    if (vector < 0) return false;
+    if (this.activity === Activity.RESET_HOLD) this.#endHold();
+    else if (!this.vm.encryptedState) beginAt(this, vector);
+    else if (this.#started) {
+      this.warn('STARTUP dropped: the registers of an SEV-ES guest start once, as they were measured');
+      return false;
+    }
+    this.#started = true;
+    return true;
+  }
+
+  #endHold(): void {
+    const hold = this.#hold;
+    this.#hold = null;
+    if (hold === null) return;
+    if (hold.by === 'msr') this.ghcbMsr = (1n << 12n) | BigInt(GhcbInfo.AP_RESET_HOLD_RESPONSE);
+    else this.vm.write(hold.page + BigInt(Ghcb.layout.swExitInfo2.offset), STARTED); // its valid bit has been set since the guest asked
   }
 
   // --- what exits do with a plain or SEV guest -------------------------------------------------------------------------------
@@ -186,7 +345,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     const { port } = this;
     const { offset } = control.interruptState;
     port.setU32(offset, (port.u32(offset) & ~InterruptState.INTERRUPT_SHADOW) >>> 0);
-    this.emulated++;
+    this.vm.emulated++;
     if (!this.singleSteps) return;
     this.save.dr6 |= DR6_BS;
     this.inject(SINGLE_STEP);
@@ -284,9 +443,9 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     return this.port.u32(control.ghcb.offset + 4);
   }
 
-  cpuid(leaf: number, subleaf: number, xcr0: bigint): CpuidResult {
+  cpuid(leaf: number, subleaf: number, xcr0: bigint, xss: bigint): CpuidResult {
     const cr4 = this.vm.encryptedState ? this.#knownCr4 : this.port.u32(CR4);
-    return this.#cpuid.answer(leaf >>> 0, subleaf >>> 0, cr4, xcr0, this.interrupts.apic.enabled);
+    return this.#cpuid.answer(leaf >>> 0, subleaf >>> 0, cr4, xcr0, this.interrupts.apic.enabled, xss);
   }
   readMsr(index: number): bigint | null {
     const n = index >>> 0;
@@ -314,12 +473,11 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     return this.vm.host.cpuid(0x8000_0008, 0)[0] & 0xff;
   }
   tsc(): bigint {
-    return BigInt.asUintN(64, BigInt(this.vm.host.time * TICKS) + this.#tscOffset);
+    return BigInt.asUintN(64, BigInt(this.vm.clock.time * TICKS) + this.#tscOffset);
   }
   setTsc(value: bigint): void {
     this.#tscOffset += value - this.tsc();
-    this.vmcb.tscOffset = BigInt.asUintN(64, this.#tscOffset);
-    this.#clean.changed();
+    this.#storeTscOffset();
     this.interrupts.apic.retime();
   }
   tscAux(): bigint {
@@ -338,10 +496,24 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     this.vm.config.mmio.write(gpa, from);
   }
   initialise(): void {
+    this.vm.evict(this); // what VMLOAD moves is changed in memory
     initialise(this);
+    if (this.activity === Activity.RUNNING) this.vm.enter(this);
   }
   nmiComplete(): void {
     this.interrupts.nmiComplete();
+  }
+  get jumpTable(): bigint {
+    return this.vm.jumpTable;
+  }
+  set jumpTable(gpa: bigint) {
+    this.vm.jumpTable = gpa;
+  }
+  get apicIds(): readonly number[] {
+    return this.vm.vcpus.map(({ interrupts }) => interrupts.apic.id);
+  }
+  get ghcbVersion(): GhcbVersion {
+    return this.vm.config.ghcbVersion ?? GHCB_VERSIONS.most;
   }
   readMemory(gpa: bigint, into: Uint8Array): boolean {
     return this.vm.read(gpa, into);
@@ -349,11 +521,14 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
   writeMemory(gpa: bigint, from: Uint8Array): boolean {
     return this.vm.write(gpa, from);
   }
+  isRam(gpa: bigint, length: number): boolean {
+    return this.vm.isRam(gpa, length);
+  }
   locate(page: Gpa): Spa | null {
-    return this.vm.locate(page);
+    return this.vm.locate(page, true);
   }
   wbinvd(): void {
-    this.vm.host.wbinvd();
+    this.vm.wbinvd();
   }
   hypercall(number: bigint, cpl: number, values: HypercallArguments): bigint {
     const wide = this.vm.encryptedState || (this.save.csAttributes & SegmentAttribute.L) !== 0;

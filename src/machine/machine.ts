@@ -12,14 +12,16 @@ import { Dram } from '../memory/dram.ts';
 import { Evictions } from '../memory/evictions.ts';
 import { EncryptionEngine, type Tweak, type TweakMode } from '../memory/encryption.ts';
 import type { Frames } from '../memory/frames.ts';
-import { Asids } from '../sev/asids.ts';
+import { Asids } from '../sev/asid-ownership.ts';
 import { TrustedMemory } from '../sev/trusted-memory.ts';
+import type { CleanFaults } from '../svm/clean-check.ts';
 import type { HostProcessor } from '../svm/host-processor.ts';
 import { Svm } from '../svm/svm.ts';
+import { vmsaStore } from '../svm/world-switch.ts';
 import { PAGE_SIZE } from '../util/address.ts';
-import type { CodeCounts } from '../util/code-counts.ts';
+import { CodeCounts } from '../util/code-counts.ts';
 import { UserError } from '../util/errors.ts';
-import { RandomSource } from '../util/random.ts';
+import { RandomSource, type RandomStream } from '../util/random.ts';
 import type { TraceSink } from '../util/trace.ts';
 import { apicFeatures } from './apic-features.ts';
 import { type Engine, type Execution, returnEngine, takeEngine } from './engine.ts';
@@ -29,6 +31,10 @@ export type MachineOptions = {
   readonly model: string;
   /** System physical memory in bytes. */
   readonly memory: number;
+  /** Logical processors; left out: one. They take turns. */
+  readonly processors?: number | undefined;
+  /** ASIDs for SEV-ES guests, as a computer's firmware sets it (CPUID Fn8000_001F EDX - 1); left out: as the model has it. */
+  readonly esAsids?: number | undefined;
   readonly seed: string;
   readonly aes: AesEngine;
   readonly trace: TraceSink | null;
@@ -42,27 +48,42 @@ export type MachineOptions = {
   readonly evict?: 'random' | undefined;
   /** Left out: 'compiler'. */
   readonly tier?: Execution | undefined;
+  /** Is software watched for fields of a VMCB that it changes under a set clean bit? Left out: if there is a trace. */
+  readonly checkCleanBits?: boolean | undefined;
 };
+
+/** Each has two state blocks of the engine's memory. */
+export const MOST_PROCESSORS = 64;
 
 export class Machine {
   readonly model: ProcessorModel;
-  readonly host: HostProcessor;
+  /** The processors as the host's software meets them. */
+  readonly processors: readonly HostProcessor[];
   readonly engine: Engine;
   readonly dram: Dram;
   readonly encryption: EncryptionEngine;
   /** Null: lines leave caches only because software or a device makes them. */
   readonly evictions: Evictions | null = null;
-  readonly #svm: Svm;
+  readonly #cleanFaults: CleanFaults | null;
+  readonly #svms: readonly Svm[];
+  /** The processor that executed last. */
+  #latest: Svm;
+  /** RDRAND and RDSEED by ASID: what one guest draws shifts nobody else's. */
+  readonly #chance = new Map<number, RandomStream>();
+  readonly #random: RandomSource;
   #disposed = false;
 
   constructor(options: MachineOptions) {
-    const { model, withheld } = chooseModel(options.model);
+    const { model: chosen, withheld } = chooseModel(options.model);
+    const model = withEsAsids(chosen, options.esAsids);
     this.model = model;
     checkCaches(model, options.evict);
+    const processors = options.processors ?? 1;
+    checkProcessors(processors);
     const random = new RandomSource(options.seed);
+    this.#random = random;
     const tweaks = random.stream('memory tweak');
     const hostKeys = random.stream('memory host key');
-    const instructions = random.stream('rdrand');
     const firmware = random.stream('amd-sp');
     this.dram = new Dram(options.memory);
     this.encryption = new EncryptionEngine(
@@ -77,10 +98,10 @@ export class Machine {
     );
     const cpuid = options.localApic ? withLocalApic(processorCpuid(model), withheld) : processorCpuid(model);
     const { trace } = options;
-    const user = { cpuid, random64: () => instructions.u64(), trace, coherent: model.coherent };
+    const user = { cpuid, random64: () => this.#instructions().u64(), trace, coherent: model.coherent };
     this.engine = takeEngine(this.dram, this.encryption, user, options.tier ?? 'compiler');
     const { memory, frames, mmu, cpu } = this.engine;
-    const asids = new Asids(model.lastAsid, model.firstAsidWithoutEs);
+    const asids = new Asids(model.lastAsid, model.firstAsidWithoutEs, processors);
     const trustedMemory = new TrustedMemory();
     const asp = new Asp({
       memory: aspMemory(frames, options.memory),
@@ -88,7 +109,7 @@ export class Machine {
       asids,
       trustedMemory,
       random: (into) => firmware.fill(into),
-      addresses: () => this.#svm.addresses,
+      addresses: () => this.#svms[0]!.addresses,
       syscfg: () => Number((this.host.rdmsr(Msr.SYSCFG) ?? 0n) & 0xffff_ffffn),
     });
     if (options.evict === 'random') {
@@ -96,18 +117,53 @@ export class Machine {
       this.evictions = new Evictions(frames, () => chance.u32());
     }
     const { evictions } = this;
-    this.#svm = new Svm({ memory, frames, mmu, cpu, asids, trustedMemory, model, cpuid, mailbox: new AspMailbox(asp), trace, evictions });
-    this.host = this.#svm;
+    const cleanFaults: CleanFaults | null = (options.checkCleanBits ?? trace !== null) ? new Map() : null;
+    this.#cleanFaults = cleanFaults;
+    const mailbox = new AspMailbox(asp);
+    const parts = { memory, frames, mmu, cpu, asids, trustedMemory, model, cpuid, mailbox, trace, evictions, cleanFaults };
+    const vmsas = vmsaStore(parts, processors);
+    const running = (svm: Svm): void => {
+      this.#latest = svm;
+    };
+    this.#svms = Array.from({ length: processors }, (_, number) => new Svm({ ...parts, processor: { number, vmsas }, running }));
+    this.#latest = this.#svms[0]!;
+    this.processors = this.#svms;
+    this.countVcs(new CodeCounts());
   }
 
-  /** #VC by exit code: what only the processor knows. */
+  #instructions(): RandomStream {
+    const { asid } = this.engine.mmu.environment;
+    let stream = this.#chance.get(asid);
+    if (stream === undefined) {
+      stream = this.#random.stream(asid === 0 ? 'rdrand' : `rdrand ${asid}`);
+      this.#chance.set(asid, stream);
+    }
+    return stream;
+  }
+
+  /** The first processor. */
+  get host(): HostProcessor {
+    return this.#svms[0]!;
+  }
+
+  /** #VC by exit code: what only the processors know. */
   get vcCounts(): CodeCounts {
-    return this.#svm.vcCounts;
+    return this.#latest.vcCounts;
+  }
+
+  /** From now on #VCs are counted there. */
+  countVcs(counts: CodeCounts): void {
+    for (const svm of this.#svms) svm.vcCounts = counts;
   }
 
   /** Why the last VMRUN gave INVALID, in words: the processor tells no hypervisor. */
   get refusal(): string | null {
-    return this.#svm.refusal;
+    return this.#latest.refusal;
+  }
+
+  /** Fields that the hypervisor changed under a set clean bit: a line for each, none if nobody looked. */
+  get cleanBitFaults(): string[] {
+    return Array.from(this.#cleanFaults ?? [], ([text, times]) => (times === 1 ? text : `${text} (${times} times)`));
   }
 
   /** Instructions retired since power-on, elements of repeated string instructions among them. */
@@ -122,7 +178,7 @@ export class Machine {
 
   /** State block of the guest that runs or ran last, in the engine's memory. */
   get guestState(): number {
-    return this.#svm.guestState;
+    return this.#latest.guestState;
   }
 
   /** Pages of DRAM. */
@@ -160,6 +216,22 @@ function tweakOf({ name, tweak }: ProcessorModel, mode: TweakMode | undefined): 
   if (mode === undefined || mode === tweak.mode) return tweak;
   if (tweak.constants === 'published') return { ...tweak, mode };
   throw new UserError(`--encryption ${mode}: ${name} encrypts by ${tweak.mode} only: leave it out, or take --cpu naples`);
+}
+
+/** Throws UserError. */
+function withEsAsids(model: ProcessorModel, count: number | undefined): ProcessorModel {
+  if (count === undefined) return model;
+  if (!Number.isInteger(count) || count < 0 || count > model.lastAsid)
+    throw new UserError(
+      `${count} ASIDs for SEV-ES guests: ${model.name} has ${model.lastAsid} for encrypted guests in all: give 0 to ${model.lastAsid}`,
+    );
+  return { ...model, firstAsidWithoutEs: count + 1 };
+}
+
+/** Throws UserError. */
+function checkProcessors(count: number): void {
+  if (!Number.isInteger(count) || count < 1 || count > MOST_PROCESSORS)
+    throw new UserError(`--host-cpus ${count} is not a number from 1 to ${MOST_PROCESSORS}: give for example 4`);
 }
 
 /** Throws UserError. */

@@ -22,6 +22,10 @@ export const guestMap = {
   ram: gpa(0),
   ioApic: gpa(0xfec0_0000),
   dmaEngine: gpa(0xfeb0_0000),
+  /** Virtio devices where they are not on the PCI bus: a page each. */
+  virtioMmio: { start: gpa(0xfeb1_0000), step: 0x1000 },
+  /** Base address registers of PCI functions begin here where no firmware chose places for them. */
+  pciMemory: gpa(0xfe00_0000),
   /** Of machines without a hypervisor. */
   iommu: gpa(0xfeb8_0000),
   /** 64 KiB that are memory to guests that test device accesses, as QEMU's pc-testdev has them. */

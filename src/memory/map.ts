@@ -55,7 +55,7 @@ export type MapSize = {
   readonly pages: readonly number[];
 };
 /** Full size: as much memory as the platform reserves, 4 GiB first (64 KiB pages). */
-export const FULL_MAP: MapSize = { states: 128, contexts: 64, recordBytes: 64 * MIB, pages: [65536, 32768, 16384, 8192] };
+export const FULL_MAP: MapSize = { states: 384, contexts: 64, recordBytes: 64 * MIB, pages: [65536, 32768, 16384, 8192] };
 
 /** The one WebAssembly memory, its views and its layout. The views never change: the memory does not grow. */
 export class EngineMemory {

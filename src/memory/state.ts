@@ -79,6 +79,9 @@ export const State = {
   CONTEXTS: 832, // u32[4], translation contexts of the address space in force by PrivilegeClass (mmu/contexts.ts); 0: not made yet
   WAITING: 848, // u32, 1: an event may have to be delivered as soon as the instructions that open a window allow
   RESUME_AT: 852, // i32, RFLAGS.RF is set as long as FUEL is this; -1: it is clear
+  PAUSE_FILTER: 856, // u32, VMCB 03Ch: threshold in bits 15:0, count in 31:16
+  PAUSE_LEFT: 860, // i32, PAUSEs that may go by before one leaves
+  PAUSE_SINCE: 864, // u32, when the last one was: bits 31:0 of the instructions retired
   STOP_LENGTH: 944, // u32, bytes of the instruction that STOP intercepted; 0: read it to know
   XMM: 1024, // 16 x 16 bytes
   YMM_HIGH: 1280, // 16 x 16 bytes

@@ -18,14 +18,14 @@ import { Walk } from './walk.ts';
 import { type Watchpoint, Watchpoints } from './watchpoints.ts';
 
 const PAGE = 4096;
-const MAX_ENVIRONMENTS = 64;
+const MAX_ENVIRONMENTS = 1024;
 /** How often a walk is repeated because it lost a frame that it had read; then the access goes through the scratch line. */
 const ATTEMPTS = 3;
 
 export class Mmu {
   readonly frames: Frames;
-  /** The address space of the hypervisor. */
-  readonly host: HostTables;
+  /** The address spaces of the hypervisor, one for each processor that has asked for its own. */
+  readonly #hosts: HostTables[] = [];
   /** Accesses across page borders and to devices. */
   readonly scratch: ScratchLine;
   readonly #i32: Int32Array;
@@ -51,15 +51,24 @@ export class Mmu {
     this.#tables = new Tables(memory, frames, this.#contexts);
     this.#nested = new Nested(frames, this.#tables);
     this.#walk = new Walk(frames, this.#nested, this.#tables);
-    this.host = new HostTables(frames, this.#nested, this.#tables);
     this.#tables.onChange = (nested, host) => {
       this.#walk.clearCache();
       if (nested) this.#nested.clearCache();
-      if (host) this.host.changed();
+      if (host) for (const tables of this.#hosts) tables.changed();
     };
     frames.translationOwner = this.#tables;
     this.enter(BARE);
-    this.host.select(BARE);
+  }
+
+  /** The address space of the hypervisor on one of the processors, by number. */
+  host(processor: number): HostTables {
+    const hosts = this.#hosts;
+    while (hosts.length <= processor) {
+      const tables = new HostTables(this.frames, this.#nested, this.#tables);
+      tables.select(BARE);
+      hosts.push(tables);
+    }
+    return hosts[processor]!;
   }
 
   /** Another machine begins: after Frames.reset. Contexts that state blocks name are void until `selectContext`. */
@@ -68,7 +77,7 @@ export class Mmu {
     this.scratch.reset();
     this.#forget();
     this.enter(BARE);
-    this.host.select(BARE);
+    this.#hosts.length = 0;
   }
 
   /** Jump caches of all contexts were cleared because a linear page may now fetch from elsewhere. */

@@ -11,13 +11,10 @@ import { SevFeatures } from '../arch/sev-features.ts';
 import { EFER_IMPLEMENTED } from '../cpu/control-registers.ts';
 import { patIsValid } from '../cpu/pat.ts';
 import { Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
-import type { Asids } from '../sev/asids.ts';
+import type { Asids } from '../sev/asid-ownership.ts';
 import type { PhysicalAddresses } from '../sev/physical-addresses.ts';
 import type { GuestKind } from './guest-entry.ts';
 import { addressAt, Word } from './vmcb-words.ts';
-
-/** Bits of SEV_FEATURES that this processor knows how to serve. None so far. */
-const FEATURES_SUPPORTED = 0;
 
 /** What the processor and its host bring to the check. */
 export type HostConditions = {
@@ -123,10 +120,10 @@ export function eventProblem(event: number, encryptedState: boolean, longMode64:
   }
 }
 
-/** SEV_FEATURES of a VMSA (15.36.16 and following). */
-export function featuresProblem(low: number, high: number): string | null {
+/** SEV_FEATURES of a VMSA (15.36.16 and following). `supported`: the bits that this processor knows how to serve. */
+export function featuresProblem(low: number, high: number, supported: number): string | null {
   if ((low & SevFeatures.RESTRICTED_INJECTION) !== 0 && (low & SevFeatures.ALTERNATE_INJECTION) !== 0)
     return 'restricted and alternate injection exclude each other';
   if ((low & SevFeatures.SNP_ACTIVE) !== 0) return 'an SEV-SNP guest while SEV-SNP is off';
-  return (low & ~FEATURES_SUPPORTED) !== 0 || high !== 0 ? 'SEV_FEATURES has bits that this processor does not have' : null;
+  return (low & ~supported) !== 0 || high !== 0 ? 'SEV_FEATURES has bits that this processor does not have' : null;
 }

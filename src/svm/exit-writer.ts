@@ -76,10 +76,10 @@ export class ExitWriter {
     i32[v + Word.VIRTUAL_INTERRUPT] = next;
   }
 
-  /** VMEXIT_INVALID: nothing else of the VMCB changes. */
-  invalid(v: number): void {
+  /** VMEXIT_INVALID or VMEXIT_BUSY: nothing else of the VMCB changes. */
+  refused(v: number, code: number): void {
     const i32 = this.#i32;
-    i32[v + Word.EXIT_CODE] = ExitCode.INVALID;
+    i32[v + Word.EXIT_CODE] = code;
     i32[v + Word.EXIT_CODE + 1] = -1;
     i32.fill(0, v + Word.EXIT_INFO1, v + Word.EXIT_INT_INFO + 2);
   }

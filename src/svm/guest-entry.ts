@@ -45,6 +45,7 @@ export function loadControls(i32: Int32Array, v: number, s: number, { sev, es }:
     if (es) i32[intercepts + EXCEPTIONS]! &= ~VC_INTERCEPT;
     else i32[intercepts + TRAPS]! &= ~WRITE_TRAPS;
     copy64(i32, v + Word.TSC_OFFSET, s + (State.TSC_OFFSET >>> 2), -1);
+    i32[s + (State.PAUSE_FILTER >>> 2)] = i32[v + Word.PAUSE_FILTER]!;
   }
   if ((clean & CleanBits.IOPM) === 0) {
     copy64(i32, v + Word.IOPM, s + (State.IOPM >>> 2), ~PAGE_OFFSET);
@@ -55,6 +56,7 @@ export function loadControls(i32: Int32Array, v: number, s: number, { sev, es }:
   i32[s + (State.SEV_STATUS >>> 2) + 1] = 0;
   i32[s + (State.SHADOW >>> 2)] = i32[v + Word.INTERRUPT_STATE]! & InterruptState.INTERRUPT_SHADOW;
   i32[s + (State.HALTED >>> 2)] = 0;
+  i32[s + (State.PAUSE_LEFT >>> 2)] = i32[s + (State.PAUSE_FILTER >>> 2)]! >>> 16;
   const virtual = i32[v + Word.VIRTUAL_INTERRUPT]!;
   if ((virtual & VirtualInterrupt.V_INTR_MASKING) !== 0) i32[s + (State.CR8 >>> 2)] = virtual & 0xf;
 }

@@ -8,7 +8,7 @@ import { reportsFeature } from '../cpu/control-registers.ts';
 import type { Frames } from '../memory/frames.ts';
 import { BARE, highAddressMask } from '../mmu/environment.ts';
 import type { HostTables } from '../mmu/host-tables.ts';
-import type { Asids } from '../sev/asids.ts';
+import type { Asids } from '../sev/asid-ownership.ts';
 import { PhysicalAddresses } from '../sev/physical-addresses.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { highHalf, lowHalf } from '../util/halves.ts';

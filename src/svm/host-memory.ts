@@ -12,6 +12,7 @@ import type { HostState } from './host-state.ts';
 
 const TWO_32 = 2 ** 32;
 const UNMAPPED = -1;
+const ZEROS = new Uint8Array(PAGE_SIZE);
 
 class HostAddressSpace {
   /** Result of `find`: page of system physical memory, UNMAPPED, and key slot. */
@@ -72,6 +73,17 @@ export class HostMapping implements HostMemory {
       space.find(to, true);
       if (space.page !== UNMAPPED) this.#frames.write(space.page * PAGE_SIZE + (to % PAGE_SIZE), space.key, piece);
       done += piece.length;
+    }
+  }
+
+  zero(at: Spa, length: number): void {
+    const space = this.#space;
+    const frames = this.#frames;
+    for (let from: number = at; from < at + length; from += PAGE_SIZE) {
+      space.find(from, true);
+      // What nobody ever wrote holds zeros already.
+      if (space.page === UNMAPPED || (space.key === 0 && frames.blank(space.page))) continue;
+      frames.write(space.page * PAGE_SIZE, space.key, ZEROS);
     }
   }
 

@@ -17,6 +17,8 @@ export interface HostMemory {
   read(spa: Spa, into: Uint8Array): void;
   /** Any address and length; what is not memory, or fenced off, keeps nothing. */
   write(spa: Spa, from: Uint8Array): void;
+  /** CLZERO of every line of a range of whole pages: zeros, without a line of them being fetched. */
+  zero(spa: Spa, length: number): void;
   /** CLFLUSH of every line of a range, as the host maps it: lines under other keys stay. */
   flush(spa: Spa, length: number): void;
   /** One 4 KiB page, by the address of its first byte. Cheap, and stays valid for good. */
@@ -52,6 +54,13 @@ export interface HostProcessor {
   vmload(vmcb: Spa): HostFault | null;
   /** The same registers to the save area at `vmcb` + 400h; with VM_HSAVE_PA that fills in type B state of the host save area. */
   vmsave(vmcb: Spa): HostFault | null;
+  /**
+   * What neither VMRUN nor VMLOAD loads for a guest without SEV-ES: x87, SSE and AVX state, XCR0, XSS, PKRU, TSC_AUX, debug registers. From a
+   * page of the host's that has them at their offsets in a VMSA; what a host does by XRSTORS, XSETBV, WRPKRU, WRMSR and MOV to DRn.
+   */
+  loadRegisters(page: Spa): void;
+  /** The same registers to that page, before another guest gets the processor. */
+  storeRegisters(page: Spa): void;
   /** null: #GP. Known: EFER, SYSCFG, HWCR, VM_CR, VM_HSAVE_PA, SEV_STATUS; VM_PAGE_FLUSH to be written. */
   rdmsr(index: number): bigint | null;
   /** false: #GP, nothing is written. */

@@ -9,7 +9,7 @@ import { type Frames, type LazyOwner, Status, VOID_FRAME } from '../memory/frame
 import type { EngineMemory } from '../memory/map.ts';
 import { PAGE_SIZE, pageOf } from '../util/address.ts';
 import { gprAt, Gpr, Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
-import { canonicaliseBases, debugControlTransfer, hostTransferA, hostTransferB } from './transfer.ts';
+import { canonicaliseBases, debugControlTransfer, debugTransfer, hostTransferA, hostTransferB } from './transfer.ts';
 
 const EMPTY_TAGS = 0xffff;
 
@@ -42,6 +42,7 @@ export class HostState implements LazyOwner {
   #ownStale = true;
   #bStale = true;
   #cStale = true;
+  #debugStale = true;
   #debugControl = 0;
   /** The host's program has loaded CR3: what translates its addresses are tables of its own, no longer the firmware's. */
   ownTables = false;
@@ -138,6 +139,7 @@ export class HostState implements LazyOwner {
   changed(): void {
     this.#bStale = true;
     this.#cStale = true;
+    this.#debugStale = true;
   }
 
   /** VMRUN: type A goes to the save area. RAX is the address of the VMCB. */
@@ -152,7 +154,10 @@ export class HostState implements LazyOwner {
       hostTransferA.store(this.#memory, this.#own, this.#memory, this.#frames.address(frame) + SAVE_AREA_OFFSET);
     }
     this.#ownStale = false;
-    if (!known) this.#bStale = true;
+    if (!known) {
+      this.#bStale = true;
+      this.#debugStale = true;
+    }
     this.#watch();
   }
 
@@ -167,13 +172,14 @@ export class HostState implements LazyOwner {
     this.#memory.i32[(this.live + State.DEBUGCTL) >>> 2] = this.#debugControl;
   }
 
-  /** #VMEXIT. */
-  leave(encryptedState: boolean): void {
+  /** #VMEXIT. With DebugSwap the debug registers are of type B; else they are what the guest left. */
+  leave(encryptedState: boolean, debugSwap = false): void {
     if (!this.#untouched) {
       this.#load(hostTransferA, this.#own);
       this.onControl();
       this.#ownStale = true;
       this.#bStale = true;
+      this.#debugStale = true;
     }
     if (!encryptedState) {
       this.changed();
@@ -181,6 +187,8 @@ export class HostState implements LazyOwner {
     }
     if (this.#bStale) this.#load(hostTransferB, this.live);
     if (this.#cStale) this.#resetC(this.live);
+    if (debugSwap && this.#debugStale) this.#load(debugTransfer, this.live);
+    this.#debugStale = !debugSwap;
     this.#bStale = false;
     this.#cStale = false;
   }

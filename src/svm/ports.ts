@@ -29,8 +29,8 @@ export interface CpuPort {
 }
 
 export interface MmuPort {
-  /** The address space of the hypervisor. */
-  readonly host: HostTables;
+  /** The address space of the hypervisor on one of the processors. */
+  host(processor: number): HostTables;
   /** Nested paging, ASID and key of the guest to come; the same object again costs nothing. */
   enter(environment: Environment): void;
   /** The translation context for the registers in a state block. */

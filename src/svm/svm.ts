@@ -2,7 +2,7 @@
 
 import type { CpuidResult } from '../cpu/cpuid.ts';
 import type { Frames } from '../memory/frames.ts';
-import type { Asids } from '../sev/asids.ts';
+import type { Asids } from '../sev/asid-ownership.ts';
 import type { PhysicalAddresses } from '../sev/physical-addresses.ts';
 import type { Spa } from '../util/address.ts';
 import type { CodeCounts } from '../util/code-counts.ts';
@@ -14,6 +14,8 @@ import { WorldSwitch, type WorldSwitchParts } from './world-switch.ts';
 export type SvmParts = WorldSwitchParts & {
   readonly cpuid: (leaf: number, subleaf: number) => CpuidResult;
   readonly mailbox: Mailbox;
+  /** Told at VMRUN which of several processors it is that executes. */
+  readonly running?: (processor: Svm) => void;
 };
 
 export class Svm implements HostProcessor {
@@ -23,15 +25,19 @@ export class Svm implements HostProcessor {
   readonly #cpu: CpuPort;
   readonly #asids: Asids;
   readonly #frames: Frames;
+  readonly #number: number;
+  readonly #running: ((processor: Svm) => void) | undefined;
   readonly #cpuid: (leaf: number, subleaf: number) => CpuidResult;
 
   constructor(parts: SvmParts) {
     this.mailbox = parts.mailbox;
     this.#switch = new WorldSwitch(parts);
-    this.memory = new HostMapping(parts.frames, parts.mmu.host, this.#switch.host);
+    this.memory = new HostMapping(parts.frames, parts.mmu.host(parts.processor?.number ?? 0), this.#switch.host);
     this.#cpu = parts.cpu;
     this.#asids = parts.asids;
     this.#frames = parts.frames;
+    this.#number = parts.processor?.number ?? 0;
+    this.#running = parts.running;
     this.#cpuid = parts.cpuid;
   }
 
@@ -45,6 +51,7 @@ export class Svm implements HostProcessor {
     return this.#switch.control.loadCr3(value);
   }
   vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null {
+    this.#running?.(this);
     return this.#switch.vmrun(vmcb, registers);
   }
   vmload(vmcb: Spa): HostFault | null {
@@ -52,6 +59,12 @@ export class Svm implements HostProcessor {
   }
   vmsave(vmcb: Spa): HostFault | null {
     return this.#switch.vmsave(vmcb);
+  }
+  loadRegisters(page: Spa): void {
+    this.#switch.moveRegisters(page, true);
+  }
+  storeRegisters(page: Spa): void {
+    this.#switch.moveRegisters(page, false);
   }
   rdmsr(index: number): bigint | null {
     return this.#switch.control.msrs.read(index);
@@ -61,7 +74,7 @@ export class Svm implements HostProcessor {
   }
   wbinvd(): void {
     this.#frames.wbinvd();
-    this.#asids.wbinvd();
+    this.#asids.wbinvd(this.#number);
   }
   setTimer(instructions: number): void {
     this.#switch.setTimer(instructions);
@@ -84,6 +97,9 @@ export class Svm implements HostProcessor {
   /** How often each exit code became a #VC. */
   get vcCounts(): CodeCounts {
     return this.#switch.vcCounts;
+  }
+  set vcCounts(counts: CodeCounts) {
+    this.#switch.vcCounts = counts;
   }
   /** Why the last VMRUN gave INVALID, in words; null if it did not. */
   get refusal(): string | null {

@@ -118,8 +118,36 @@ export const switchTable: readonly SwitchRow[] = [
   block('ymm', FPREG_YMM, State.YMM_HIGH),
 ];
 
+/** Type B for a guest whose SEV_FEATURES has DEBUG_VIRTUALIZATION (DebugSwap); for any other they are among `liveRegisters`. */
+export const debugTable: readonly SwitchRow[] = [
+  row('dr0', State.DR0, 'B'),
+  row('dr1', State.DR0 + 8, 'B'),
+  row('dr2', State.DR0 + 16, 'B'),
+  row('dr3', State.DR0 + 24, 'B'),
+];
+
+/** Rows of what software keeps in memory of its own across VMRUN, besides RAX and RSP. */
+export const generalPurpose: ReadonlySet<string> = new Set([
+  'rcx',
+  'rdx',
+  'rbx',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+]);
+
 /** Moved by code: RFLAGS is kept apart from its arithmetic flags, CPL is a byte, x87 registers are packed. */
 export const special = { rflags: f.rflags.offset, cpl: f.cpl.offset, x87: FPREG_X87.offset } as const;
 
-/** Neither saved nor loaded by any world switch (15.35.10): they stay in the processor, whoever runs. */
-export const liveRegisters = [State.DR0, State.DR0 + 8, State.DR0 + 16, State.DR0 + 24, State.CR8] as const;
+/** Neither saved nor loaded by any world switch (15.35.10): they stay in the processor, whoever runs. CR8, and behind it the debug registers. */
+export const liveRegisters = [State.CR8, State.DR0, State.DR0 + 8, State.DR0 + 16, State.DR0 + 24] as const;
+/** How many of them stay under DebugSwap. */
+export const LIVE_UNDER_DEBUG_SWAP = 1;

@@ -4,7 +4,7 @@
 import { ARITHMETIC_FLAGS, Cr0, Rflags } from '../arch/registers.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../x86/flags.ts';
 import { SegmentPart, State, segmentAt, type Segment } from '../memory/state.ts';
-import { liveRegisters, type SwitchRow, special, switchTable } from './switch-table.ts';
+import { debugTable, generalPurpose, LIVE_UNDER_DEBUG_SWAP, liveRegisters, type SwitchRow, special, switchTable } from './switch-table.ts';
 
 /** Bits of RFLAGS that exist. */
 const RFLAGS_BITS =
@@ -130,8 +130,9 @@ export function canonicaliseBases(i32: Int32Array, s: number): void {
 }
 
 /** Between the host's block and that of an SEV-ES guest; `from` and `to` are addresses of state blocks >>> 2. */
-export function moveLiveRegisters(i32: Int32Array, from: number, to: number): void {
-  for (let k = 0; k < liveRegisters.length; k++) {
+export function moveLiveRegisters(i32: Int32Array, from: number, to: number, debugSwap: boolean): void {
+  const count = debugSwap ? LIVE_UNDER_DEBUG_SWAP : liveRegisters.length;
+  for (let k = 0; k < count; k++) {
     const at = liveRegisters[k]! >>> 2;
     i32[to + at] = i32[from + at]!;
     i32[to + at + 1] = i32[from + at + 1]!;
@@ -159,6 +160,13 @@ export const vmloadTransfer = new Transfer(
   select(({ mover }) => mover === 'vmload'),
   { flags: false, x87: false },
 );
+/** DR0 to DR3, on both sides. */
+export const debugTransfer = new Transfer(debugTable, { flags: false, x87: false });
+/** What neither VMRUN nor VMLOAD moves, but for the general-purpose registers: extended state, MSRs, debug registers. */
+export const extendedTransfer = new Transfer([...select(({ mover, name }) => mover === null && !generalPurpose.has(name)), ...debugTable], {
+  flags: false,
+  x87: true,
+});
 /** The host's, by class. */
 export const hostTransferA = new Transfer(
   select(({ swap }) => swap === 'A'),

@@ -8,6 +8,7 @@ const word = (field: { readonly offset: number }): number => field.offset >>> 2;
 /** Words from the start of a VMCB; of 64-bit fields the low half. */
 export const Word = {
   INTERCEPTS: word(f.interceptCr),
+  PAUSE_FILTER: word(f.pauseFilterThreshold),
   IOPM: word(f.iopmBasePa),
   MSRPM: word(f.msrpmBasePa),
   TSC_OFFSET: word(f.tscOffset),

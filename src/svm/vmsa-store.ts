@@ -3,7 +3,8 @@
 // nothing; any other one is decrypted, checked against the integrity value and loaded (APM vol. 2, 15.35.8 and 15.35.9).
 // While a guest runs, what its VMSA's page holds is not defined; whoever touches it then only costs time.
 
-import { Vmsa } from '../arch/vmsa.ts';
+import { SevFeatures } from '../arch/sev-features.ts';
+import { Vmsa, VmsaInterruptControlHigh } from '../arch/vmsa.ts';
 import { type Frames, type LazyOwner, Status, VOID_FRAME } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
 import type { TrustedMemory } from '../sev/trusted-memory.ts';
@@ -11,13 +12,14 @@ import { type IntegrityValue, vmsaIntegrity } from '../sev/vmsa-integrity.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import { State, STATE_SIZE, STOP_NONE } from '../memory/state.ts';
-import { canonicaliseBases, vmsaTransfer } from './transfer.ts';
+import { canonicaliseBases, debugTransfer, vmsaTransfer } from './transfer.ts';
 
 /** The AMD-SP's trusted memory has no key of its own here. */
 const TRUSTED_KEY = 0;
 const SLOT_BYTES = 8;
 const { offset: SLOT } = Vmsa.layout.integritySlot;
 const { offset: FEATURES } = Vmsa.layout.sevFeatures;
+const { offset: INTERRUPT_CONTROL } = Vmsa.layout.vIntrCtrl;
 
 /** A VMSA whose registers are in a state block. */
 export type LoadedVmsa = {
@@ -31,6 +33,8 @@ export type LoadedVmsa = {
   /** Low and high half of SEV_FEATURES. */
   features: number;
   featuresHigh: number;
+  /** VINTR_CTRL.BUSY: whoever set it, a processor or software of the guest's, has not finished with the page. */
+  busy: boolean;
   /** The registers passed the checks of VMRUN since they were loaded. */
   checked: boolean;
   lastUse: number;
@@ -38,6 +42,9 @@ export type LoadedVmsa = {
 
 /** Why VMRUN does not accept a VMSA; the guest is never told. */
 export type VmsaProblem = 'the VMSA lies outside of memory' | 'the integrity value of the VMSA does not match';
+
+/** Does the VMSA hold the guest's DR0 to DR3, too (DebugSwap)? */
+export const debugSwap = ({ features }: LoadedVmsa): boolean => (features & SevFeatures.DEBUG_VIRTUALIZATION) !== 0;
 
 export class VmsaStore implements LazyOwner {
   readonly #memory: EngineMemory;
@@ -119,7 +126,9 @@ export class VmsaStore implements LazyOwner {
     vmsa.slot = slot;
     vmsa.features = this.#block.i32[FEATURES >>> 2]!;
     vmsa.featuresHigh = this.#block.i32[(FEATURES >>> 2) + 1]!;
+    vmsa.busy = (this.#block.i32[(INTERRUPT_CONTROL + 4) >>> 2]! & VmsaInterruptControlHigh.BUSY) !== 0;
     vmsaTransfer.load(this.#block, 0, this.#memory, vmsa.state);
+    if (debugSwap(vmsa)) debugTransfer.load(this.#block, 0, this.#memory, vmsa.state);
     canonicaliseBases(this.#memory.i32, vmsa.state >>> 2);
     vmsa.current = true;
     vmsa.checked = false;
@@ -137,6 +146,7 @@ export class VmsaStore implements LazyOwner {
     if (frames.table.status[frame] !== Status.DIRTY) frames.stored(frame, 0, PAGE_SIZE);
     const at = frames.address(frame);
     vmsaTransfer.store(memory, vmsa.state, memory, at);
+    if (debugSwap(vmsa)) debugTransfer.store(memory, vmsa.state, memory, at);
     vmsaIntegrity(memory.u8, at, this.#value);
     this.#slotView.setUint32(0, this.#value.low, true);
     this.#slotView.setUint32(4, this.#value.high, true);
@@ -149,7 +159,7 @@ export class VmsaStore implements LazyOwner {
     if (vmsa === undefined) {
       if (this.#entries.length < this.#most) {
         const state = this.#firstState + this.#entries.length * STATE_SIZE;
-        vmsa = { page, asid: 0, state, current: false, slot: 0, features: 0, featuresHigh: 0, checked: false, lastUse: 0 };
+        vmsa = { page, asid: 0, state, current: false, slot: 0, features: 0, featuresHigh: 0, busy: false, checked: false, lastUse: 0 };
         this.#entries.push(vmsa);
       } else {
         vmsa = this.#entries.reduce((oldest, other) => (other.lastUse < oldest.lastUse ? other : oldest));

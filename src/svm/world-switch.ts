@@ -7,19 +7,20 @@ import { Feature } from '../arch/cpuid.ts';
 import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
 import { Efer, SegmentAttribute } from '../arch/registers.ts';
+import { SevFeatures } from '../arch/sev-features.ts';
 import { EventInjection, EventType, NestedControl, SAVE_AREA_OFFSET, VirtualizationControl } from '../arch/vmcb.ts';
 import { type ProcessorModel, processorCpuid } from '../cpu/cpuid.ts';
 import { cr4Implemented, reportsFeature } from '../cpu/control-registers.ts';
 import type { Evictions } from '../memory/evictions.ts';
-import type { Frames } from '../memory/frames.ts';
+import { type Frames, VOID_FRAME } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
 import { Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
-import type { Asids } from '../sev/asids.ts';
+import type { Asids } from '../sev/asid-ownership.ts';
 import type { TrustedMemory } from '../sev/trusted-memory.ts';
-import type { Spa } from '../util/address.ts';
+import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
-import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
+import { CleanCheck, type CleanFaults } from './clean-check.ts';
 import { controlProblem, eventProblem, featuresProblem, nmiProblem, patProblem, registerProblem } from './consistency.ts';
 import { becomesVc } from './exit-kind.ts';
 import { ExitWriter } from './exit-writer.ts';
@@ -30,12 +31,14 @@ import { HostControl } from './host-control.ts';
 import { HostState } from './host-state.ts';
 import { InstructionReader } from './instruction.ts';
 import type { CpuPort, MmuPort } from './ports.ts';
-import { canonicaliseBases, moveLiveRegisters, patTransfer, vmloadTransfer, vmrunTransfer } from './transfer.ts';
+import { canonicaliseBases, extendedTransfer, moveLiveRegisters, patTransfer, vmloadTransfer, vmrunTransfer } from './transfer.ts';
 import { VmcbPlace } from './vmcb-place.ts';
 import { Word } from './vmcb-words.ts';
-import { type LoadedVmsa, VmsaStore } from './vmsa-store.ts';
+import { debugSwap, type LoadedVmsa, VmsaStore } from './vmsa-store.ts';
 
 const LONGEST_RUN = 0x4000_0000;
+/** The refusal that is VMEXIT_BUSY. */
+const BUSY = 'the VMSA is busy: VINTR_CTRL.BUSY is set';
 
 export type WorldSwitchParts = {
   readonly memory: EngineMemory;
@@ -48,14 +51,33 @@ export type WorldSwitchParts = {
   readonly trace: TraceSink | null;
   /** Lines that leave caches by chance. */
   readonly evictions?: Evictions | null;
+  /** Fields that software changed under a set clean bit, with how often; null: nobody looks. */
+  readonly cleanFaults?: CleanFaults | null;
+  /** Which of the machine's processors this is; left out: the only one. */
+  readonly processor?: ProcessorPlace;
 };
+
+/** One processor among others of the same machine: they share the VMSAs that are loaded. */
+export type ProcessorPlace = { readonly number: number; readonly vmsas: VmsaStore };
+
+/** State blocks of a processor besides those of VMSAs: its registers, and the host's of type A. */
+const HOST_STATES = 2;
+
+/** The store of VMSAs for a machine of so many processors; their own state blocks lie before it. */
+export function vmsaStore(
+  { memory, frames, trustedMemory }: Pick<WorldSwitchParts, 'memory' | 'frames' | 'trustedMemory'>,
+  processors = 1,
+): VmsaStore {
+  const before = HOST_STATES * processors;
+  return new VmsaStore(memory, frames, trustedMemory, memory.states + before * STATE_SIZE, memory.stateCount - before);
+}
 
 export class WorldSwitch {
   readonly control: HostControl;
   /** The host's own registers. */
   readonly host: HostState;
   /** How often each exit code became a #VC. */
-  readonly vcCounts = new CodeCounts();
+  vcCounts = new CodeCounts();
   /** Why the last VMRUN gave INVALID, in words; null if it did not. */
   refusal: string | null = null;
   readonly #memory: EngineMemory;
@@ -64,8 +86,11 @@ export class WorldSwitch {
   readonly #mmu: MmuPort;
   readonly #cpu: CpuPort;
   readonly #asids: Asids;
+  readonly #frames: Frames;
   readonly #trace: TraceSink | null;
+  readonly #cleanCheck: CleanCheck | null;
   readonly #vmsas: VmsaStore;
+  readonly #number: number;
   readonly #reader: InstructionReader;
   readonly #exits: ExitWriter;
   readonly #environments: Environments;
@@ -73,6 +98,9 @@ export class WorldSwitch {
   readonly #cr4Implemented: number;
   readonly #vnmi: boolean;
   readonly #vte: boolean;
+  /** Bits that SEV_FEATURES may have, and whether a busy VMSA is looked for: with Secure AVIC (15.36.21). */
+  readonly #sevFeatures: number;
+  readonly #honoursBusy: boolean;
   // The guest that runs.
   readonly #kind: GuestKind = { nested: false, sev: false, es: false, vte: false, asid: 0, debugControl: false };
   #state: number;
@@ -91,7 +119,8 @@ export class WorldSwitch {
 
   constructor(parts: WorldSwitchParts) {
     const { memory, frames, model } = parts;
-    assert(memory.stateCount >= 3, 'two state blocks for the host, one for a VMSA');
+    const { number, vmsas } = parts.processor ?? { number: 0, vmsas: vmsaStore(parts) };
+    this.#number = number;
     this.#memory = memory;
     this.#i32 = memory.i32;
     this.#registers = new GuestRegisterFile(memory);
@@ -99,10 +128,13 @@ export class WorldSwitch {
     this.#mmu = parts.mmu;
     this.#cpu = parts.cpu;
     this.#asids = parts.asids;
+    this.#frames = frames;
     this.#trace = parts.trace;
+    this.#cleanCheck = parts.cleanFaults ? new CleanCheck(memory.i32, parts.cleanFaults, parts.trace) : null;
     this.#evictions = parts.evictions ?? null;
-    this.host = new HostState(memory, frames, memory.states, memory.states + STATE_SIZE);
-    this.#vmsas = new VmsaStore(memory, frames, parts.trustedMemory, memory.states + 2 * STATE_SIZE, memory.stateCount - 2);
+    const block = memory.states + HOST_STATES * number * STATE_SIZE;
+    this.host = new HostState(memory, frames, block, block + STATE_SIZE);
+    this.#vmsas = vmsas;
     this.#reader = new InstructionReader(memory, parts.mmu);
     this.#exits = new ExitWriter(memory, this.#reader);
     this.#environments = new Environments(model);
@@ -110,7 +142,9 @@ export class WorldSwitch {
     this.#cr4Implemented = cr4Implemented(cpuid);
     this.#vnmi = reportsFeature(cpuid, Feature.VNMI);
     this.#vte = reportsFeature(cpuid, Feature.VTE);
-    this.control = new HostControl(this.host, frames, parts.mmu.host, parts.asids, model);
+    this.#sevFeatures = reportsFeature(cpuid, Feature.DEBUG_SWAP) ? SevFeatures.DEBUG_VIRTUALIZATION : 0;
+    this.#honoursBusy = reportsFeature(cpuid, Feature.SECURE_AVIC);
+    this.control = new HostControl(this.host, frames, parts.mmu.host(number), parts.asids, model);
     this.#state = this.host.live;
     this.#cpu.state = this.host.live;
   }
@@ -143,6 +177,18 @@ export class WorldSwitch {
     return null;
   }
 
+  /** Registers that stay in the processor until software moves them, from (`load`) or to a page of the host's. */
+  moveRegisters(page: Spa, load: boolean): void {
+    const { addresses } = this.control;
+    const frame = this.#frames.own(pageOf(addresses.place(page)), addresses.key(page));
+    if (frame === VOID_FRAME) return;
+    this.#frames.stored(frame, 0, PAGE_SIZE);
+    const at = this.#frames.address(frame);
+    if (load) extendedTransfer.load(this.#memory, at, this.#memory, this.host.live);
+    else extendedTransfer.store(this.#memory, this.host.live, this.#memory, at);
+    this.host.changed();
+  }
+
   vmsave(vmcb: Spa): HostFault | null {
     const at = this.#vmcb(vmcb);
     if (at === 0) return this.#fault;
@@ -151,20 +197,24 @@ export class WorldSwitch {
   }
 
   vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null {
-    if (this.#vmcb(vmcb) === 0) return this.#fault;
+    const bytes = this.#vmcb(vmcb);
+    if (bytes === 0) return this.#fault;
     this.#registers.use(registers);
     this.#trace?.emit({ kind: 'vmrun', vmcb });
+    this.#cleanCheck?.enter(vmcb, bytes >>> 2);
     this.host.enter(vmcb);
     this.#vmsa = null;
     this.refusal = this.#enter(vmcb);
     if (this.refusal === null) this.#leave(vmcb, this.#execute());
     else {
       const at = this.#vmcb(vmcb);
-      if (at !== 0) this.#exits.invalid(at >>> 2);
+      const exitCode = this.refusal === BUSY ? ExitCode.BUSY : ExitCode.INVALID;
+      if (at !== 0) this.#exits.refused(at >>> 2, exitCode);
       this.#vmsa = null;
-      this.#trace?.emit({ kind: 'exit', exitCode: ExitCode.INVALID, exitInfo1: 0n, exitInfo2: 0n });
+      this.#trace?.emit({ kind: 'exit', exitCode, exitInfo1: 0n, exitInfo2: 0n });
     }
-    this.host.leave(this.#vmsa !== null);
+    if (this.#cleanCheck !== null) this.#cleanCheck.leave(vmcb, this.#vmcb(vmcb) >>> 2);
+    this.host.leave(this.#vmsa !== null, this.#vmsa !== null && debugSwap(this.#vmsa));
     return null;
   }
 
@@ -179,7 +229,7 @@ export class WorldSwitch {
 
   // --- into the guest --------------------------------------------------------------------------------------------------------
 
-  /** Checks the VMCB and loads the guest. A text: INVALID. */
+  /** Checks the VMCB and loads the guest. A text: INVALID, or BUSY. */
   #enter(vmcb: Spa): string | null {
     const i32 = this.#i32;
     const kind = this.#kind;
@@ -201,7 +251,7 @@ export class WorldSwitch {
       if (vmsa !== null && !vmsa.checked) this.#vmsas.forget(vmsa);
       return invalidEvent;
     }
-    if (vmsa !== null) moveLiveRegisters(i32, this.host.live >>> 2, state >>> 2);
+    if (vmsa !== null) moveLiveRegisters(i32, this.host.live >>> 2, state >>> 2, debugSwap(vmsa));
     if (vmsa === null && kind.debugControl) this.host.giveDebugControl(at + SAVE_AREA_OFFSET);
     // A VMSA that was loaded just now may stand where another was.
     const kept = vmcb === this.#keptOf && state === this.#keptIn && (vmsa === null || vmsa.checked);
@@ -209,11 +259,13 @@ export class WorldSwitch {
     this.#keptOf = vmcb;
     this.#keptIn = state;
     this.#mmu.enter(this.#environments.of(i32, v, kind, this.control.hostKey, (this.host.eferLow & Efer.NXE) !== 0));
+    // What follows from the registers is as it was, if nobody else has run since.
+    const settled = vmsa?.checked === true && this.#cpu.state === state;
     this.#cpu.state = state;
-    if (vmsa?.checked) this.#mmu.selectContext(state);
+    if (settled) this.#mmu.selectContext(state);
     else this.#cpu.settle();
     if (vmsa !== null) vmsa.checked = true;
-    if (kind.sev) this.#asids.entered(kind.asid);
+    if (kind.sev) this.#asids.entered(kind.asid, this.#number);
     this.#loadEvents(v, state, event);
     return null;
   }
@@ -236,8 +288,12 @@ export class WorldSwitch {
     // Bits 51:12 are the page.
     const vmsa = this.#vmsas.load((i32[v + Word.VMSA]! >>> 12) + (i32[v + Word.VMSA + 1]! & 0xf_ffff) * 0x10_0000, this.#kind.asid);
     if (typeof vmsa === 'string') return vmsa;
+    if (this.#honoursBusy && vmsa.busy) {
+      this.#vmsas.forget(vmsa);
+      return BUSY;
+    }
     if (!vmsa.checked) {
-      const problem = featuresProblem(vmsa.features, vmsa.featuresHigh) ?? this.#registerProblem(vmsa.state);
+      const problem = featuresProblem(vmsa.features, vmsa.featuresHigh, this.#sevFeatures) ?? this.#registerProblem(vmsa.state);
       if (problem !== null) {
         this.#vmsas.forget(vmsa);
         return problem;
@@ -345,7 +401,7 @@ export class WorldSwitch {
     this.#exits.look(state, code, vmsa !== null);
     if (vmsa !== null) {
       this.#vmsas.save(vmsa);
-      moveLiveRegisters(i32, s, this.host.live >>> 2);
+      moveLiveRegisters(i32, s, this.host.live >>> 2, debugSwap(vmsa));
     }
     const at = this.#vmcb(vmcb);
     if (at !== 0) {

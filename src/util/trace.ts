@@ -13,6 +13,7 @@ export type TraceEvent = { readonly at: number } & (
   | { readonly kind: 'exit'; readonly exitCode: number; readonly exitInfo1: bigint; readonly exitInfo2: bigint }
   | { readonly kind: 'vmrun'; readonly vmcb: number }
   | { readonly kind: 'inject'; readonly eventInj: bigint }
+  | { readonly kind: 'clean-bits'; readonly vmcb: number; readonly field: string; readonly bit: string }
   | { readonly kind: 'ghcb-msr'; readonly from: 'guest' | 'hypervisor'; readonly value: bigint }
   | {
       readonly kind: 'ghcb';

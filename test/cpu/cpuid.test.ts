@@ -47,8 +47,9 @@ it('Fn8000_001F is what published dumps of each generation show', () => {
 
 it('Fn8000_001F EAX claims what is implemented of what the generation has: no SEV-SNP, none of its companions', () => {
   const eax = Object.fromEntries(processorModels.map((model) => [model.name, processorCpuid(model)(0x8000_001f, 0)[0].toString(16)]));
-  // SME, SEV, VM_PAGE_FLUSH, SEV-ES; VTE (16) since rome; coherency (10), 64-bit host only (11) since milan; TSC_AUX virtualization (9) since genoa.
-  expect(eax).toEqual({ naples: 'f', rome: '1000f', milan: '10c0f', genoa: '10e0f', turin: '10e0f' });
+  // SME, SEV, VM_PAGE_FLUSH, SEV-ES; VTE (16) since rome; coherency (10), 64-bit host only (11), debug virtualization (14) since milan; TSC_AUX
+  // virtualization (9) since genoa.
+  expect(eax).toEqual({ naples: 'f', rome: '1000f', milan: '14c0f', genoa: '14e0f', turin: '14e0f' });
 });
 
 it('claims no vector extension and no feature that nobody implements', () => {

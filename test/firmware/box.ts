@@ -3,6 +3,7 @@
 
 import { AspMailbox } from '../../firmware/mailbox.ts';
 import { Asp } from '../../firmware/asp.ts';
+import type { AspPorts } from '../../firmware/ports.ts';
 import {
   ActivateBuffer,
   AspCommand,
@@ -24,7 +25,7 @@ import { Dram } from '../../src/memory/dram.ts';
 import { EncryptionEngine } from '../../src/memory/encryption.ts';
 import { Frames } from '../../src/memory/frames.ts';
 import { EngineMemory } from '../../src/memory/map.ts';
-import { Asids } from '../../src/sev/asids.ts';
+import { Asids } from '../../src/sev/asid-ownership.ts';
 import { PhysicalAddresses } from '../../src/sev/physical-addresses.ts';
 import { TrustedMemory } from '../../src/sev/trusted-memory.ts';
 import type { HostMemory } from '../../src/svm/host-processor.ts';
@@ -55,6 +56,7 @@ export class Box {
   readonly frames: Frames;
   readonly asids: Asids;
   readonly trustedMemory = new TrustedMemory();
+  readonly ports: AspPorts;
   readonly asp: Asp;
   readonly mailbox: AspMailbox;
   readonly memory: HostMemory;
@@ -65,9 +67,10 @@ export class Box {
   interrupts = 0;
   #draws = 0;
 
-  constructor(processors = 1) {
+  /** `coherent`: hardware keeps views of a page under different keys the same. */
+  constructor(processors = 1, coherent = true) {
     this.encryption = new EncryptionEngine(nobleAes, 16, { mode: 'xe', constants: 'published' }, (into) => into.fill(0x5a));
-    const frames = new Frames(Box.#memory, this.dram, this.encryption);
+    const frames = new Frames(Box.#memory, this.dram, this.encryption, coherent);
     this.frames = frames;
     this.asids = new Asids(15, 5, processors);
     const memory = {
@@ -82,17 +85,21 @@ export class Box {
       into.forEach((_, i) => {
         into[i] = 0x10 * this.#draws + i;
       });
+      into[1] = this.#draws >>> 8; // so that no key comes twice
+      into[0] = this.#draws;
       this.drawn.push(into.slice());
     };
     this.addresses = new PhysicalAddresses({ cBit: C_BIT, physicalBits: 48, reducedBits: 4 }, this.encryption.hostKey);
     this.addresses.encryption = true;
     const { encryption: keys, asids, trustedMemory } = this;
-    this.asp = new Asp({ memory, keys, asids, trustedMemory, random, syscfg: () => this.syscfg, addresses: () => this.addresses });
+    this.ports = { memory, keys, asids, trustedMemory, random, syscfg: () => this.syscfg, addresses: () => this.addresses };
+    this.asp = new Asp(this.ports);
     this.mailbox = new AspMailbox(this.asp, () => this.interrupts++);
     this.memory = {
       size: this.dram.size,
       read: (at, into) => frames.read(at, 0, into),
       write: (at, from) => frames.write(at, 0, from),
+      zero: (at, length) => frames.write(at, 0, new Uint8Array(length)),
       flush: () => {},
       page: (at) => new PagePort(frames, at / 4096),
     };

@@ -2,12 +2,33 @@
 // firmware has it.
 
 import { describe, expect, it } from 'vitest';
-import { MOST_GUESTS } from '../../firmware/guest-context.ts';
-import { GuestPolicy, GuestState, HandleBuffer, LaunchRegionBuffer, LaunchStartBuffer, PlatformState } from '../../src/arch/asp.ts';
+import { activate } from '../../firmware/activation.ts';
+import { GuestContext, MOST_GUESTS } from '../../firmware/guest-context.ts';
+import { Platform } from '../../firmware/platform.ts';
+import {
+  ActivateBuffer,
+  aspStatusName,
+  GuestPolicy,
+  GuestState,
+  HandleBuffer,
+  LaunchRegionBuffer,
+  LaunchStartBuffer,
+  PlatformState,
+} from '../../src/arch/asp.ts';
 import { encryptMemory, publishedTweak } from '../second-implementation.ts';
 import { Box, ES_ASID, hex, launching, MEASURE_AT, PAGE, pattern, ready, running, SEV_ASID } from './box.ts';
 
 const { ES, NOKS, NODBG } = GuestPolicy;
+
+/** No command leads to SENT yet, so a platform by itself, with a guest that was put there. Nothing is flushed; ASID 2 is taken. */
+function platformWithSentGuest() {
+  const box = new Box();
+  const platform = new Platform(box.ports);
+  const [sent, other] = [1, 2].map((handle) => new GuestContext(handle, ES, new Uint8Array(16))) as [GuestContext, GuestContext];
+  sent.state = GuestState.SENT;
+  box.asids.bind(2, other.handle);
+  return { platform, sent, other, taken: 2 };
+}
 const start = (box: Box, fields: Parameters<typeof box.call<typeof LaunchStartBuffer.layout>>[2]) =>
   box.call('LAUNCH_START', LaunchStartBuffer, fields);
 
@@ -143,6 +164,34 @@ describe('ACTIVATE', () => {
     expect(box.activate(1, ES_ASID)).toBe('SUCCESS');
   });
 
+  it('of a guest that was sent away gives INVALID_GUEST_STATE, after the ASID and before the flush', () => {
+    const { platform, ...guests } = platformWithSentGuest();
+    const status = (guest: GuestContext, asid: number): string => {
+      const { view } = ActivateBuffer.create();
+      view.asid = asid;
+      return aspStatusName(activate(platform, view, guest));
+    };
+    expect(status(guests.sent, 16)).toBe('INVALID_ASID');
+    expect(status(guests.sent, guests.taken)).toBe('ASID_OWNED');
+    expect(status(guests.sent, ES_ASID)).toBe('INVALID_GUEST_STATE');
+    expect(status(guests.other, ES_ASID)).toBe('DFFLUSH_REQUIRED');
+  });
+
+  it('checks ASID, owner, activity, flush and limit in this order', () => {
+    const box = ready();
+    const [es, plain, late] = [box.start(ES), box.start(0), box.start(ES)];
+    box.activate(es, 1);
+    box.activate(plain, 5);
+    expect(box.activate(es, 99)).toBe('INVALID_ASID'); // active, too
+    expect(box.activate(es, 5)).toBe('ASID_OWNED'); // active, too, and the ASID on the wrong side
+    expect(box.activate(es, 6)).toBe('ACTIVE'); // on the wrong side, too
+    for (const asid of [2, 6]) box.asids.entered(asid);
+    expect(box.activate(es, 2)).toBe('ACTIVE'); // dirty, too
+    expect(box.activate(late, 6)).toBe('DFFLUSH_REQUIRED'); // on the wrong side, too
+    expect(box.activate(late, 7)).toBe('INVALID_ASID');
+    expect(box.guestStatus(late).asid).toBe(0);
+  });
+
   it('of an ASID on the wrong side of the SEV-ES limit gives INVALID_ASID', () => {
     const box = ready();
     expect(box.activate(box.start(ES), 5)).toBe('INVALID_ASID');
@@ -188,16 +237,39 @@ describe('DEACTIVATE', () => {
     expect(box.asids.owner(asid)).toBe(0);
   });
 
-  it('makes the ASID dirty if the guest ran, and leaves it clean if it never did', () => {
-    const { box, handle, asid } = running();
+  it('leaves the ASID clean if the launch was not finished, whoever gets it next', () => {
+    const { box, handle, asid } = launching();
+    box.region('LAUNCH_MEASURE', handle, MEASURE_AT, 48);
     box.forGuest('DEACTIVATE', handle);
-    expect(box.activate(handle, asid)).toBe('SUCCESS');
-    box.asids.entered(asid);
+    expect(box.activate(box.start(ES), asid)).toBe('SUCCESS');
+  });
+
+  it('leaves it dirty if it was, for the same guest, too', () => {
+    const { box, handle, asid } = running();
     box.forGuest('DEACTIVATE', handle);
     expect(box.activate(handle, asid)).toBe('DFFLUSH_REQUIRED');
     expect(box.plain('DF_FLUSH')).toBe('WBINVD_REQUIRED');
     expect(box.flush()).toBe('SUCCESS');
     expect(box.activate(handle, asid)).toBe('SUCCESS');
+  });
+
+  it('a second time gives INACTIVE, and does not touch the one who has the ASID now', () => {
+    const { box, handle, asid } = launching();
+    box.forGuest('DEACTIVATE', handle);
+    const next = box.start(ES);
+    box.activate(next, asid);
+    expect(box.forGuest('DEACTIVATE', handle)).toBe('INACTIVE');
+    expect([box.asids.owner(asid), box.guestStatus(next).asid]).toEqual([next, asid]);
+  });
+
+  it('leaves the guest where it was in its launch: it goes on under another ASID', () => {
+    const { box, handle, asid } = launching();
+    box.region('LAUNCH_MEASURE', handle, MEASURE_AT, 48);
+    box.forGuest('DEACTIVATE', handle);
+    expect(box.guestStatus(handle)).toMatchObject({ asid: 0, state: GuestState.LSECRET });
+    expect(box.forGuest('LAUNCH_FINISH', handle)).toBe('SUCCESS');
+    expect(box.activate(handle, asid + 1)).toBe('SUCCESS');
+    expect(box.asids.pending(asid + 1)).toBe(false);
   });
 });
 
@@ -205,6 +277,27 @@ describe('DECOMMISSION', () => {
   it('of an active guest gives ACTIVE', () => {
     const { box, handle } = launching();
     expect(box.forGuest('DECOMMISSION', handle)).toBe('ACTIVE');
+    expect(box.guestStatus(handle).state).toBe(GuestState.LUPDATE);
+  });
+
+  it("ends a guest in any state, and its handle is nobody's then", () => {
+    for (const { box, handle } of [launching(), running()]) {
+      box.start(0); // somebody stays
+      box.forGuest('DEACTIVATE', handle);
+      expect(box.forGuest('DECOMMISSION', handle)).toBe('SUCCESS');
+      expect(box.guestStatus(handle)).toMatchObject({ policy: 0, asid: 0, state: GuestState.UNINIT });
+      for (const name of ['DECOMMISSION', 'DEACTIVATE', 'LAUNCH_FINISH'] as const) expect(box.forGuest(name, handle)).toBe('INVALID_GUEST');
+      expect(box.activate(handle, ES_ASID)).toBe('INVALID_GUEST');
+    }
+  });
+
+  it('does not make an ASID clean: its next owner needs the flush', () => {
+    const { box, handle, asid } = running();
+    box.forGuest('DEACTIVATE', handle);
+    box.forGuest('DECOMMISSION', handle);
+    const next = box.start(ES);
+    expect(box.activate(next, asid)).toBe('DFFLUSH_REQUIRED');
+    expect(box.activate(next, asid + 1)).toBe('SUCCESS'); // another one is clean
   });
 
   it('of the last guest takes the platform back to INIT', () => {

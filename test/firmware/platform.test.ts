@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { ASP_API, AspCommand, AspStatus, InitBuffer, PlatformState, TMR_SIZE } from '../../src/arch/asp.ts';
 import { Syscfg } from '../../src/arch/sev-features.ts';
-import { Box, DRAM_SIZE, ES_ASID, launching, PAGE, ready, running, TMR } from './box.ts';
+import { Box, DRAM_SIZE, ES_ASID, launching, MEASURE_AT, PAGE, ready, running, SEV_ASID, TMR } from './box.ts';
 
 const es = { flags: 1, tmrPaddr: BigInt(TMR), tmrLength: TMR_SIZE };
 
@@ -90,6 +90,38 @@ describe('SHUTDOWN', () => {
     expect([...box.read(TMR + 0x8_0000, 16)]).toEqual(new Array(16).fill(0));
     expect(box.init()).toBe('SUCCESS');
   });
+
+  it("takes the guests' keys out of their slots", () => {
+    const { box, asid } = running();
+    box.frames.write(PAGE, asid, Uint8Array.of(1, 2, 3, 4));
+    box.frames.wbinvd();
+    box.plain('SHUTDOWN');
+    const seen = new Uint8Array(4);
+    box.frames.read(PAGE, asid, seen);
+    expect([...seen]).not.toEqual([1, 2, 3, 4]);
+  });
+
+  it.each([
+    ['clean', (box: Box) => box.flush()],
+    ['not clean', () => 0],
+  ])('and INIT again leave every ASID dirty, were they %s before', (_, before) => {
+    const { box } = running();
+    before(box);
+    box.plain('SHUTDOWN');
+    expect(box.plain('DF_FLUSH')).toBe('SUCCESS'); // in UNINIT nothing is known to be dirty
+    box.init();
+    const [encrypted, plain] = [box.start(4), box.start(0)];
+    for (const [handle, asid] of [
+      [encrypted, 1],
+      [encrypted, 4],
+      [plain, 5],
+      [plain, 15],
+    ] as const)
+      expect(box.activate(handle, asid)).toBe('DFFLUSH_REQUIRED');
+    expect(box.plain('DF_FLUSH')).toBe('WBINVD_REQUIRED');
+    expect(box.flush()).toBe('SUCCESS');
+    expect(box.activate(encrypted, 4)).toBe('SUCCESS');
+  });
 });
 
 describe('PLATFORM_STATUS', () => {
@@ -128,18 +160,33 @@ describe('DF_FLUSH', () => {
     expect(box.plain('DF_FLUSH')).toBe('SUCCESS');
   });
 
-  it('asks for WBINVD again only on processors where a deactivated guest ran', () => {
+  it('after a guest that could run asks for WBINVD on every processor again, wherever it ran', () => {
     const box = new Box(2);
     box.init();
     box.flush(2);
     const handle = box.start(4);
     box.activate(handle, ES_ASID);
+    box.region('LAUNCH_MEASURE', handle, MEASURE_AT, 48);
+    box.forGuest('LAUNCH_FINISH', handle);
     box.asids.entered(ES_ASID, 1);
-    box.forGuest('DEACTIVATE', handle);
-    box.asids.wbinvd(0);
-    expect(box.plain('DF_FLUSH')).toBe('WBINVD_REQUIRED');
-    box.asids.wbinvd(1);
     expect(box.plain('DF_FLUSH')).toBe('SUCCESS');
+    box.forGuest('DEACTIVATE', handle);
+    box.asids.wbinvd(1);
+    expect(box.plain('DF_FLUSH')).toBe('WBINVD_REQUIRED');
+    expect(box.activate(handle, ES_ASID)).toBe('DFFLUSH_REQUIRED');
+    box.asids.wbinvd(0);
+    expect(box.plain('DF_FLUSH')).toBe('SUCCESS');
+    expect(box.activate(handle, ES_ASID)).toBe('SUCCESS');
+  });
+
+  it('that is refused leaves the ASIDs of other guests as they are', () => {
+    const { box, handle } = running();
+    const other = box.start(0);
+    box.activate(other, SEV_ASID);
+    box.forGuest('DEACTIVATE', handle);
+    expect(box.plain('DF_FLUSH')).toBe('WBINVD_REQUIRED');
+    expect(box.guestStatus(other)).toMatchObject({ asid: SEV_ASID });
+    expect(box.asids.pending(SEV_ASID)).toBe(true);
   });
 
   it('with nothing dirty wants no WBINVD', () => {

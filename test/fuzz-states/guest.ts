@@ -9,7 +9,7 @@ import { Vmsa } from '../../src/arch/vmsa.ts';
 import { SaveArea } from '../../src/arch/save-area.ts';
 import { processorCpuid } from '../../src/cpu/cpuid.ts';
 import { State } from '../../src/memory/state.ts';
-import { Asids } from '../../src/sev/asids.ts';
+import { Asids } from '../../src/sev/asid-ownership.ts';
 import { TrustedMemory } from '../../src/sev/trusted-memory.ts';
 import { vmsaIntegrity } from '../../src/sev/vmsa-integrity.ts';
 import { Svm } from '../../src/svm/svm.ts';

@@ -17,7 +17,7 @@ describe('VMCB clean bits', () => {
     const { vcpu, exit, host } = scripted('none');
     const seen: number[] = [];
     for (let n = 0; n < 3; n++) exit(ExitCode.PAUSE, 0n, 0n, () => seen.push(bits(host)));
-    vcpu.run(3);
+    vcpu.vm.scheduler.run(6);
     expect(seen).toEqual([0, CLEAN, CLEAN]);
   });
 
@@ -30,7 +30,7 @@ describe('VMCB clean bits', () => {
     ]) {
       const { vcpu, exit, host } = scripted('none');
       exit(ExitCode.PAUSE);
-      vcpu.run(1);
+      vcpu.vm.scheduler.run(1);
       expect(bits(host)).toBe(CLEAN);
       change(vcpu);
       expect(bits(host)).toBe(0);
@@ -45,7 +45,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     vcpu.save.rax = 0x4000_0000n;
     vcpu.registers[1] = 0n;
     exit(ExitCode.CPUID);
-    expect(vcpu.run(1)).toBeNull();
+    expect(vcpu.vm.scheduler.run(1)).toBeNull();
     expect(vcpu.save.rax).toBe(0x4000_0000n);
     expect(vcpu.registers[1]).toBe(0x7469_6263n);
     expect(vcpu.save.rip).toBe(0x1002n);
@@ -57,7 +57,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     vcpu.save.rip = 0x1000n;
     vcpu.registers[1] = 0xc000_0fffn;
     exit(ExitCode.MSR);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(vcpu.vmcb.eventInj).toBe(GP);
     expect(vcpu.save.rip).toBe(0x1000n);
   });
@@ -72,7 +72,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
       vcpu.save.rax = RAX;
       registers[2] = RAX;
     });
-    vcpu.run(3);
+    vcpu.vm.scheduler.run(3);
     expect(vcpu.save.rax).toBe(0xc00n);
     expect(vcpu.registers[2]).toBe(0n);
   });
@@ -86,7 +86,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
       const { vcpu, exit } = scripted('none');
       vcpu.save.rax = RAX;
       exit(ExitCode.IOIO, word);
-      vcpu.run(1);
+      vcpu.vm.scheduler.run(1);
       expect(vcpu.save.rax).toBe(rax);
     }
   });
@@ -100,7 +100,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     vcpu.registers[1] = 3n;
     vcpu.registers[6] = 0x3000n;
     for (let n = 0n; n < 3n; n++) exit(ExitCode.IOIO, 0x00e9_021cn, 0x3000n + n);
-    vcpu.run(6);
+    vcpu.vm.scheduler.run(6);
     expect(out).toEqual([7, 8, 9]);
     expect([vcpu.registers[1], vcpu.registers[6], vcpu.save.rip]).toEqual([0n, 0x3003n, 0x1002n]);
   });
@@ -110,7 +110,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     vcpu.save.rflags = 0x402n;
     vcpu.registers[7] = 0xffff_ffff_0000_0000n;
     exit(ExitCode.IOIO, 0x0080_0125n, 0x4000n);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(vcpu.registers[7]).toBe(0xffff_fffen);
     expect([host.bytes[RAM.at + 0x4000], host.bytes[RAM.at + 0x4001]]).toEqual([0xff, 0xff]);
   });
@@ -119,7 +119,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     const { vcpu, exit } = scripted('none');
     vcpu.save.rip = 0x1000n;
     exit(ExitCode.IOIO, 0x00e9_021cn);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(vcpu.save.rip).toBe(0x1002n);
   });
 
@@ -127,11 +127,11 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     const { vcpu, exit, host } = scripted('none');
     exit(ExitCode.WBINVD);
     exit(ExitCode.VMMCALL);
-    vcpu.run(3);
+    vcpu.vm.scheduler.run(3);
     expect(host.writeBacks).toBe(1);
     expect(BigInt.asIntN(64, vcpu.save.rax)).toBe(-1000n);
     exit(ExitCode.VMRUN);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(vcpu.vmcb.eventInj).toBe(0x8000_0306n);
   });
 
@@ -143,14 +143,14 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
       expect(interceptBit(host, 0x14)).toBe(0);
       expect(host.timer).toBe(1);
     });
-    vcpu.run(2);
+    vcpu.vm.scheduler.run(2);
     expect(interceptBit(host, 0x14)).toBe(1);
   });
 
   it('an intercepted exception goes on to the guest', () => {
     const { vcpu, exit } = scripted('none', { codes: [0x4e], controlRegisters: false });
     exit(ExitCode.EXCEPTION + 14, 6n, 0xdead_0000n);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(vcpu.vmcb.eventInj).toBe((6n << 32n) | 0x8000_0b0en);
     expect(vcpu.save.cr2).toBe(0xdead_0000n);
   });
@@ -164,7 +164,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     exit(ExitCode.EXCEPTION + 14, 0n, 0n, () => {
       vcpu.vmcb.exitIntInfo = exitIntInfo;
     });
-    expect(vcpu.run(1)).toEqual(outcome);
+    expect(vcpu.vm.scheduler.run(1)).toEqual(outcome);
     expect(vcpu.vmcb).toMatchObject(vmcb);
   });
 
@@ -177,7 +177,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     exit(ExitCode.INTR, 0n, 0n, () => {
       vcpu.vmcb.exitIntInfo = interrupted;
     });
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(vcpu.vmcb.eventInj).toBe(injected);
   });
 
@@ -186,7 +186,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     exit(ExitCode.TASK_SWITCH, 0x20n, 0n, () => {
       vcpu.vmcb.exitIntInfo = 0x8000_00f0n;
     });
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(vcpu.vmcb.eventInj).toBe(0x8000_00f0n);
     expect(interceptBit(host, ExitCode.TASK_SWITCH)).toBe(0);
   });
@@ -196,7 +196,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     vcpu.save.rflags = 0x102n;
     vcpu.save.dr6 = 0xffff_0ff0n;
     exit(ExitCode.CPUID);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(vcpu.vmcb.eventInj).toBe(0x8000_0301n);
     expect(vcpu.save.dr6).toBe(0xffff_4ff0n);
   });
@@ -207,13 +207,13 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     vcpu.save.dbgCtl = 2n;
     vcpu.save.dr6 = 0xffff_0ff0n;
     exit(ExitCode.CPUID);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect([vcpu.vmcb.eventInj, vcpu.save.dr6]).toEqual([0n, 0xffff_0ff0n]);
     exit(ExitCode.HLT);
-    expect(vcpu.run(1)).toMatchObject({ kind: 'halted' });
+    expect(vcpu.vm.scheduler.run(1)).toMatchObject({ kind: 'halted' });
     vcpu.save.dbgCtl = 0n;
     exit(ExitCode.HLT);
-    expect(vcpu.run(1)).toBeNull();
+    expect(vcpu.vm.scheduler.run(1)).toBeNull();
     expect(vcpu.vmcb.eventInj).toBe(0x8000_0301n);
   });
 
@@ -226,14 +226,14 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
   ])('exit %i ends the run: %s', (code, kind) => {
     const { vcpu, exit } = scripted('none');
     exit(code);
-    expect(vcpu.run(10)).toMatchObject({ kind });
+    expect(vcpu.vm.scheduler.run(10)).toMatchObject({ kind });
   });
 });
 
 describe('the loop around VMRUN', () => {
   it('returns when its budget is used up', () => {
     const { vcpu, host } = scripted('none');
-    expect(vcpu.run(1000)).toBeNull();
+    expect(vcpu.vm.scheduler.run(1000)).toBeNull();
     expect(host.retired).toBe(1000);
   });
 
@@ -248,7 +248,7 @@ describe('the loop around VMRUN', () => {
     );
     vcpu.save.rax = 3n;
     exit(ExitCode.IOIO, 0x00f4_0210n);
-    expect(vcpu.run(10)).toEqual({ kind: 'ended', value: 3 });
+    expect(vcpu.vm.scheduler.run(10)).toEqual({ kind: 'ended', value: 3 });
   });
 
   it('gives up on a guest that never gets anywhere', () => {
@@ -256,7 +256,7 @@ describe('the loop around VMRUN', () => {
     host.script = Array.from({ length: 20_000 }, () => () => {
       vcpu.vmcb.exitCode = 0x61n;
     });
-    expect(vcpu.run(10)).toMatchObject({ kind: 'stopped' });
+    expect(vcpu.vm.scheduler.run(10)).toMatchObject({ kind: 'stopped' });
   });
 });
 
@@ -267,7 +267,7 @@ describe('exits of an SEV-ES guest', () => {
     exit(ExitCode.CR0_WRITE_TRAP + 0, 0x8001_003bn);
     exit(ExitCode.CR0_WRITE_TRAP + 4, 0x6a0n);
     exit(ExitCode.CR0_WRITE_TRAP + 8, 5n);
-    vcpu.run(3);
+    vcpu.vm.scheduler.run(3);
     expect([0, 4, 8].map((n) => vcpu.readControlRegister(n))).toEqual([0x8001_003bn, 0x6a0n, 5n]);
   });
 
@@ -277,16 +277,16 @@ describe('exits of an SEV-ES guest', () => {
     expect(armed()).toEqual([0, 0, 0, 0, 0, 0]);
     vcpu.ghcbMsr = 0x002n;
     exit(ExitCode.VMGEXIT);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(armed()).toEqual([0, 0, 0, 0, 0, 0]);
     vcpu.ghcbMsr = 0x5000n;
     exit(ExitCode.VMGEXIT);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(armed()).toEqual([1, 1, 1, 1, 1, 1]);
     expect(vcpu.allowControlRegister(4, 0x6a0n)).toBe(true);
     expect(armed()).toEqual([1, 1, 1, 1, 0, 1]);
     exit(ExitCode.CR0_WRITE_TRAP + 4, 0x6a0n);
-    vcpu.run(1);
+    vcpu.vm.scheduler.run(1);
     expect(armed()).toEqual([1, 1, 1, 1, 1, 1]);
     expect(vcpu.allowControlRegister(0, 0n)).toBe(true);
     expect(vcpu.allowControlRegister(0, 0x8000_0000n)).toBe(false);
@@ -297,12 +297,12 @@ describe('exits of an SEV-ES guest', () => {
     exit(ExitCode.HLT, 0n, 0n, () => {
       vcpu.vmcb.interruptState = 2n;
     });
-    expect(vcpu.run(1)).toEqual({ kind: 'halted', interruptsEnabled: true });
+    expect(vcpu.vm.scheduler.run(1)).toEqual({ kind: 'halted', interruptsEnabled: true });
   });
 
   it('an instruction intercept cannot arrive', () => {
     const { vcpu, exit } = scripted('sev-es');
     exit(ExitCode.CPUID);
-    expect(vcpu.run(1)).toMatchObject({ kind: 'stopped' });
+    expect(vcpu.vm.scheduler.run(1)).toMatchObject({ kind: 'stopped' });
   });
 });

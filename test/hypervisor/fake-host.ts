@@ -9,7 +9,8 @@ import { Pic8259Pair } from '../../src/devices/pic8259.ts';
 import { Pit8254 } from '../../src/devices/pit8254.ts';
 import { noIntercepts, type Intercepts } from '../../src/hypervisor/intercepts.ts';
 import { Vcpu } from '../../src/hypervisor/vcpu.ts';
-import { Vm } from '../../src/hypervisor/vm.ts';
+import { MemoryHeap } from '../../src/hypervisor/memory-heap.ts';
+import { Vm, type VmHost } from '../../src/hypervisor/vm.ts';
 import type { GuestRegisters, HostProcessor, HostMemory } from '../../src/svm/host-processor.ts';
 import { spa } from '../../src/util/address.ts';
 import { BytesPort } from '../../src/util/struct.ts';
@@ -25,6 +26,7 @@ export class FakeHost implements HostProcessor {
     size: SIZE,
     read: (at, into) => into.set(this.bytes.subarray(at, at + into.length)),
     write: (at, from) => this.bytes.set(from, at),
+    zero: (at, length) => void this.bytes.fill(0, at, at + length),
     flush: () => {},
     page: (at) => new BytesPort(this.bytes.subarray(at, at + 4096)),
   };
@@ -38,6 +40,8 @@ export class FakeHost implements HostProcessor {
   script: ((registers: GuestRegisters) => void)[] = [];
 
   cpuid(leaf: number, subleaf: number) {
+    if (leaf === 0x8000_001f) return [0, 51, 10, 5] as const;
+    if (leaf === 0x8000_000a) return [1, 100, 0, 0] as const;
     return [leaf, subleaf, 0, 0] as const;
   }
   vmrun(_vmcb: number, registers: GuestRegisters) {
@@ -57,6 +61,8 @@ export class FakeHost implements HostProcessor {
   vmsave() {
     return null;
   }
+  loadRegisters(): void {}
+  storeRegisters(): void {}
   rdmsr() {
     return 0n;
   }
@@ -84,8 +90,20 @@ export class FakeHost implements HostProcessor {
 export function scripted(technology: Technology, intercepts: Intercepts = noIntercepts) {
   const host = new FakeHost();
   const io = new IoBus();
-  const vm = new Vm(host, {
+  const home: VmHost = {
+    first: host,
+    heap: new MemoryHeap(),
+    cMask: 0n,
+    physical: (place) => place,
+    wbinvd: () => host.wbinvd(),
+    enter: () => host,
+    evict: () => {},
+  };
+  const vm = new Vm(home, {
     technology,
+    vcpus: 1,
+    schedule: { policy: 'round-robin', quantum: 10_000, chance: () => 0 },
+    placement: () => 0,
     ram: RAM,
     asid: 1,
     cBit: 51,
@@ -101,7 +119,8 @@ export function scripted(technology: Technology, intercepts: Intercepts = noInte
     emulator: { execute: () => false },
     trace: null,
   });
-  const vcpu: Vcpu = new Vcpu(vm, VMCB, { cr0: 0x8001_0033n, cr4: 0x620n, efer: 0x1d00n });
+  const vcpu: Vcpu = new Vcpu(vm, 0, { vmcb: VMCB, registers: spa(0x5000) }, { cr0: 0x8001_0033n, cr4: 0x620n, efer: 0x1d00n });
+  vm.vcpus.push(vcpu);
   const exit = (code: number, info1 = 0n, info2 = 0n, then: (registers: GuestRegisters) => void = () => {}): void => {
     host.script.push((registers) => {
       host.retired++;

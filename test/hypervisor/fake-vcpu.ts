@@ -1,7 +1,7 @@
 // A GHCB vCPU over plain bytes: what the protocol does, without a processor. The guest's side of the page is written here by
 // offsets of the specification, not through the accessors under test.
 
-import { Ghcb, type GhcbField } from '../../src/arch/ghcb.ts';
+import type { GhcbField, GhcbVersion } from '../../src/arch/ghcb.ts';
 import { GhcbPage } from '../../src/hypervisor/ghcb/page.ts';
 import type { GhcbVcpu } from '../../src/hypervisor/ghcb/vmgexit.ts';
 import type { Outcome } from '../../src/hypervisor/outcome.ts';
@@ -9,6 +9,7 @@ import type { HostMemory } from '../../src/svm/host-processor.ts';
 import { gpa, type Gpa, spa } from '../../src/util/address.ts';
 import { BytesPort } from '../../src/util/struct.ts';
 import type { TraceNote } from '../../src/util/trace.ts';
+import { fieldOf, type Fields, mark, validFields, writeRequest } from './ghcb/page-bytes.ts';
 
 export const GHCB_GPA = 0x5000;
 /** Guest RAM lies here in the host's memory. */
@@ -46,6 +47,9 @@ export class FakeVcpu implements GhcbVcpu {
   readonly bytes = new Uint8Array(0x4_0000);
   readonly memorySize = 0x2_0000;
   readonly cBit = 51;
+  ghcbVersion: GhcbVersion = 2;
+  apicIds: readonly number[] = [0];
+  jumpTable = 0n;
   readonly reads: [address: number, length: number][] = [];
   readonly memory: HostMemory;
   readonly ghcb: GhcbPage;
@@ -67,6 +71,7 @@ export class FakeVcpu implements GhcbVcpu {
         into.set(bytes.subarray(address, address + into.length));
       },
       write: (address: number, from: Uint8Array) => bytes.set(from, address),
+      zero: (address: number, length: number) => void bytes.fill(0, address, address + length),
       flush: () => {},
       page: (address: number) => new SeenPort(bytes.subarray(address, address + 4096), address, this.reads),
     } as HostMemory;
@@ -85,39 +90,25 @@ export class FakeVcpu implements GhcbVcpu {
   }
 
   /** Fills the page as a guest does: bitmap cleared, each field with its bit. */
-  fill(fields: Partial<Record<GhcbField, bigint>>, version = 2, usage = 0): void {
-    const view = new DataView(this.page.buffer, this.page.byteOffset, 4096);
-    this.page.fill(0, 0, 0x400);
-    view.setUint16(0xffa, version, true);
-    view.setUint32(0xffc, usage, true);
-    for (const [name, value] of Object.entries(fields)) {
-      const { offset, bytes } = Ghcb.layout[name as GhcbField];
-      if (bytes === 1) view.setUint8(offset, Number(value));
-      else view.setBigUint64(offset, value, true);
-      this.mark(offset >> 3);
-    }
+  fill(fields: Fields, version = 2, usage = 0): void {
+    writeRequest(this.page, { fields, version, usage });
   }
 
   mark(quadword: number): void {
-    const at = 0x3f0 + (quadword >> 3);
-    this.page[at] = this.page[at]! | (1 << (quadword & 7));
+    mark(this.page, quadword);
   }
 
   field(name: GhcbField): bigint {
-    return new DataView(this.page.buffer, this.page.byteOffset, 4096).getBigUint64(Ghcb.layout[name].offset, true);
+    return fieldOf(this.page, name);
   }
 
   /** Names of the fields whose bits are set in the page. */
   valid(): string[] {
-    return Object.entries(Ghcb.layout)
-      .filter(([name]) => !['validBitmapLow', 'validBitmapHigh', 'x87StateGpa', 'protocolVersion', 'usage'].includes(name))
-      .filter(([, { offset }]) => (this.page[0x3f0 + (offset >> 6)]! >> ((offset >> 3) & 7)) & 1)
-      .map(([name]) => name)
-      .sort();
+    return validFields(this.page);
   }
 
-  cpuid(leaf: number, subleaf: number, xcr0: bigint) {
-    this.log.push(`cpuid ${leaf.toString(16)} ${subleaf} ${xcr0}`);
+  cpuid(leaf: number, subleaf: number, xcr0: bigint, xss: bigint) {
+    this.log.push(`cpuid ${leaf.toString(16)} ${subleaf} ${xcr0} ${xss}`);
     return [leaf, 0xb, 0xc, 0xdddd_dddd] as const;
   }
   readMsr(index: number): bigint | null {
@@ -154,6 +145,15 @@ export class FakeVcpu implements GhcbVcpu {
   writeMemory(address: bigint, from: Uint8Array): boolean {
     this.memory.write(spa(RAM_AT + Number(address)), from);
     return true;
+  }
+  isRam(address: bigint, length: number): boolean {
+    return address + BigInt(length) <= BigInt(this.memorySize);
+  }
+  apResetHold(by: 'ghcb' | 'msr'): void {
+    this.log.push(`AP reset hold by ${by}`);
+  }
+  yield(): void {
+    this.log.push('yield');
   }
   wbinvd(): void {
     this.log.push('wbinvd');

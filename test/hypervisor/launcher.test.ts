@@ -8,6 +8,7 @@ import { Pit8254 } from '../../src/devices/pit8254.ts';
 import { planBoot } from '../../src/hypervisor/boot.ts';
 import { readFlat } from '../../src/hypervisor/images/flat.ts';
 import { noIntercepts } from '../../src/hypervisor/intercepts.ts';
+import { HostSystem } from '../../src/hypervisor/host-system.ts';
 import { launch, vmsaImage } from '../../src/hypervisor/launcher.ts';
 import { BytesPort } from '../../src/util/struct.ts';
 import { FakeHost, RAM } from './fake-host.ts';
@@ -20,16 +21,21 @@ const plan = () =>
     append: '',
   });
 
+const systemOf = (host: FakeHost): HostSystem => new HostSystem([host], { model: 'test', sme: false, encryptedState: false, trace: null });
+
 describe('the launch', () => {
   it('puts image and boot structures where the plan says, as whole pages, and nothing elsewhere', () => {
     const host = new FakeHost();
     host.bytes.fill(0xcc, RAM.at, RAM.at + RAM.size);
     const { ranges } = plan();
     launch(
-      host,
+      systemOf(host),
       {
         technology: 'none',
         ram: RAM,
+        vcpus: 1,
+        schedule: { policy: 'round-robin', quantum: 10_000, chance: () => 0 },
+        placement: () => 0,
         intercepts: noIntercepts,
         io: new IoBus(),
         mmio: new MmioBus(),
@@ -51,10 +57,13 @@ describe('the launch', () => {
 
   it('says what failed when no AMD-SP answers', () => {
     const { failure, measurement } = launch(
-      new FakeHost(),
+      systemOf(new FakeHost()),
       {
         technology: 'sev',
         ram: RAM,
+        vcpus: 1,
+        schedule: { policy: 'round-robin', quantum: 10_000, chance: () => 0 },
+        placement: () => 0,
         intercepts: noIntercepts,
         io: new IoBus(),
         mmio: new MmioBus(),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { memoryRegions } from '../../src/hypervisor/guest-memory.ts';
+import { MemoryHeap } from '../../src/hypervisor/memory-heap.ts';
 import { HostPages } from '../../src/hypervisor/host-pages.ts';
 import { buildNestedTables, reservedEntry } from '../../src/hypervisor/nested-paging.ts';
 import { type Spa, spa } from '../../src/util/address.ts';
@@ -20,10 +21,16 @@ function walk(host: FakeHost, nCr3: Spa, gpa: number): { entry: bigint; level: n
   }
 }
 
+const pagesOf = (host: FakeHost): HostPages => {
+  const heap = new MemoryHeap();
+  heap.give(0x1000, 0x60_0000);
+  return new HostPages(host.memory, heap);
+};
+
 describe('nested page tables', () => {
   it.each([0x10_0000, 0x20_0000, 0x2ff_3000, 0x400_0000])('map RAM of %i bytes and nothing else', (size) => {
     const host = new FakeHost();
-    const root = buildNestedTables(host.memory, new HostPages(host.memory), memoryRegions({ size, at: AT }, null), 0n);
+    const root = buildNestedTables(host.memory, pagesOf(host), memoryRegions({ size, at: AT }, null), 0n);
     for (const gpa of [0, 0xfff, size >> 1, size - 1]) {
       const { entry, spa: at } = walk(host, root, gpa);
       expect(entry & 7n).toBe(7n);
@@ -36,7 +43,7 @@ describe('nested page tables', () => {
     const host = new FakeHost();
     const trap = reservedEntry(44, 51);
     expect(trap).toBe(0x7_f000_0000_0027n);
-    const root = buildNestedTables(host.memory, new HostPages(host.memory), memoryRegions({ size: 0x10_0000, at: AT }, null), trap);
+    const root = buildNestedTables(host.memory, pagesOf(host), memoryRegions({ size: 0x10_0000, at: AT }, null), trap);
     for (const gpa of [0x10_0000, 0x1f_f000, 0x20_0000, 0xfee0_0000, 2 ** 40, 2 ** 47]) expect(walk(host, root, gpa).entry).toBe(trap);
     expect(walk(host, root, 0xf_f000).spa).toBe(AT + 0xf_f000);
   });

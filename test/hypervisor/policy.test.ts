@@ -12,17 +12,17 @@ const bit = (vectors: Uint32Array, code: number): number => (vectors[code >>> 5]
 
 describe('intercepts', () => {
   it('of an SEV-ES guest are the default set with its write traps', () => {
-    const vectors = initialVectors(noIntercepts, true);
+    const vectors = initialVectors(noIntercepts, { encryptedState: true });
     for (const code of [0x27, 0x37, 0x60, 0x6f, 0x72, 0x76, 0x78, 0x7b, 0x7c, 0x7f, 0x80, 0x81, 0x89, 0x8a, 0x8b, 0x8f, 0x90, 0x94, 0x98])
       expect(bit(vectors, code)).toBe(1);
     for (const code of [0x00, 0x10, 0x14, 0x4d, 0x4e, 0x6e, 0x74, 0x79, 0x87, 0x8d, 0x93]) expect(bit(vectors, code)).toBe(0);
   });
 
   it('of other guests have no write traps, and CR accesses from the start if asked for', () => {
-    const vectors = initialVectors({ codes: [ExitCode.RDTSC], controlRegisters: true }, false);
+    const vectors = initialVectors({ codes: [ExitCode.RDTSC], controlRegisters: true }, { encryptedState: false });
     for (const code of [0x00, 0x04, 0x08, 0x10, 0x14, 0x18, 0x6e]) expect(bit(vectors, code)).toBe(1);
     for (const code of [0x02, 0x03, 0x12, 0x13, 0x8f, 0x90]) expect(bit(vectors, code)).toBe(0);
-    expect(initialVectors({ codes: [], controlRegisters: true }, true)[0]).toBe(0);
+    expect(initialVectors({ codes: [], controlRegisters: true }, { encryptedState: true })[0]).toBe(0);
   });
 
   it('are named as exit codes, in any case, or cr', () => {

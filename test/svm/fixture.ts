@@ -7,14 +7,14 @@ import { SaveArea } from '../../src/arch/save-area.ts';
 import { NestedControl, SAVE_AREA_OFFSET, VirtualizationControl, VmcbControl } from '../../src/arch/vmcb.ts';
 import { Vmsa } from '../../src/arch/vmsa.ts';
 import { Cpu } from '../../src/cpu/cpu.ts';
-import { processorCpuid, processorModel } from '../../src/cpu/cpuid.ts';
+import { processorCpuid, processorModel, type ProcessorModel } from '../../src/cpu/cpuid.ts';
 import { nobleAes } from '../../src/memory/aes-noble.ts';
 import { Dram } from '../../src/memory/dram.ts';
 import { EncryptionEngine } from '../../src/memory/encryption.ts';
 import { Frames } from '../../src/memory/frames.ts';
 import { EngineMemory } from '../../src/memory/map.ts';
 import { Mmu } from '../../src/mmu/mmu.ts';
-import { Asids } from '../../src/sev/asids.ts';
+import { Asids } from '../../src/sev/asid-ownership.ts';
 import { TrustedMemory } from '../../src/sev/trusted-memory.ts';
 import { vmsaIntegrity } from '../../src/sev/vmsa-integrity.ts';
 import { Svm } from '../../src/svm/svm.ts';
@@ -28,9 +28,11 @@ export const HSAVE = spa(0x2000);
 export const VMSA_PAGE = spa(0x3000);
 const IO_MAP = 0x4000; // three pages
 const MSR_MAP = 0x7000; // two pages
-const NESTED = 0x9000; // four pages
-const RAM = 0x10_0000;
-const RAM_PAGES = 64;
+/** The nested tables: four pages. */
+export const NESTED = 0x9000;
+/** Where the guest's memory lies. */
+export const RAM = 0x10_0000;
+export const RAM_PAGES = 64;
 const TRUSTED = 0x20_0000;
 const TRUSTED_SIZE = 0x4000;
 export const SLOT = TRUSTED + TRUSTED_SIZE / 2;
@@ -59,10 +61,10 @@ export function build(
   asid = technology === 'sev' ? 15 : ASID,
   smmLock = true,
   traced = true,
-  modelName = 'milan',
+  chosen: string | ProcessorModel = 'milan',
 ) {
-  const model = processorModel(modelName);
-  if (!model) throw new Error(modelName);
+  const model = typeof chosen === 'string' ? processorModel(chosen) : chosen;
+  if (!model) throw new Error(String(chosen));
   const memory = new EngineMemory(MAP);
   const dram = new Dram(4 << 20);
   let seed = 1;
@@ -78,7 +80,7 @@ export function build(
   const notes: TraceNote[] = [];
   const trace = { emit: (note: TraceNote) => void notes.push(note) };
   const cpuid = processorCpuid(model);
-  const cpu = new Cpu(memory, frames, mmu, { cpuid, random64: () => 7n, trace, tscPerInstruction: 32 });
+  const cpu = new Cpu(memory, frames, mmu, { cpuid, random64: () => 7n, trace: traced ? trace : null, tscPerInstruction: 32 });
   const asids = new Asids(model.lastAsid, model.firstAsidWithoutEs);
   const trustedMemory = new TrustedMemory();
   trustedMemory.set(spa(TRUSTED), TRUSTED_SIZE);

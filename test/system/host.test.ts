@@ -92,6 +92,8 @@ describe('the hypervisor', () => {
       vmrun: true,
       vmload: true,
       vmsave: true,
+      loadRegisters: true,
+      storeRegisters: true,
       rdmsr: true,
       wrmsr: true,
       wbinvd: true,
@@ -103,7 +105,7 @@ describe('the hypervisor', () => {
       elements: true,
       xcr0: true,
     };
-    const memoryDoors: Record<keyof HostMemory, true> = { size: true, read: true, write: true, flush: true, page: true };
+    const memoryDoors: Record<keyof HostMemory, true> = { size: true, read: true, write: true, zero: true, flush: true, page: true };
     const mailboxDoors: Record<keyof Mailbox, true> = { read: true, write: true };
     const { host } = begin('sev-es').machine;
     const names = (object: object): string[] =>

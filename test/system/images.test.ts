@@ -74,6 +74,23 @@ describe('foreign images', () => {
     expect(run({ image: file(code), mode, load, technology: 'none', maxInstructions: LIMIT }).value).toBe(0x1234);
   });
 
+  it.each([
+    [16, 'none', 0],
+    [16, 'sev', 1],
+    [16, 'sev-es', 3],
+    [32, 'none', 0],
+    [32, 'sev', 1],
+    [32, 'sev-es', 3],
+  ] as const)('a flat binary of %i bits starts under %s, with stack and private memory', (mode, technology, status) => {
+    const code = at(
+      0x8000,
+      mode,
+      'mov ecx, 0xc0010131\nrdmsr\npush eax\npop dword [0x9000]\ncmp dword [0x9000], ' + status + '\njne $\nhlt',
+    );
+    const { outcome } = run({ image: file(code), mode, load: 0x8000, technology, maxInstructions: LIMIT });
+    expect(outcome.kind).toBe('halted');
+  });
+
   it('an ELF32 executable starts in 32-bit mode, as docs/entry.md has it', () => {
     const code = at(LOAD, 32, `mov eax, [edi]\n${end}`); // RDI: the boot page
     const value = run({ image: file(elf32([{ paddr: LOAD, bytes: code }], LOAD)), technology: 'none', maxInstructions: LIMIT }).value;

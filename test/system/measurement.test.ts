@@ -46,7 +46,7 @@ function initialMemory(image: Uint8Array, technology: 1 | 2, append: string): Bu
     [0x38, 0xd000n],
     [0x40, 0x3000n],
     [0x48, 0x2000n],
-    [0x50, BigInt(append.length)],
+    [0x50, BigInt(append.length) | (1n << 32n)],
     [0x100, BigInt(LOAD)],
     [0x108, BigInt(LOAD + 0x1000)],
   );
@@ -105,6 +105,50 @@ describe('the launch measurement', () => {
     const nonce = given.subarray(32);
     expect(given.subarray(0, 32).toString('hex')).toBe(measureLaunch(API, policy, launchDigest(...loaded), nonce).toString('hex'));
   });
+
+  /** What QEMU and KVM launch with, as tools that predict measurements state it; the signature is that of milan. */
+  const resetVmsa = (): Buffer => {
+    const segment = (at: number, selector: bigint, attributes: bigint, base = 0n) =>
+      [
+        [at, selector | (attributes << 16n) | (0xffffn << 32n)],
+        [at + 8, base],
+      ] as const;
+    return page(
+      ...[0x00, 0x20, 0x30, 0x40, 0x50].flatMap((at) => segment(at, 0n, 0x93n)), // ES SS DS FS GS
+      ...segment(0x10, 0xf000n, 0x9bn, 0xffff_0000n), // CS
+      ...segment(0x60, 0n, 0n), // GDTR
+      ...segment(0x70, 0n, 0x82n), // LDTR
+      ...segment(0x80, 0n, 0n), // IDTR
+      ...segment(0x90, 0n, 0x8bn), // TR
+      [0xd0, 0x1000n], // EFER
+      [0x148, 0x40n], // CR4
+      [0x158, 0x10n], // CR0
+      [0x160, 0x400n], // DR7
+      [0x168, 0xffff_0ff0n], // DR6
+      [0x170, 2n], // RFLAGS
+      [0x178, 0xfff0n], // RIP
+      [0x268, 0x0007_0406_0007_0406n], // G_PAT
+      [0x310, 0x00a0_0f11n], // RDX
+      [0x3e8, 1n], // XCR0
+      [0x408, 0x1f80n], // MXCSR
+      [0x410, 0x37fn], // X87_FCW
+    );
+  };
+
+  it.each([
+    ['sev-es', NODBG | ES],
+    ['sev', NODBG],
+  ] as const)(
+    'of a ROM of a %s guest covers the ROM, and with sev-es the registers with which QEMU and KVM start it',
+    (technology, policy) => {
+      const rom = Buffer.from(Array.from({ length: 0x4000 }, (_, i) => i & 0xff));
+      const given = measurement({ bios: { name: 'rom', bytes: new Uint8Array(rom) }, technology, memory: MEMORY, cpu: 'milan' });
+      const loaded = technology === 'sev-es' ? [rom, resetVmsa()] : [rom];
+      expect(given.subarray(0, 32).toString('hex')).toBe(
+        measureLaunch(API, policy, launchDigest(...loaded), given.subarray(32)).toString('hex'),
+      );
+    },
+  );
 
   const hello = kernel('hello');
   /** Bytes of the file that are loaded: those of its segments, by the file's own header. */

@@ -24,6 +24,8 @@ export function line(event: TraceEvent): string {
         .join(' ')}`;
     case 'ghcb-msr':
       return `GHCB MSR ${event.from === 'guest' ? '<-' : '->'} ${hex(event.value)}`;
+    case 'clean-bits':
+      return `changed under clean bit ${event.bit}: ${event.field}`;
     case 'inject':
       return `inject ${hex(event.eventInj)}`;
     case 'asp':

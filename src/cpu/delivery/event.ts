@@ -29,9 +29,9 @@ export const isException = (source: Source): boolean => source === Source.EXCEPT
 /** Is the error code of a fault a selector, which says in bit 0 whether the event came from outside the program (8.4.1)? */
 export const namesSelector = (vector: number): boolean => vector >= Vector.TS && vector <= Vector.GP;
 
-/** Does this event push an error code? */
+/** Does this event push an error code? Of an injected exception EV says so, whatever its vector (15.20); interrupts have none. */
 export const hasErrorCode = (source: Source, vector: number, errorCode: number): boolean =>
-  errorCode >= 0 && !isSoftware(source) && pushesErrorCode(vector);
+  errorCode >= 0 && (source === Source.INJECTED || (source === Source.EXCEPTION && pushesErrorCode(vector)));
 
 /** RF in the frame of an exception that is no trap. For an instruction breakpoint it is 0: its handler must set it (3.1.6, "Resume Flag"). */
 export const resumeFlag = (source: Source, vector: number): number =>

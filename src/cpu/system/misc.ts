@@ -35,6 +35,29 @@ const vmmcall: Routine = (p) => (p.intercepted(ExitCode.VMMCALL) ? p.exit(ExitCo
 const exitAround = (p: Processor, code: number): SystemResult =>
   (p.u32(State.SEV_STATUS) & SEV_ES) !== 0 ? p.exitAfter(code) : p.exit(code);
 
+/**
+ * Does an intercepted PAUSE go by? So many as the filter counts do, and those that come later than the threshold after the one before
+ * start the count anew: they are of no tight loop (15.14.4). A cycle of that threshold is an instruction retired.
+ */
+function passesFilter(p: Processor): boolean {
+  const filter = p.u32(State.PAUSE_FILTER);
+  const count = filter >>> 16;
+  const threshold = filter & 0xffff;
+  if (count === 0) return false;
+  if (threshold !== 0) {
+    const now = p.retired | 0;
+    const elapsed = (now - p.u32(State.PAUSE_SINCE)) >>> 0;
+    p.setU32(State.PAUSE_SINCE, now);
+    if (elapsed > threshold) {
+      p.setU32(State.PAUSE_LEFT, count);
+      return true;
+    }
+  }
+  const left = (p.u32(State.PAUSE_LEFT) | 0) - 1;
+  p.setU32(State.PAUSE_LEFT, left);
+  return left >= 0;
+}
+
 const random: Routine = (p) => {
   p.setU64(State.OPERAND, p.options.random64());
   p.setStatusFlags(Rflags.CF);
@@ -108,7 +131,7 @@ export const miscRoutines: Routines = {
   },
 
   pause(p) {
-    if (!p.intercepted(ExitCode.PAUSE)) return SystemResult.NEXT;
+    if (!p.intercepted(ExitCode.PAUSE) || passesFilter(p)) return SystemResult.NEXT;
     return exitAround(p, ExitCode.PAUSE);
   },
 

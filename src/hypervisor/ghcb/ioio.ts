@@ -18,12 +18,18 @@ export function isIoio(bits: number): boolean {
   return (bits & Ioio.RESERVED) === 0 && (size === 1 || size === 2 || size === 4) && (address & (address - 1)) === 0;
 }
 
+/** Its port. */
+export const ioioPort = (word: number): number => word >>> Ioio.PORT_SHIFT;
+
+/** Bytes of an element, of a word that is one. */
+export const ioioSize = (word: number): PortSize => ((word >>> 4) & 7) as PortSize;
+
 /** Takes an IOIO word apart; null if it is none. Bits 63:32 are clear. */
 export function decodeIoio(bits: number): PortAccess | null {
   if (!isIoio(bits)) return null;
   return {
-    port: bits >>> Ioio.PORT_SHIFT,
-    size: ((bits >>> 4) & 7) as PortSize,
+    port: ioioPort(bits),
+    size: ioioSize(bits),
     input: (bits & Ioio.IN) !== 0,
     string: (bits & Ioio.STRING) !== 0,
     repeat: (bits & Ioio.REP) !== 0,

@@ -1,275 +1,157 @@
-// The GHCB protocol as a table: one row per event with what the guest must provide, what the hypervisor returns, and the
-// handler (GHCB specification, table 7). SW_EXITCODE, SW_EXITINFO1 and SW_EXITINFO2 belong to every event, both ways.
-// Validation, the trace and docs/ghcb.md read this table. An event that is not here is answered 2/6.
+// The GHCB protocol as a table: one row per event with what the guest must provide, what the hypervisor returns, in which ways it
+// refuses, and the handler (GHCB specification, table 7). SW_EXITCODE, SW_EXITINFO1 and SW_EXITINFO2 belong to every event, both ways.
+// Validation, the trace, docs/ghcb.md and the tests read this table. An event that is not here is answered 2/6: that are also those of
+// SEV-SNP, which this hypervisor says it has not (hypervisor features), and #AC (51h), which guests forward without asking.
 
-import { ExitCode, exitName } from '../../arch/exit-code.ts';
-import { EventInj, Ghcb, GhcbEvent, type GhcbField, GhcbReason, Ioio } from '../../arch/ghcb.ts';
-import type { PortSize } from '../../devices/device.ts';
-import { fromHalves, highHalf, lowHalf } from '../../util/halves.ts';
-import type { Field } from '../../util/struct.ts';
-import type { Outcome } from '../outcome.ts';
+import { ExitCode } from '../../arch/exit-code.ts';
+import { Ghcb, GhcbEvent, type GhcbField, type GhcbVersion, Ioio, JumpTable } from '../../arch/ghcb.ts';
 import { interceptedControlRegisters } from '../intercepts.ts';
-import { decodeIoio, isIoio } from './ioio.ts';
+import { type Answer, badEvent, badInput } from './answers.ts';
+import * as instruction from './instruction-events.ts';
+import { isIoio } from './ioio.ts';
+import * as machine from './machine-events.ts';
+import * as memory from './memory-events.ts';
 import { type FieldSet, fieldSet, type GhcbPage } from './page.ts';
 import type { Services } from './services.ts';
 
-const { cpl, rax, rbx, rcx, rdx, rsi, swExitCode, swExitInfo1, swExitInfo2, swScratch, xcr0 } = Ghcb.layout;
+const { rax, swExitCode, swExitInfo1 } = Ghcb.layout;
 
-/** How an event went: done, an exception for the guest to raise, a malformed request, or the end of the run. */
-export type Answer =
-  | { readonly kind: 'done'; readonly info2?: bigint }
-  | { readonly kind: 'exception'; readonly eventInj: bigint }
-  | { readonly kind: 'malformed'; readonly reason: GhcbReason }
-  | { readonly kind: 'end'; readonly outcome: Outcome };
+/** An answer other than done, and when it is given. */
+export type Refusal = { readonly answer: '#GP' | '2/3' | '2/5'; readonly when: string };
 
 export type NaeEvent = {
   readonly code: number;
   readonly name: string;
+  /** The protocol version that brought it; left out: 1. */
+  readonly since?: GhcbVersion;
   /** Which requests with this code the row is for; left out: all. A code of which no row matches is answered 2/5. */
-  readonly when?: (info1Low: number, info1High: number) => boolean;
+  readonly matches?: (info1Low: number, info1High: number) => boolean;
+  /** What SW_EXITINFO1 and SW_EXITINFO2 say; left out: they must be 0. */
+  readonly info1?: string;
+  readonly info2?: string;
+  /** Fields that the guest must mark valid. */
   readonly needs: readonly GhcbField[];
   /** A field needed because of what others hold; asked after `needs` were found valid. */
-  readonly alsoNeeds?: (ghcb: GhcbPage) => GhcbField | null;
+  readonly needsIf?: { readonly field: GhcbField; readonly when: string; readonly test: (ghcb: GhcbPage) => boolean };
+  /** Fields that count if they are valid. */
+  readonly takes?: readonly GhcbField[];
   readonly returns: readonly GhcbField[];
+  /** What SW_EXITINFO2 of the answer says; left out: 0. */
+  readonly result?: string;
+  /** Refusals besides 2/4, which a missing field of `needs` is. */
+  readonly refuses?: readonly Refusal[];
+  /** The end of the run, in place of an answer. */
+  readonly ends?: true;
   /** Rows that exist only in a run that asked for them. */
   readonly offered?: (vcpu: Services) => boolean;
   handle(vcpu: Services, ghcb: GhcbPage): Answer;
 };
 
-const done: Answer = { kind: 'done' };
-const malformed = (reason: GhcbReason): Answer => ({ kind: 'malformed', reason });
-const invalidInput = malformed(GhcbReason.INVALID_INPUT);
-const invalidScratch = malformed(GhcbReason.SCRATCH);
-/** #GP with error code 0, in the format of EVENTINJ. */
-const generalProtection: Answer = {
-  kind: 'exception',
-  eventInj: BigInt(EventInj.VALID + EventInj.TYPE_EXCEPTION + EventInj.ERROR_CODE + 13),
-};
-
-const LEAF_XSAVE = 0xd;
-const LOW = 0xffff_ffffn;
-const MMIO_LONGEST = { version1: 0x1_0000, version2: 8 } as const;
-const MOST_ELEMENTS = 0x7fff_ffffn;
-
 const ioio = (input: boolean, string: boolean) => (low: number, high: number) =>
   high === 0 && isIoio(low) && ((low & Ioio.IN) !== 0) === input && ((low & Ioio.STRING) !== 0) === string;
+const exactly = (info1: number) => (low: number, high: number) => low === info1 && high === 0;
+const askedForCr = (vcpu: Services): boolean => vcpu.controlRegisters;
+
+const notAWord: Refusal = { answer: '2/5', when: 'SW_EXITINFO1 is no IOIO word' };
+const tooMany: Refusal = { answer: '2/5', when: 'more than 7FFFFFFFh elements' };
+const noScratch: Refusal = { answer: '2/3', when: 'SW_SCRATCH is not a place for so many bytes' };
+const badLength: Refusal = { answer: '2/5', when: 'the length is 0 or too large' };
+const noSuchMsr: Refusal = { answer: '#GP', when: 'there is no such MSR, or it cannot be read' };
+const notReadNotWrite: Refusal = { answer: '2/5', when: 'SW_EXITINFO1 is neither 0 nor 1' };
+const refusedMsr: Refusal = { answer: '#GP', when: 'there is no such MSR, or it refuses the value' };
+const refusedControl: Refusal = { answer: '#GP', when: 'the processor would refuse the value' };
+const notRax: Refusal = { answer: '2/5', when: 'another register than RAX' };
+const wide: Refusal = { answer: '#GP', when: 'bits 63:32 of the value are not zero' };
+const noCounter: Refusal = { answer: '#GP', when: 'there is no such counter' };
+const notAPage: Refusal = { answer: '2/5', when: 'the address is not that of pages of RAM' };
 
 // biome-ignore format: a table
 export const naeEvents: readonly NaeEvent[] = [
-  { code: ExitCode.DR0_WRITE + 7,          name: 'DR7 write',   needs: ['rax'],                 returns: [],                           handle: writeDr7 },
-  { code: ExitCode.RDTSC,                  name: 'RDTSC',       needs: [],                      returns: ['rax', 'rdx'],               handle: readTsc },
-  { code: ExitCode.RDPMC,                  name: 'RDPMC',       needs: ['rcx'],                 returns: [],                           handle: () => generalProtection },
-  { code: ExitCode.CPUID,                  name: 'CPUID',       needs: ['rax', 'rcx'],          returns: ['rax', 'rbx', 'rcx', 'rdx'], handle: cpuid,
-    alsoNeeds: (ghcb) => (ghcb.low(rax) === LEAF_XSAVE ? 'xcr0' : null) },
-  { code: ExitCode.INVD,                   name: 'INVD',        needs: [],                      returns: [],                           handle: writeBack },
-  { code: ExitCode.IOIO,                   name: 'IN',          needs: [],                      returns: ['rax'],                      handle: portIn,        when: ioio(true, false) },
-  { code: ExitCode.IOIO,                   name: 'OUT',         needs: ['rax'],                 returns: [],                           handle: portOut,       when: ioio(false, false) },
-  { code: ExitCode.IOIO,                   name: 'INS',         needs: ['swScratch'],           returns: [],                           handle: portInString,  when: ioio(true, true) },
-  { code: ExitCode.IOIO,                   name: 'OUTS',        needs: ['swScratch'],           returns: [],                           handle: portOutString, when: ioio(false, true) },
-  { code: ExitCode.MSR,                    name: 'RDMSR',       needs: ['rcx'],                 returns: ['rax', 'rdx'],               handle: readMsr,       when: (low, high) => low === 0 && high === 0 },
-  { code: ExitCode.MSR,                    name: 'WRMSR',       needs: ['rcx', 'rax', 'rdx'],   returns: [],                           handle: writeMsr,      when: (low, high) => low === 1 && high === 0 },
-  { code: ExitCode.VMMCALL,                name: 'VMMCALL',     needs: ['rax', 'cpl'],          returns: ['rax'],                      handle: hypercall },
-  { code: ExitCode.RDTSCP,                 name: 'RDTSCP',      needs: [],                      returns: ['rax', 'rcx', 'rdx'],        handle: readTscp },
-  { code: ExitCode.WBINVD,                 name: 'WBINVD',      needs: [],                      returns: [],                           handle: writeBack },
-  { code: ExitCode.MONITOR,                name: 'MONITOR',     needs: ['rax', 'rcx', 'rdx'],   returns: [],                           handle: () => done },
-  { code: ExitCode.MWAIT,                  name: 'MWAIT',       needs: ['rax', 'rcx'],          returns: [],                           handle: () => done },
-  { code: GhcbEvent.MMIO_READ,             name: 'MMIO read',   needs: ['swScratch'],           returns: [],                           handle: mmioRead },
-  { code: GhcbEvent.MMIO_WRITE,            name: 'MMIO write',  needs: ['swScratch'],           returns: [],                           handle: mmioWrite },
-  { code: GhcbEvent.NMI_COMPLETE,          name: 'NMI complete', needs: [],                     returns: [],                           handle: (vcpu) => (vcpu.nmiComplete(), done) },
-  { code: GhcbEvent.HYPERVISOR_FEATURES,   name: 'hypervisor features', needs: [],              returns: [],                           handle: () => ({ kind: 'done', info2: 0n }) },
-  { code: GhcbEvent.TERMINATION,           name: 'termination', needs: [],                      returns: [],                           handle: terminate },
-  { code: GhcbEvent.UNSUPPORTED_EVENT,     name: 'unsupported event', needs: [],                returns: [],                           handle: unsupported },
+  { code: ExitCode.DR0_READ + 7,        name: 'DR7 read',      needs: [],                    returns: ['rax'],                      handle: instruction.readDr7 },
+  { code: ExitCode.DR0_WRITE + 7,       name: 'DR7 write',     needs: ['rax'],               returns: [],                           handle: instruction.writeDr7,
+    info1: 'register: 0, RAX', refuses: [notRax, wide] },
+  { code: ExitCode.RDTSC,               name: 'RDTSC',         needs: [],                    returns: ['rax', 'rdx'],               handle: instruction.readTsc },
+  { code: ExitCode.RDPMC,               name: 'RDPMC',         needs: ['rcx'],               returns: ['rax', 'rdx'],               handle: instruction.readPmc,
+    refuses: [noCounter] },
+  { code: ExitCode.CPUID,               name: 'CPUID',         needs: ['rax', 'rcx'],        returns: ['rax', 'rbx', 'rcx', 'rdx'], handle: instruction.cpuid,
+    needsIf: { field: 'xcr0', when: 'RAX is Dh', test: (ghcb) => ghcb.low(rax) === instruction.LEAF_XSAVE }, takes: ['xss'] },
+  { code: ExitCode.INVD,                name: 'INVD',          needs: [],                    returns: [],                           handle: instruction.writeBack },
+  { code: ExitCode.IOIO,                name: 'IN',            needs: [],                    returns: ['rax'],                      handle: instruction.portIn,
+    matches: ioio(true, false),  info1: 'IOIO word', refuses: [notAWord] },
+  { code: ExitCode.IOIO,                name: 'OUT',           needs: ['rax'],               returns: [],                           handle: instruction.portOut,
+    matches: ioio(false, false), info1: 'IOIO word', refuses: [notAWord] },
+  { code: ExitCode.IOIO,                name: 'INS',           needs: ['swScratch'],         returns: [],                           handle: memory.portInString,
+    matches: ioio(true, true),   info1: 'IOIO word', info2: 'elements', refuses: [notAWord, tooMany, noScratch] },
+  { code: ExitCode.IOIO,                name: 'OUTS',          needs: ['swScratch'],         returns: [],                           handle: memory.portOutString,
+    matches: ioio(false, true),  info1: 'IOIO word', info2: 'elements', refuses: [notAWord, tooMany, noScratch] },
+  { code: ExitCode.MSR,                 name: 'RDMSR',         needs: ['rcx'],               returns: ['rax', 'rdx'],               handle: instruction.readMsr,
+    matches: exactly(0), info1: '0', refuses: [notReadNotWrite, noSuchMsr] },
+  { code: ExitCode.MSR,                 name: 'WRMSR',         needs: ['rcx', 'rax', 'rdx'], returns: [],                           handle: instruction.writeMsr,
+    matches: exactly(1), info1: '1', refuses: [notReadNotWrite, refusedMsr] },
+  { code: ExitCode.VMMCALL,             name: 'VMMCALL',       needs: ['rax', 'cpl'],        returns: ['rax'],                      handle: instruction.hypercall,
+    takes: ['rbx', 'rcx', 'rdx', 'rsi'] },
+  { code: ExitCode.RDTSCP,              name: 'RDTSCP',        needs: [],                    returns: ['rax', 'rcx', 'rdx'],        handle: instruction.readTscp },
+  { code: ExitCode.WBINVD,              name: 'WBINVD',        needs: [],                    returns: [],                           handle: instruction.writeBack },
+  { code: ExitCode.MONITOR,             name: 'MONITOR',       needs: ['rax', 'rcx', 'rdx'], returns: [],                           handle: instruction.monitor },
+  { code: ExitCode.MWAIT,               name: 'MWAIT',         needs: ['rax', 'rcx'],        returns: [],                           handle: instruction.mwait },
+  { code: GhcbEvent.MMIO_READ,          name: 'MMIO read',     needs: ['swScratch'],         returns: [],                           handle: memory.mmioRead,
+    info1: 'address', info2: 'bytes', refuses: [badLength, noScratch] },
+  { code: GhcbEvent.MMIO_WRITE,         name: 'MMIO write',    needs: ['swScratch'],         returns: [],                           handle: memory.mmioWrite,
+    info1: 'address', info2: 'bytes', refuses: [badLength, noScratch] },
+  { code: GhcbEvent.NMI_COMPLETE,       name: 'NMI complete',  needs: [],                    returns: [],                           handle: machine.nmiComplete },
+  { code: GhcbEvent.AP_RESET_HOLD,      name: 'AP reset hold', needs: [],                    returns: [],                           handle: machine.apResetHold,
+    result: '1 once a SIPI came, else 0' },
+  { code: GhcbEvent.AP_JUMP_TABLE,      name: 'AP jump table, set', needs: [],               returns: [],                           handle: machine.setJumpTable,
+    matches: exactly(JumpTable.SET), info1: '0', info2: 'address', refuses: [{ answer: '2/5', when: 'SW_EXITINFO1 is neither 0 nor 1' }] },
+  { code: GhcbEvent.AP_JUMP_TABLE,      name: 'AP jump table, get', needs: [],               returns: [],                           handle: machine.getJumpTable,
+    matches: exactly(JumpTable.GET), info1: '1', result: 'address, 0 if never set' },
+  { code: GhcbEvent.APIC_ID_LIST,       name: 'APIC ID list',  needs: ['rax'],               returns: ['rax'],                      handle: machine.apicIdList,
+    since: 2, info1: 'address', refuses: [notAPage] },
+  { code: GhcbEvent.HYPERVISOR_FEATURES, name: 'hypervisor features', needs: [],             returns: [],                           handle: () => machine.hypervisorFeatures,
+    since: 2, result: 'features' },
+  { code: GhcbEvent.TERMINATION,        name: 'termination',   needs: [],                    returns: [],                           handle: machine.terminate,
+    since: 2, info1: '[3:0] reason set, [11:4] code', info2: 'more of it', ends: true },
+  { code: GhcbEvent.UNSUPPORTED_EVENT,  name: 'unsupported event', needs: [],                returns: [],                           handle: machine.unsupported,
+    info1: 'error code of the #VC', ends: true },
   // Ours, not the specification's: CR accesses as #VC, in a run with --intercept cr.
   ...interceptedControlRegisters.flatMap((n): readonly NaeEvent[] => [
-    { code: ExitCode.CR0_READ + n,         name: `CR${n} read`, needs: [],                      returns: ['rax'],                      handle: readCr(n),     offered: (vcpu) => vcpu.controlRegisters },
-    { code: ExitCode.CR0_WRITE + n,        name: `CR${n} write`, needs: ['rax'],                returns: [],                           handle: writeCr(n),    offered: (vcpu) => vcpu.controlRegisters },
+    { code: ExitCode.CR0_READ + n,      name: `CR${n} read`,   needs: [],                    returns: ['rax'],                      handle: instruction.readCr(n),
+      offered: askedForCr },
+    { code: ExitCode.CR0_WRITE + n,     name: `CR${n} write`,  needs: ['rax'],               returns: [],                           handle: instruction.writeCr(n),
+      offered: askedForCr, refuses: [refusedControl] },
   ]),
 ];
 
-/** A row with its fields as the valid bitmap has them. */
-type NaeRow = { readonly event: NaeEvent; readonly needs: FieldSet; readonly returns: FieldSet };
+/** A row as requests are held against it: fields as the valid bitmap has them. */
+type NaeRow = {
+  readonly event: NaeEvent;
+  readonly since: GhcbVersion;
+  readonly needs: FieldSet;
+  readonly returns: FieldSet;
+  readonly zeroInfo1: boolean;
+  readonly zeroInfo2: boolean;
+};
 
 const byCode = new Map<number, NaeRow[]>();
 for (const event of naeEvents) {
-  const row = { event, needs: fieldSet(event.needs), returns: fieldSet(event.returns) };
-  const rows = byCode.get(event.code);
-  if (rows === undefined) byCode.set(event.code, [row]);
+  const { code, needs, returns, since = 1, info1, info2 } = event;
+  const zeroes = { zeroInfo1: info1 === undefined, zeroInfo2: info2 === undefined };
+  const row = { event, since, needs: fieldSet(needs), returns: fieldSet(returns), ...zeroes };
+  const rows = byCode.get(code);
+  if (rows === undefined) byCode.set(code, [row]);
   else rows.push(row);
 }
 
 /** The row for what the guest asks; else why there is none. All 64 bits of SW_EXITCODE and SW_EXITINFO1 count. */
-export function naeRow(vcpu: Services, ghcb: GhcbPage): NaeRow | GhcbReason {
+export function naeRow(vcpu: Services, ghcb: GhcbPage): NaeRow | Answer {
   const rows = ghcb.high(swExitCode) === 0 ? byCode.get(ghcb.low(swExitCode)) : undefined;
-  let problem: GhcbReason = GhcbReason.INVALID_EVENT;
+  let problem = badEvent;
   if (rows === undefined) return problem;
   for (const row of rows) {
-    const { offered, when } = row.event;
-    if (offered !== undefined && !offered(vcpu)) continue;
-    if (when === undefined || when(ghcb.low(swExitInfo1), ghcb.high(swExitInfo1))) return row;
-    problem = GhcbReason.INVALID_INPUT;
+    const { offered, matches } = row.event;
+    if (row.since > vcpu.ghcbVersion || (offered !== undefined && !offered(vcpu))) continue;
+    if (matches === undefined || matches(ghcb.low(swExitInfo1), ghcb.high(swExitInfo1))) return row;
+    problem = badInput;
   }
   return problem;
-}
-
-function cpuid(vcpu: Services, ghcb: GhcbPage): Answer {
-  const leaf = ghcb.low(rax);
-  const [eax, ebx, ecx, edx] = vcpu.cpuid(leaf, ghcb.low(rcx), leaf === LEAF_XSAVE ? ghcb.get(xcr0) : 1n);
-  ghcb.set64(rax, eax, 0);
-  ghcb.set64(rbx, ebx, 0);
-  ghcb.set64(rcx, ecx, 0);
-  ghcb.set64(rdx, edx, 0);
-  return done;
-}
-
-function readMsr(vcpu: Services, ghcb: GhcbPage): Answer {
-  const value = vcpu.readMsr(ghcb.low(rcx));
-  if (value === null) return generalProtection;
-  setEdxEax(ghcb, value);
-  return done;
-}
-
-function writeMsr(vcpu: Services, ghcb: GhcbPage): Answer {
-  return vcpu.writeMsr(ghcb.low(rcx), fromHalves(ghcb.low(rax), ghcb.low(rdx))) ? done : generalProtection;
-}
-
-function setEdxEax(ghcb: GhcbPage, value: bigint): void {
-  ghcb.set64(rax, lowHalf(value), 0);
-  ghcb.set64(rdx, highHalf(value), 0);
-}
-
-function portIn(vcpu: Services, ghcb: GhcbPage): Answer {
-  const access = decodeIoio(ghcb.low(swExitInfo1));
-  if (access === null) return invalidInput;
-  ghcb.set64(rax, vcpu.portIn(access.port, access.size), 0);
-  return done;
-}
-
-function portOut(vcpu: Services, ghcb: GhcbPage): Answer {
-  const access = decodeIoio(ghcb.low(swExitInfo1));
-  if (access === null) return invalidInput;
-  const value = ghcb.low(rax);
-  vcpu.portOut(access.port, access.size, access.size === 4 ? value : value & ((1 << (8 * access.size)) - 1));
-  return done;
-}
-
-function portInString(vcpu: Services, ghcb: GhcbPage): Answer {
-  return portString(vcpu, ghcb, (port, size, bytes, scratch) => {
-    const view = new DataView(bytes.buffer);
-    for (let at = 0; at < bytes.length && vcpu.ended === null; at += size) store(view, at, size, vcpu.portIn(port, size));
-    vcpu.writeMemory(scratch, bytes);
-  });
-}
-
-function portOutString(vcpu: Services, ghcb: GhcbPage): Answer {
-  return portString(vcpu, ghcb, (port, size, bytes, scratch) => {
-    vcpu.readMemory(scratch, bytes);
-    const view = new DataView(bytes.buffer);
-    for (let at = 0; at < bytes.length && vcpu.ended === null; at += size) vcpu.portOut(port, size, load(view, at, size));
-  });
-}
-
-/** SW_EXITINFO2 counts elements, not bytes (CVE-2021-4093). */
-function portString(
-  vcpu: Services,
-  ghcb: GhcbPage,
-  move: (port: number, size: PortSize, bytes: Uint8Array, scratch: bigint) => void,
-): Answer {
-  const access = decodeIoio(ghcb.low(swExitInfo1));
-  const count = ghcb.get(swExitInfo2);
-  if (access === null || count > MOST_ELEMENTS) return invalidInput;
-  if (count === 0n) return done;
-  const scratch = ghcb.get(swScratch);
-  const length = Number(count) * access.size;
-  if (!ghcb.scratchFits(scratch, length, vcpu.memorySize)) return invalidScratch;
-  move(access.port, access.size, new Uint8Array(length), scratch);
-  return done;
-}
-
-function load(view: DataView, at: number, size: PortSize): number {
-  return size === 1 ? view.getUint8(at) : size === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
-}
-
-function store(view: DataView, at: number, size: PortSize, value: number): void {
-  if (size === 1) view.setUint8(at, value);
-  else if (size === 2) view.setUint16(at, value, true);
-  else view.setUint32(at, value, true);
-}
-
-function mmioRead(vcpu: Services, ghcb: GhcbPage): Answer {
-  return mmio(vcpu, ghcb, (gpa, bytes, scratch) => {
-    vcpu.mmioRead(gpa, bytes);
-    vcpu.writeMemory(scratch, bytes);
-  });
-}
-
-function mmioWrite(vcpu: Services, ghcb: GhcbPage): Answer {
-  return mmio(vcpu, ghcb, (gpa, bytes, scratch) => {
-    vcpu.readMemory(scratch, bytes);
-    vcpu.mmioWrite(gpa, bytes);
-  });
-}
-
-function mmio(vcpu: Services, ghcb: GhcbPage, move: (gpa: bigint, bytes: Uint8Array, scratch: bigint) => void): Answer {
-  const length = ghcb.get(swExitInfo2);
-  const longest = ghcb.protocolVersion >= 2 ? MMIO_LONGEST.version2 : MMIO_LONGEST.version1;
-  if (length === 0n || length > BigInt(longest)) return invalidInput;
-  const scratch = ghcb.get(swScratch);
-  if (!ghcb.scratchFits(scratch, Number(length), vcpu.memorySize)) return invalidScratch;
-  move(ghcb.get(swExitInfo1), new Uint8Array(Number(length)), scratch);
-  return done;
-}
-
-function readTsc(vcpu: Services, ghcb: GhcbPage): Answer {
-  setEdxEax(ghcb, vcpu.tsc());
-  return done;
-}
-
-function readTscp(vcpu: Services, ghcb: GhcbPage): Answer {
-  ghcb.set(rcx, vcpu.tscAux());
-  return readTsc(vcpu, ghcb);
-}
-
-function hypercall(vcpu: Services, ghcb: GhcbPage): Answer {
-  // Arguments are between hypervisor and guest: those that the guest gives (table 7).
-  const value = (field: Field): bigint => (ghcb.has(field) ? ghcb.get(field) : 0n);
-  ghcb.set(rax, vcpu.hypercall(ghcb.get(rax), ghcb.low(cpl), [value(rbx), value(rcx), value(rdx), value(rsi)]));
-  return done;
-}
-
-function writeBack(vcpu: Services): Answer {
-  vcpu.wbinvd();
-  return done;
-}
-
-/** The guest says in SW_EXITINFO1[3:0] which register holds the value; it must be RAX, the one it can hand over. */
-function writeDr7(vcpu: Services, ghcb: GhcbPage): Answer {
-  if (ghcb.get(swExitInfo1) !== 0n) return invalidInput;
-  const value = ghcb.get(rax);
-  if (value > LOW) return generalProtection;
-  vcpu.debugControl = value;
-  return done;
-}
-
-function readCr(n: number): NaeEvent['handle'] {
-  return (vcpu, ghcb) => {
-    ghcb.set(rax, vcpu.readControlRegister(n));
-    return done;
-  };
-}
-
-function writeCr(n: number): NaeEvent['handle'] {
-  return (vcpu, ghcb) => (vcpu.allowControlRegister(n, ghcb.get(rax)) ? done : generalProtection);
-}
-
-function terminate(_vcpu: Services, ghcb: GhcbPage): Answer {
-  const info1 = ghcb.low(swExitInfo1);
-  return { kind: 'end', outcome: { kind: 'terminated', set: info1 & 0xf, code: (info1 >>> 4) & 0xff, info: ghcb.get(swExitInfo2) } };
-}
-
-function unsupported(_vcpu: Services, ghcb: GhcbPage): Answer {
-  const code = ghcb.low(swExitInfo1);
-  return {
-    kind: 'end',
-    outcome: { kind: 'stopped', reason: `the guest reports a #VC that it cannot handle: ${exitName(code)} (unsupported event)` },
-  };
 }

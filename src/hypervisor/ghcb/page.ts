@@ -2,7 +2,7 @@
 // not mark valid, a setter marks what it sets. The page is read once, into a snapshot: a guest that changes it meanwhile
 // changes nothing (CVE-2023-4155). Bits 126 and 127 of the bitmap, which stand for the bitmap itself, are ignored.
 
-import { GHCB_BUFFER, Ghcb, type GhcbField, validBit } from '../../arch/ghcb.ts';
+import { GHCB_BUFFER, Ghcb, type GhcbField, type GhcbVersion, validBit } from '../../arch/ghcb.ts';
 import type { HostMemory } from '../../svm/host-processor.ts';
 import { type Gpa, PAGE_SIZE, type Spa, spa } from '../../util/address.ts';
 import { assert, InternalError } from '../../util/errors.ts';
@@ -41,7 +41,8 @@ export class GhcbPage {
   readonly #valid = new Int32Array(BITMAP_WORDS);
   readonly #answered = new Int32Array(BITMAP_WORDS);
   #usage = 0;
-  #protocolVersion = 0;
+  #protocolVersion = 1;
+  #unknownVersion = 0;
   #gpa = 0 as Gpa;
   #spa = spa(0);
   #port: Port | null = null;
@@ -56,19 +57,26 @@ export class GhcbPage {
   get usage(): number {
     return this.#usage;
   }
+  /** The version that page and hypervisor have in common. 0, which pages say whose guest never wrote it, stands for 1. */
   get protocolVersion(): number {
     return this.#protocolVersion;
   }
+  /** What the page says, if the hypervisor does not speak it; else 0. */
+  get unknownVersion(): number {
+    return this.#unknownVersion;
+  }
 
-  /** Takes the snapshot of the page at `address`, which the guest names `gpa`. */
-  capture(gpa: Gpa, address: Spa): void {
+  /** Takes the snapshot of the page at `address`, which the guest names `gpa`. `most`: the hypervisor's highest protocol version. */
+  capture(gpa: Gpa, address: Spa, most: GhcbVersion): void {
     this.#gpa = gpa;
     if (this.#port === null || address !== this.#spa) this.#port = this.#memory.page(address);
     this.#spa = address;
     const port = this.#port;
     const words = this.#words;
     this.#usage = port.u32(layout.usage.offset);
-    this.#protocolVersion = port.u16(layout.protocolVersion.offset);
+    const version = port.u16(layout.protocolVersion.offset);
+    this.#protocolVersion = version > most ? most : version === 0 ? 1 : version;
+    this.#unknownVersion = version > most ? version : 0;
     this.clearAnswers();
     for (let n = 0; n < BITMAP_WORDS; n++) {
       const valid = port.u32(BITMAP + 4 * n) & everyField[n]!;
@@ -107,6 +115,13 @@ export class GhcbPage {
     if (!contains(this.#valid, field)) notRequired(field);
     const { offset, bytes } = field;
     return bytes === 1 ? 0 : this.#words[(offset >>> 2) + 1]! >>> 0;
+  }
+
+  /** Are all 64 bits of a field clear that the guest marked valid? */
+  isZero(field: Field): boolean {
+    if (!contains(this.#valid, field)) notRequired(field);
+    const at = field.offset >>> 2;
+    return (this.#words[at]! | this.#words[at + 1]!) === 0;
   }
 
   /** Answers in a field. It becomes visible to the guest, with its valid bit, at `reply`. */
@@ -159,14 +174,13 @@ export class GhcbPage {
 
   /**
    * Is `length` bytes at SW_SCRATCH a place that this event may use? Version 2 demands the shared buffer of this page
-   * (2.1); version 1 allows any shared memory, but nothing of this page except the buffer.
+   * (2.1); version 1 allows any shared memory, but nothing of this page except the buffer. Whether there is memory is another question.
    */
-  scratchFits(scratch: bigint, length: number, memorySize: number): boolean {
+  scratchFits(scratch: bigint, length: number): boolean {
     const end = scratch + BigInt(length);
     const page = BigInt(this.#gpa);
-    const inBuffer = scratch >= page + BigInt(GHCB_BUFFER.start) && end <= page + BigInt(GHCB_BUFFER.end);
-    if (inBuffer) return true;
-    if (this.protocolVersion >= 2 || scratch === 0n || length > LONGEST_SCRATCH || end > BigInt(memorySize)) return false;
+    if (scratch >= page + BigInt(GHCB_BUFFER.start) && end <= page + BigInt(GHCB_BUFFER.end)) return true;
+    if (this.#protocolVersion >= 2 || scratch === 0n || length > LONGEST_SCRATCH) return false;
     return end <= page || scratch >= page + BigInt(PAGE_SIZE);
   }
 }

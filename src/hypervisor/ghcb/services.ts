@@ -1,6 +1,7 @@
 // What the answers to a guest need of the hypervisor, whichever way the guest asked: by an exit of its own, through the GHCB
 // page or through the GHCB MSR.
 
+import type { GhcbVersion } from '../../arch/ghcb.ts';
 import type { PortSize } from '../../devices/device.ts';
 import type { TraceNote } from '../../util/trace.ts';
 import type { HypercallArguments } from '../hypercalls.ts';
@@ -13,8 +14,12 @@ export interface Services {
   readonly memorySize: number;
   /** Position of the C-bit in the guest's page tables. */
   readonly cBit: number;
-  /** `xcr0`: what the guest has there, for leaf Dh. */
-  cpuid(leaf: number, subleaf: number, xcr0: bigint): CpuidResult;
+  /** The highest protocol version that the hypervisor speaks in this run. */
+  readonly ghcbVersion: GhcbVersion;
+  /** APIC IDs of the guest's virtual processors, ascending. */
+  readonly apicIds: readonly number[];
+  /** `xcr0`, `xss`: what the guest has there, for leaf Dh. */
+  cpuid(leaf: number, subleaf: number, xcr0: bigint, xss: bigint): CpuidResult;
   /** null: the register does not exist or may not be read, #GP. */
   readMsr(index: number): bigint | null;
   /** false: #GP. */
@@ -30,9 +35,20 @@ export interface Services {
   /** Guest RAM under the host's mapping; false if the range is not all RAM. */
   readMemory(gpa: bigint, into: Uint8Array): boolean;
   writeMemory(gpa: bigint, from: Uint8Array): boolean;
+  /** Is the whole range RAM of the guest's? */
+  isRam(gpa: bigint, length: number): boolean;
   wbinvd(): void;
   /** The guest has finished with an NMI: the next may come. */
   nmiComplete(): void;
+  /**
+   * Parks the virtual processor until it is sent a SIPI. The answer is there already and says that none came; when one comes it is
+   * changed, in the page that asked (SW_EXITINFO2) or in the GHCB MSR, whichever way the guest asked.
+   */
+  apResetHold(by: 'ghcb' | 'msr'): void;
+  /** Where the guest's processors find the AP jump table, one for all; 0: never set. */
+  jumpTable: bigint;
+  /** The guest waits for something: other virtual processors may go first. */
+  yield(): void;
   /** What a VMMCALL returns in RAX. */
   hypercall(number: bigint, cpl: number, values: HypercallArguments): bigint;
   /** CR accesses as events, if the run has them (--intercept cr). */

@@ -1,12 +1,13 @@
 // VMGEXIT (exit code 403h): the MSR protocol or the GHCB page, by GHCBInfo. The order of the checks on a page is the table's:
 // usage, the three fields that every event has, the event, its variant, its own fields (GHCB specification 4.1; KVM's order).
 
-import { Ghcb, GhcbInfo, GhcbReason, GhcbResponse } from '../../arch/ghcb.ts';
+import { Ghcb, GhcbInfo, GhcbResponse } from '../../arch/ghcb.ts';
 import { type Gpa, gpa, PAGE_SIZE, type Spa } from '../../util/address.ts';
 import { InternalError } from '../../util/errors.ts';
 import type { Outcome } from '../outcome.ts';
+import { type Answer, badUsage, missingInput } from './answers.ts';
 import { answerMsrProtocol } from './msr-protocol.ts';
-import { type Answer, type NaeEvent, naeRow } from './nae-events.ts';
+import { type NaeEvent, naeRow } from './nae-events.ts';
 import { fieldSet, type GhcbPage } from './page.ts';
 import type { Services } from './services.ts';
 
@@ -58,7 +59,8 @@ function handlePage(vcpu: GhcbVcpu): Outcome | null {
   }
   vcpu.namedGhcb();
   const { ghcb } = vcpu;
-  ghcb.capture(page, address);
+  ghcb.capture(page, address, vcpu.ghcbVersion);
+  if (ghcb.unknownVersion !== 0) vcpu.warn(`GHCB page of protocol version ${ghcb.unknownVersion}: taken as version ${vcpu.ghcbVersion}`);
   if (vcpu.tracing) vcpu.note({ kind: 'ghcb', from: 'guest', gpa: page, fields: ghcb.fields('guest') });
   const answer = answerPage(vcpu, ghcb);
   if (answer.kind === 'end') return answer.outcome;
@@ -70,17 +72,24 @@ function handlePage(vcpu: GhcbVcpu): Outcome | null {
 }
 
 function answerPage(vcpu: Services, ghcb: GhcbPage): Answer {
-  if (ghcb.usage !== 0) return { kind: 'malformed', reason: GhcbReason.USAGE };
-  if (!ghcb.hasAll(everyEvent)) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
+  if (ghcb.usage !== 0) return badUsage;
+  if (!ghcb.hasAll(everyEvent)) return missingInput;
   const row = naeRow(vcpu, ghcb);
-  if (typeof row === 'number') return { kind: 'malformed', reason: row };
-  if (!ghcb.hasAll(row.needs)) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
+  if ('kind' in row) return row;
+  if (!ghcb.hasAll(row.needs)) return missingInput;
   const { event } = row;
-  const also = event.alsoNeeds?.(ghcb) ?? null;
-  if (also !== null && !ghcb.has(Ghcb.layout[also])) return { kind: 'malformed', reason: GhcbReason.MISSING_INPUT };
+  const { needsIf } = event;
+  if (needsIf?.test(ghcb) === true && !ghcb.has(Ghcb.layout[needsIf.field])) return missingInput;
+  if ((row.zeroInfo1 && !ghcb.isZero(swExitInfo1)) || (row.zeroInfo2 && !ghcb.isZero(swExitInfo2))) vcpu.warn(notZero(event));
   const answer = event.handle(vcpu, ghcb);
   if (answer.kind === 'done' && !ghcb.answeredAll(row.returns)) forgotten(event);
   return answer;
+}
+
+/** The specification demands it (4.1); KVM does not look. */
+function notZero({ name, info1, info2 }: NaeEvent): string {
+  const fields = [...(info1 === undefined ? ['SW_EXITINFO1'] : []), ...(info2 === undefined ? ['SW_EXITINFO2'] : [])];
+  return `GHCB event ${name}: ${fields.join(' and ')} should be 0`;
 }
 
 function forgotten(event: NaeEvent): never {

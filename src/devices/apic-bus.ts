@@ -1,0 +1,36 @@
+// Between the local APICs of a machine and its I/O APICs: who is named by a message gets it. APM vol. 2, 16.5 and 16.6.
+
+import { type ApicMessage, type LocalApic } from './local-apic.ts';
+import { MessageType } from './apic-registers.ts';
+
+export class ApicBus {
+  readonly #apics: LocalApic[] = [];
+
+  add(apic: LocalApic): void {
+    this.#apics.push(apic);
+  }
+
+  /** A message of an I/O APIC or of a device. False: nobody is named by it. */
+  deliver(message: ApicMessage): boolean {
+    return this.#give(
+      this.#apics.filter((apic) => apic.isNamedBy(message)),
+      message,
+    );
+  }
+
+  /** An interprocessor interrupt for others than its sender; `everybody`: whatever the destination says. False: nobody is named. */
+  send(sender: LocalApic, message: ApicMessage, everybody: boolean): boolean {
+    return this.#give(
+      this.#apics.filter((apic) => apic !== sender && (everybody ? apic.enabled : apic.isNamedBy(message))),
+      message,
+    );
+  }
+
+  /** Lowest priority: one of those that are named, the one that is least busy (16.6.2). */
+  #give(named: readonly LocalApic[], message: ApicMessage): boolean {
+    if (named.length === 0) return false;
+    if (message.type === MessageType.LOWEST_PRIORITY) named.reduce((a, b) => (b.priority < a.priority ? b : a)).accepts(message);
+    else for (const apic of named) apic.accepts(message);
+    return true;
+  }
+}

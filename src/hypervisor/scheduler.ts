@@ -1,0 +1,121 @@
+// A guest's virtual CPUs take turns. Each has a quantum of instructions, and gives the rest of it away when it halts or spins (PAUSE, MWAIT). How a surface
+// cuts the run into slices decides nothing: the turn goes on in the next slice. When all sleep, the guest's time goes on to its next timer.
+
+import { instructionsUntil } from '../machine/time.ts';
+import type { Outcome } from './outcome.ts';
+import { Activity, type Vcpu } from './vcpu.ts';
+import type { Vm } from './vm.ts';
+
+/** How the next one is chosen: in order, or by chance, and then the length of its turn, too. */
+export const schedules = ['round-robin', 'random'] as const;
+export type SchedulePolicy = (typeof schedules)[number];
+
+export type Schedule = {
+  readonly policy: SchedulePolicy;
+  /** Instructions of a turn; by chance: from one to twice as many. */
+  readonly quantum: number;
+  /** 32 bits from the machine's seed. */
+  readonly chance: () => number;
+};
+
+/** Long enough that compiled code gets to run. */
+export const DEFAULT_QUANTUM = 10_000;
+const NEVER = Number.POSITIVE_INFINITY;
+/** Wakes in a row that turn out not to be any: the guest then counts as asleep for good. */
+const MOST_FALSE_WAKES = 64;
+
+export class Scheduler {
+  readonly #vm: Vm;
+  readonly #schedule: Schedule;
+  /** Which processor a virtual CPU runs on, by its number. */
+  readonly #processor: (vcpu: number) => number;
+  /** Whose turn it is, and when it ends by the account of what the guest has consumed. */
+  #turn: Vcpu | null = null;
+  #end = 0;
+
+  constructor(vm: Vm, schedule: Schedule, processor: (vcpu: number) => number) {
+    this.#vm = vm;
+    this.#schedule = schedule;
+    this.#processor = processor;
+  }
+
+  /** Runs until the guest's run ends (an Outcome), or so many instructions or the exits of a slice are used up (null). */
+  run(budget: number): Outcome | null {
+    const vm = this.#vm;
+    const end = vm.consumed + budget;
+    vm.beginSlice();
+    for (;;) {
+      const vcpu = this.#next();
+      if (vcpu === null) {
+        if (this.#idle()) continue;
+        return { kind: 'halted', interruptsEnabled: vm.vcpus.some((any) => any.activity === Activity.HALTED && any.interruptsEnabled) };
+      }
+      if (vm.consumed >= end || vm.exitsLeft <= 0) return null;
+      const outcome = vm.run(vcpu, this.#processor(vcpu.number), this.#allowance(vcpu, end));
+      if (vcpu.yielded) {
+        vcpu.yielded = false;
+        this.#turn = null;
+      }
+      if (outcome !== null) return outcome;
+    }
+  }
+
+  /** Is there nothing to do but wait for a timer, or for a key that somebody presses? */
+  get asleep(): boolean {
+    return this.#vm.vcpus.every((vcpu) => !vcpu.awake());
+  }
+
+  /** Whose turn it is now; null: all sleep. */
+  #next(): Vcpu | null {
+    const { vcpus, consumed } = this.#vm;
+    const turn = this.#turn;
+    if (turn !== null && consumed < this.#end && turn.awake()) return turn;
+    const ready = vcpus.length === 1 ? vcpus.filter((vcpu) => vcpu.awake()) : this.#inOrder(turn);
+    if (ready.length === 0) {
+      this.#turn = null;
+      return null;
+    }
+    const { policy, quantum, chance } = this.#schedule;
+    const random = policy === 'random' && vcpus.length > 1;
+    const vcpu = ready[random ? chance() % ready.length : 0]!;
+    this.#turn = vcpu;
+    this.#end = vcpus.length === 1 ? NEVER : consumed + (random ? 1 + (chance() % (2 * quantum)) : quantum);
+    return vcpu;
+  }
+
+  /** Those that are awake, beginning behind the one whose turn it was. */
+  #inOrder(last: Vcpu | null): Vcpu[] {
+    const { vcpus } = this.#vm;
+    const from = last === null ? this.#behind : last.number + 1;
+    this.#behind = from;
+    return Array.from(vcpus, (_, n) => vcpus[(from + n) % vcpus.length]!).filter((vcpu) => vcpu.awake());
+  }
+  #behind = 0;
+
+  /** How far it may run: to the end of slice and turn, and no further than a timer that may wake another. */
+  #allowance(vcpu: Vcpu, end: number): number {
+    const { consumed, vcpus, clock } = this.#vm;
+    let most = Math.min(end, this.#end) - consumed;
+    if (vcpus.length === 1) return most;
+    for (const other of vcpus) {
+      if (other === vcpu || other.activity !== Activity.HALTED) continue;
+      const { deadline } = other.interrupts;
+      if (deadline !== NEVER) most = Math.min(most, instructionsUntil(deadline, clock.time));
+    }
+    return most;
+  }
+
+  /** All sleep: time passes until a timer wakes somebody. False: nothing ever will. */
+  #idle(): boolean {
+    const vm = this.#vm;
+    for (let n = 0; n < MOST_FALSE_WAKES; n++) {
+      let deadline = NEVER;
+      for (const vcpu of vm.vcpus)
+        if (vcpu.activity === Activity.HALTED && vcpu.interruptsEnabled) deadline = Math.min(deadline, vcpu.interrupts.deadline);
+      if (deadline === NEVER) return false;
+      vm.idle(instructionsUntil(deadline, vm.clock.time));
+      if (!this.asleep) return true;
+    }
+    return false;
+  }
+}

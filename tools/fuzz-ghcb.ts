@@ -1,0 +1,127 @@
+// Random GHCB pages and MSR values: no crash, no hang, no memory touched but the guest's, and every outcome the one that the rules say.
+//
+//   npm run fuzz:ghcb                                       20,000 attempts
+//   npm run fuzz:ghcb -- --count 10000000 --jobs 2          the full run; --most-growth MIB: another bound on its memory
+//   npm run fuzz:ghcb -- --seed S --batch K                 one batch again
+//
+// Attempts come in batches, each of which is a virtual machine; a batch ends with real guests that send a few themselves.
+
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { judgeGuest } from '../test/fuzz-ghcb/guests.ts';
+import { BATCH, judgeBatch } from '../test/fuzz-ghcb/judge.ts';
+import { Growth } from '../test/fuzz-states/growth.ts';
+import { residentMebibytes } from '../test/robustness/memory-use.ts';
+
+/** A batch may take this long, also on a machine that does other things; then something hangs. */
+const MOST_SECONDS = 120;
+
+/** Every `step`th batch from `first` to before `end`; the last one may be shorter. */
+type Task = {
+  readonly seed: string;
+  readonly first: number;
+  readonly end: number;
+  readonly step: number;
+  readonly count: number;
+  readonly guests: boolean;
+  readonly progress: SharedArrayBuffer;
+  readonly mostGrowth: number | undefined;
+};
+type Report = { readonly faults: readonly string[]; readonly kinds: ReadonlyMap<string, number>; readonly attempts: number };
+
+async function work({ seed, first, end, step, count, guests, progress, mostGrowth }: Task): Promise<void> {
+  const now = new Int32Array(progress);
+  const post = parentPort?.postMessage.bind(parentPort);
+  const growth = new Growth(Math.ceil((end - first) / step), residentMebibytes, mostGrowth);
+  for (let batch = first; batch < end; batch += step) {
+    Atomics.store(now, 0, batch);
+    Atomics.add(now, 1, 1);
+    const attempts = Math.min(BATCH, count - batch * BATCH);
+    const { faults, kinds } = judgeBatch(seed, batch, attempts);
+    const guest = guests ? judgeGuest(seed, batch) : { faults: [], kinds: new Map<string, number>() };
+    const all = new Map(kinds);
+    for (const [kind, n] of guest.kinds) all.set(`guest: ${kind}`, n);
+    growth.note();
+    const problem = batch + step >= end ? growth.problem() : null;
+    const report: Report = {
+      faults: [...faults, ...guest.faults, ...(problem === null ? [] : [problem])].map((fault) => `batch ${batch}: ${fault}`),
+      kinds: all,
+      attempts,
+    };
+    post?.(report);
+    await new Promise(setImmediate);
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      count: { type: 'string', default: '20000' },
+      seed: { type: 'string', default: 'ghcb' },
+      batch: { type: 'string' },
+      jobs: { type: 'string', default: '1' },
+      'no-guests': { type: 'boolean', default: false },
+      'most-growth': { type: 'string' },
+    },
+  });
+  const { seed } = values;
+  const jobs = Number(values.jobs);
+  const one = values.batch === undefined ? null : Number(values.batch);
+  const count = one === null ? Number(values.count) : (one + 1) * BATCH;
+  const batches = Math.ceil(count / BATCH);
+  const began = performance.now();
+  const kinds = new Map<string, number>();
+  let attempts = 0;
+  let faults = 0;
+  const fault = (text: string): void => {
+    if (++faults <= 200) console.log(`FAULT ${text}\n      npm run fuzz:ghcb -- --seed ${seed} --batch ${/\d+/.exec(text)?.[0]}`);
+  };
+  const worker = (first: number): Promise<void> =>
+    new Promise((resolve) => {
+      const progress = new SharedArrayBuffer(8);
+      const now = new Int32Array(progress);
+      const mostGrowth = values['most-growth'] === undefined ? undefined : Number(values['most-growth']);
+      const task: Task = { seed, first, end: batches, step: jobs, count, guests: !values['no-guests'], progress, mostGrowth };
+      const thread = new Worker(process.env['CBIT_BUNDLE'] ?? fileURLToPath(import.meta.url), { workerData: task });
+      let seen = -1;
+      let since = performance.now();
+      const watchdog = setInterval(() => {
+        const turn = Atomics.load(now, 1);
+        if (turn !== seen) [seen, since] = [turn, performance.now()];
+        else if (performance.now() - since > MOST_SECONDS * 1000) {
+          const batch = Atomics.load(now, 0);
+          fault(`batch ${batch}: hangs`);
+          clearInterval(watchdog);
+          thread.removeListener('exit', end);
+          void thread.terminate().then(() => worker(batch + jobs).then(resolve));
+        }
+      }, 1000);
+      const end = (): void => {
+        clearInterval(watchdog);
+        resolve();
+      };
+      thread.on('message', (report: Report) => {
+        for (const text of report.faults) fault(text);
+        for (const [kind, n] of report.kinds) kinds.set(kind, (kinds.get(kind) ?? 0) + n);
+        const before = attempts;
+        attempts += report.attempts;
+        if (Math.floor(attempts / 500_000) !== Math.floor(before / 500_000)) {
+          const rate = ((1000 * attempts) / (performance.now() - began)).toFixed(0);
+          console.log(`${attempts} attempts, ${faults} faults, ${rate}/s, ${residentMebibytes().toFixed(0)} MiB`);
+        }
+      });
+      thread.on('error', (error) => {
+        fault(`batch ${Atomics.load(now, 0)}: ${error.stack}`);
+        end();
+      });
+      thread.on('exit', end);
+    });
+  await Promise.all(Array.from({ length: one === null ? jobs : 1 }, (_, n) => worker(one ?? n)));
+  for (const [kind, n] of [...kinds].sort(([a], [b]) => a.localeCompare(b))) console.log(`${String(n).padStart(9)}  ${kind}`);
+  const seconds = (performance.now() - began) / 1000;
+  console.log(`${attempts} attempts in ${seconds.toFixed(0)} s (${(attempts / seconds).toFixed(0)}/s), ${faults} faults, seed ${seed}`);
+  process.exitCode = faults === 0 && (one !== null || attempts === count) ? 0 : 1;
+}
+
+await (isMainThread ? main() : work(workerData as Task));

@@ -1,0 +1,131 @@
+// Random VMCBs and VMSAs thrown at VMRUN, of every technology: nothing is thrown, nothing hangs, nobody writes what is not his, and VMRUN
+// refuses exactly what the manual lists.
+//
+//   npm run fuzz:vmrun                                    100,000 attempts
+//   npm run fuzz:vmrun -- --count 10000000 --jobs 2       the full run
+//   npm run fuzz:vmrun -- --seed S --start K --count 1    one of them again
+
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Judge } from '../test/fuzz-vmrun/judge.ts';
+import { residentMebibytes } from '../test/robustness/memory-use.ts';
+
+/** One attempt may take this long, also on a machine that does other things; then it hangs. */
+const MOST_SECONDS = 60;
+const BATCH = 10_000;
+/** Growth is counted from here: before, code is still being compiled and caches are being filled. */
+const WARM_UP = 50_000;
+const MOST_GROWTH = 100;
+const MOST_SHOWN = 200;
+
+/** Every `step`th attempt from `first` to before `end`. */
+type Task = {
+  readonly seed: string;
+  readonly first: number;
+  readonly end: number;
+  readonly step: number;
+  readonly progress: SharedArrayBuffer;
+};
+type Report = { readonly done: number; readonly faults: readonly string[]; readonly kinds: ReadonlyMap<string, number> };
+
+async function work({ seed, first, end, step, progress }: Task): Promise<void> {
+  const judge = new Judge(seed);
+  const now = new Int32Array(progress);
+  let faults: string[] = [];
+  let done = 0;
+  const post = parentPort?.postMessage.bind(parentPort);
+  const send = (): void => {
+    post?.({ done, faults, kinds: new Map(judge.kinds) } satisfies Report);
+    faults = [];
+    done = 0;
+    judge.kinds.clear();
+  };
+  for (let number = first; number < end; number += step) {
+    Atomics.store(now, 0, number);
+    done++;
+    try {
+      const { kind, fault } = judge.judge(number);
+      if (fault !== null) faults.push(`--start ${number} (${kind}): ${fault}`);
+    } catch (error) {
+      faults.push(`--start ${number}: ${error instanceof Error ? error.stack : String(error)}`);
+    }
+    if (done < BATCH) continue;
+    send();
+    await new Promise(setImmediate);
+  }
+  const intrusion = judge.sweep();
+  if (intrusion !== null) faults.push(`at the end: ${intrusion}`);
+  send();
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      count: { type: 'string', default: '100000' },
+      seed: { type: 'string', default: 'vmrun' },
+      start: { type: 'string', default: '0' },
+      jobs: { type: 'string', default: '1' },
+    },
+  });
+  const { seed } = values;
+  const [start, count, jobs] = [values.start, values.count, values.jobs].map(Number) as [number, number, number];
+  const began = performance.now();
+  const kinds = new Map<string, number>();
+  let done = 0;
+  let faults = 0;
+  let settled = 0;
+  const fault = (text: string): void => {
+    if (++faults <= MOST_SHOWN) console.log(`FAULT ${text}`);
+  };
+  const worker = (first: number): Promise<void> =>
+    new Promise((resolve) => {
+      const progress = new SharedArrayBuffer(4);
+      const now = new Int32Array(progress);
+      const task: Task = { seed, first, end: start + count, step: jobs, progress };
+      const thread = new Worker(process.env['CBIT_BUNDLE'] ?? fileURLToPath(import.meta.url), { workerData: task });
+      let seen = -1;
+      let since = performance.now();
+      const watchdog = setInterval(() => {
+        const number = Atomics.load(now, 0);
+        if (number !== seen) [seen, since] = [number, performance.now()];
+        else if (performance.now() - since > MOST_SECONDS * 1000) {
+          fault(`--start ${number}: hangs`);
+          clearInterval(watchdog);
+          thread.removeListener('exit', end);
+          void thread.terminate().then(() => worker(number + jobs).then(resolve));
+        }
+      }, 1000);
+      const end = (): void => {
+        clearInterval(watchdog);
+        resolve();
+      };
+      thread.on('message', (report: Report) => {
+        for (const text of report.faults) fault(text);
+        for (const [kind, times] of report.kinds) kinds.set(kind, (kinds.get(kind) ?? 0) + times);
+        const before = done;
+        done += report.done;
+        if (before < WARM_UP && done >= WARM_UP) settled = residentMebibytes();
+        if (Math.floor(done / 200_000) !== Math.floor(before / 200_000))
+          console.log(
+            `${done} attempts, ${faults} faults, ${((1000 * done) / (performance.now() - began)).toFixed(0)}/s, ${residentMebibytes().toFixed(0)} MiB`,
+          );
+      });
+      thread.on('error', (error) => {
+        fault(`--start ${Atomics.load(now, 0)}: ${error.stack}`);
+        end();
+      });
+      thread.on('exit', end);
+    });
+  await Promise.all(Array.from({ length: jobs }, (_, n) => worker(start + n)));
+  const growth = settled === 0 ? 0 : residentMebibytes() - settled;
+  if (growth > MOST_GROWTH) fault(`memory grew by ${growth.toFixed(0)} MiB`);
+  for (const [kind, times] of [...kinds].sort(([a], [b]) => a.localeCompare(b))) console.log(`${String(times).padStart(9)}  ${kind}`);
+  const seconds = (performance.now() - began) / 1000;
+  const { user, system } = process.cpuUsage();
+  const rate = `${(done / seconds).toFixed(0)}/s, ${((1e6 * done) / (user + system)).toFixed(0)} a second of processor time`;
+  console.log(`${done} attempts in ${seconds.toFixed(0)} s (${rate}), ${faults} faults, seed ${seed}`);
+  process.exitCode = faults === 0 && done === count ? 0 : 1;
+}
+
+await (isMainThread ? main() : work(workerData as Task));
