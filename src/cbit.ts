@@ -17,6 +17,7 @@ export type { Outcome } from './hypervisor/outcome.ts';
 export { type RunOptions, type RunResult, VirtualMachine } from './virtual-machine.ts';
 export { nobleAes as portableAes } from './memory/aes-noble.ts';
 export type { AesEngine } from './memory/block-cipher.ts';
+export { type BlockStore, memoryStore as memoryDisk } from './devices/virtio-block.ts';
 export { type Spa, spa } from './util/address.ts';
 export { InternalError, UserError } from './util/errors.ts';
 export type { TraceEvent } from './util/trace.ts';

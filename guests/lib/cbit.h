@@ -335,6 +335,9 @@
 /* Devices in memory, and what the IOMMU knows the DMA engine by */
 #define MMIO_DMA_ENGINE      0xfeb00000u
 #define MMIO_IOMMU           0xfeb80000u
+#define MMIO_VIRTIO          0xfeb10000u
+#define MMIO_VIRTIO_STEP     0x1000
+#define MMIO_VIRTIO_COUNT    0x7
 #define DMA_ENGINE_DEVICE_ID 0x10
 
 /* Ports of the machine */

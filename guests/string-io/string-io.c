@@ -81,7 +81,7 @@ static void test_sizes(void) {
   report(memcmp(buffer, "\x55\x66\x55\x66\x55\x66\0", 7) == 0 && to == buffer + 6, "REP INSW moves three words");
   from = buffer, count = 2;
   memcpy(buffer, "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
-  asm volatile("rex.w rep outsl" : "+S"(from), "+c"(count) : "d"(ECHO) : "memory");
+  asm volatile(".byte 0xf3, 0x48, 0x6f" /* REP, REX.W, OUTSD */ : "+S"(from), "+c"(count) : "d"(ECHO) : "memory");
   report(in32(ECHO) == 0x08070605 && from == buffer + 8, "a 64-bit operand size is a 32-bit one");
 }
 
@@ -123,7 +123,7 @@ static void test_address_size(void) {
   uint64_t to = (uint64_t)buffer | 7ull << 32, count = 2 | 9ull << 32;
   out8(ECHO, 0x42);
   memset(buffer, 0, 8);
-  asm volatile("rep addr32 insb" : "+D"(to), "+c"(count) : "d"(ECHO) : "memory");
+  asm volatile(".byte 0x67, 0xf3, 0x6c" /* 32-bit addresses, REP, INSB */ : "+D"(to), "+c"(count) : "d"(ECHO) : "memory");
   report(memcmp(buffer, "\x42\x42\0", 3) == 0, "with a 67h prefix RDI and RCX have 32 bits");
   report(to == (uint64_t)buffer + 2 && count == 0, "and their upper halves are cleared");
 }

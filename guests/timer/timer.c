@@ -54,9 +54,9 @@ static void test_one_shot(void) {
   uint64_t start = rdtsc();
   program(APIC_TIMER_ONE_SHOT, 100 * MICROSECOND);
   uint32_t current = apic_read(APIC_TIMER_CURRENT);
-  report(current > 0 && current < 100 * MICROSECOND, "the current count goes down");
-  wait_until_fired(1);
+  wait_until_fired(1); /* before anything is printed: that takes longer than the timer */
   uint64_t ticks = when - start;
+  report(current > 0 && current < 100 * MICROSECOND, "the current count goes down");
   print("100 us took %lu ticks\n", ticks);
   report(ticks >= 100 * MICROSECOND * TICKS_PER_TIMER_TICK, "one-shot: not before its time");
   report(ticks < 200 * MICROSECOND * TICKS_PER_TIMER_TICK, "and not long after");
@@ -86,10 +86,10 @@ static void test_periodic(void) {
 static void test_deadline(void) {
   if (!(cpuid(CPUID_FEATURES, 0).ecx & CPUID_TSC_DEADLINE)) return;
   program(APIC_TIMER_DEADLINE, 0);
-  uint64_t deadline = rdtsc() + 300000;
+  uint64_t deadline = rdtsc() + 2000000;
   wrmsr(MSR_TSC_DEADLINE, deadline);
   wait_until_fired(1);
-  report(when >= deadline && when < deadline + 300000, "TSC deadline: not before it, and not long after");
+  report(when >= deadline && when < deadline + 1000000, "TSC deadline: not before it, and not long after");
   report(rdmsr(MSR_TSC_DEADLINE) == 0, "the MSR is 0 then");
   program(APIC_TIMER_ONE_SHOT, 0);
 }

@@ -5,7 +5,7 @@
  *
  * The device belongs to the hypervisor. It reaches memory without our key, so everything that it is to read or write lies in shared pages: the
  * rings, the requests, and the buffers, into and out of which the data is copied ("bounced"). VIRTIO_F_ACCESS_PLATFORM is how the driver says
- * that it knows; without it this hypervisor takes no driver of an encrypted guest (OASIS Virtual I/O Device, version 1.2, 6).
+ * that it knows; without it the device takes no driver of an encrypted guest (OASIS Virtual I/O Device, version 1.2, 6).
  *
  * Watch: under SEV-ES each register of the device is a #VC 400h, answered by a GHCB request for MMIO; a whole sector needs one such access, the
  * notification, however long the request. That is what the rings are for. And what comes back is the hypervisor's word: the driver checks
@@ -143,7 +143,7 @@ static void show_features(void) {
     return;
   }
   if (is_sev()) report(!negotiate(VERSION_1), "a driver that does not accept ACCESS_PLATFORM is refused: private memory is out of the device's reach");
-  else report(negotiate(VERSION_1), "a driver that does not accept ACCESS_PLATFORM is taken: there is no private memory");
+  else print("a driver that does not accept ACCESS_PLATFORM is %s\n", negotiate(VERSION_1) ? "taken: no memory is private" : "refused all the same");
   report(negotiate(VERSION_1 | ACCESS_PLATFORM), "one that accepts it is taken");
 }
 

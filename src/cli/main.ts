@@ -6,6 +6,7 @@ import { technologies } from '../arch/boot-page.ts';
 import { ExitStatus } from '../hypervisor/outcome.ts';
 import { UserError } from '../util/errors.ts';
 import { packageVersion } from './image.ts';
+import type { HostFlags } from './host.ts';
 import type { PagesFlags } from './pages.ts';
 import type { RunFlags } from './run.ts';
 
@@ -18,6 +19,11 @@ const PAGES_EPILOGUE = `
 Exit status: 0 it was shown, whatever the guest did; 2 a mistake in what was asked, or the moment never came;
 130 interrupted, and shown as it was then; 70 a bug of cbit.
 Nothing is changed by being looked at. What the guest sends over COM1 is dropped.`;
+
+const HOST_EPILOGUE = `
+On a terminal verbs are typed at a prompt (\`help\` lists them), otherwise they are read from stdin, one a line.
+Exit status: 0 no guest failed; with --once all of them ended with 0; 1 one did not; 2 a mistake in the file or in a script;
+130 interrupted; 70 a bug of cbit.`;
 
 /** Where `--trace` without a name writes, in the current folder. */
 const DEFAULT_TRACE = 'cbit-trace.ndjson';
@@ -56,6 +62,19 @@ function program(done: (status: number) => void): Command {
     .action(async (image: string | undefined, flags: PagesFlags) => {
       const { pages } = await import('./pages.ts');
       done(await pages(image, flags));
+    });
+  cbit
+    .command('host')
+    .description('run a host with many guests, as a file describes it: docs/host.md')
+    .argument('[file]', 'the host and its guests as JSON')
+    .helpOption('-h, --help', 'print this help')
+    .option('--once', 'run all guests to their end, with their output by line, then print a table')
+    .option('--json', 'with --once: print one JSON object on stdout instead')
+    .option('--schema', 'print the JSON Schema of the file')
+    .addHelpText('after', HOST_EPILOGUE)
+    .action(async (file: string | undefined, flags: HostFlags) => {
+      const { serveHost } = await import('./host.ts');
+      done(await serveHost(file, flags));
     });
   return cbit;
 }
@@ -125,7 +144,7 @@ function complain(error: unknown, args: readonly string[]): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return ExitStatus.OK; // help or version
     const said = error.code === 'commander.help' ? 'say what to do' : error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
-    const command = args[0] === 'pages' ? 'pages' : 'run';
+    const command = ['pages', 'host'].find((name) => name === args[0]) ?? 'run';
     process.stderr.write(`cbit: ${said}: see \`cbit ${command} --help\`\n`);
     return ExitStatus.MISTAKE;
   }

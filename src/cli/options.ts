@@ -15,14 +15,28 @@ import { UserError } from '../util/errors.ts';
 const units: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
 const LARGEST_MEMORY = 3 * 2 ** 30;
 const LEAST_MEMORY = 2 ** 20;
+const LEAST_HOST_MEMORY = 32 * 2 ** 20;
+const LARGEST_HOST_MEMORY = 2 ** 40;
 
 /** `--memory 64M`: bytes, or K, M, G of 1,024. */
 export function parseMemory(text: string): number {
+  const bytes = parseSize('--memory', text);
+  if (bytes < LEAST_MEMORY || bytes > LARGEST_MEMORY) throw new UserError(`--memory ${text}: give between 1M and 3G`);
+  return bytes;
+}
+
+/** The memory of a host with all its guests. */
+export function parseHostMemory(text: string): number {
+  const bytes = parseSize('--memory', text);
+  if (bytes < LEAST_HOST_MEMORY || bytes > LARGEST_HOST_MEMORY) throw new UserError(`--memory ${text}: give between 32M and 1024G`);
+  return bytes;
+}
+
+function parseSize(option: string, text: string): number {
   const [, digits = '', unit = ''] = /^(\d{1,12}|0x[0-9a-f]{1,10})\s*([kmg]?)i?b?$/i.exec(text) ?? [];
   const bytes = digits === '' ? Number.NaN : Number(digits) * (units[unit.toUpperCase()] ?? 1);
-  if (Number.isNaN(bytes)) throw new UserError(`--memory ${text}: give a size such as 64M, 512K or 1G`);
-  if (bytes < LEAST_MEMORY || bytes > LARGEST_MEMORY) throw new UserError(`--memory ${text}: give between 1M and 3G`);
-  if (bytes % PAGE_SIZE !== 0) throw new UserError(`--memory ${text}: give a multiple of 4K, the size of a page`);
+  if (Number.isNaN(bytes)) throw new UserError(`${option} ${text}: give a size such as 64M, 512K or 1G`);
+  if (bytes % PAGE_SIZE !== 0) throw new UserError(`${option} ${text}: give a multiple of 4K, the size of a page`);
   return bytes;
 }
 

@@ -141,9 +141,9 @@ export class HostSystem {
     return refused('DF_FLUSH', asp.dfFlush());
   }
 
-  /** `page`: for the driver alone. */
+  /** `page`: for the driver alone. What it tells the AMD-SP for a guest without a trace is in the host's. */
   driver(page: Spa, trace: TraceSink | null): AspDriver {
-    return new AspDriver(this.first, page, trace, (at) => this.physical(at));
+    return new AspDriver(this.first, page, trace ?? this.#options.trace, (at) => this.physical(at));
   }
 
   /** The AMD-SP as those who administer the host see it; null: no guest has needed it yet. */

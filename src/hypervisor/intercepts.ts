@@ -89,9 +89,9 @@ export function parseIntercepts(names: readonly string[]): Intercepts {
 
 /**
  * After so many PAUSEs in a row, each at most so many instructions after the one before, a virtual CPU of several waits for another that is
- * not running: it gives up its turn (VMCB 03Eh and 03Ch; 15.14.4). The values are KVM's.
+ * not running: it gives up its turn (VMCB 03Eh and 03Ch; 15.14.4). The threshold is KVM's; its count, 3000, is longer than a turn of ours.
  */
-export const pauseFilter = { count: 300, threshold: 128 } as const;
+export const pauseFilter = { count: 100, threshold: 128 } as const;
 
 /** What a guest is, as far as its intercepts depend on it. */
 export type InterceptedGuest = {

@@ -118,7 +118,7 @@ export class Interrupts {
 
   #wakes(): boolean {
     const { apic } = this;
-    if (apic.init) return true;
+    if (apic.init && !this.#vcpu.vm.encryptedState) return true;
     const virtual = this.#vcpu.port.u32(virtualInterrupt.offset);
     const nmi = apic.nmi || (this.#virtualNmi && (virtual & VirtualInterrupt.V_NMI) !== 0);
     if (nmi && !this.#nmiBlocked && (virtual & VirtualInterrupt.V_NMI_MASK) === 0) return true;
@@ -130,11 +130,10 @@ export class Interrupts {
     const { apic } = this;
     const vcpu = this.#vcpu;
     const { port } = vcpu;
-    apic.startup = -1; // for those that wait for one
     if (apic.init) {
       apic.init = false;
       vcpu.initialise();
-    }
+    } else apic.startup = -1; // for those that wait for one, as after an INIT
     let busy = (port.u32(eventInj.offset) & EventInjection.V) !== 0;
     const shadow = (port.u32(interruptState.offset) & InterruptState.INTERRUPT_SHADOW) !== 0;
     let soon = NEVER;

@@ -55,6 +55,7 @@ export class Scheduler {
       if (vcpu.yielded) {
         vcpu.yielded = false;
         this.#turn = null;
+        this.#behind = vcpu.number + 1; // or it would be its own successor
       }
       if (outcome !== null) return outcome;
     }

@@ -276,7 +276,7 @@ export class Vcpu implements GhcbVcpu, MsrVcpu {
     const { apic } = this.interrupts;
     if (apic.init) {
       apic.init = false;
-      if (this.activity === Activity.WAIT_FOR_SIPI) this.initialise(); // a held one stays as it is
+      if (!this.vm.encryptedState) this.initialise(); // measured registers, and those of a held one, stay as they are
     }
     const vector = apic.startup;
     apic.startup = -1;

@@ -6,7 +6,7 @@ import { IoBus } from '../../src/devices/io-bus.ts';
 import type { ApicMessage } from '../../src/devices/local-apic.ts';
 import { messageOf, Msix } from '../../src/devices/msix.ts';
 import { devfn, PciBus, PciConfigurationPorts } from '../../src/devices/pci-bus.ts';
-import { PciCommand, PciFunction, PciHeader } from '../../src/devices/pci-function.ts';
+import { PciCommand, PciFunction } from '../../src/devices/pci-function.ts';
 import { addChipset, IsaBridge, PirqRoute, PowerManagement } from '../../src/devices/pci-i440fx.ts';
 import { SharedLine } from '../../src/devices/shared-line.ts';
 

@@ -89,7 +89,7 @@ describe('registers by chance', () => {
     const device = new VirtioDevice(new VirtioBlock(memoryStore(new Uint8Array(4096)), 'disk'), new GuestMemory(), false);
     const bars: MmioDevice[] = [];
     const fn = virtioFunction('disk', 2, 0);
-    new VirtioPci(
+    const pci = new VirtioPci(
       fn,
       device,
       (mmio) => {
@@ -111,6 +111,6 @@ describe('registers by chance', () => {
         expect(bar.read(offset, size)).toBeGreaterThanOrEqual(0);
       }
     }
-    expect(fn.get(0, 4)).toBe(0x1042_1af4);
+    expect(pci.fn.get(0, 4)).toBe(0x1042_1af4);
   });
 });

@@ -4,15 +4,20 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type GuestOptions, type Run, run } from '../../src/cbit.ts';
+import { type GuestOptions, memoryDisk, type Run, run } from '../../src/cbit.ts';
 import { elfPath, guestNames, isBare, root } from '../../tools/guest-manifest.ts';
 
 const kernels = guestNames().filter((name) => !name.startsWith('bench-') && !isBare(name));
 const technologies = ['none', 'sev', 'sev-es'] as const;
 
+/** What a kernel wants besides itself. */
+const furnished: Readonly<Record<string, () => Partial<GuestOptions>>> = {
+  'virtio-blk': () => ({ disks: [memoryDisk(new Uint8Array(0x1_0000))] }),
+};
+
 function runKernel(name: string, options: Partial<GuestOptions> = {}): Run {
   const bytes = new Uint8Array(readFileSync(join(root, elfPath(name))));
-  return run({ image: { name, bytes }, maxInstructions: 20_000_000, ...options });
+  return run({ image: { name, bytes }, maxInstructions: 20_000_000, ...furnished[name]?.(), ...options });
 }
 
 const failures = ({ serial }: Run): string[] => serial.split('\n').filter((line) => line.startsWith('FAIL'));

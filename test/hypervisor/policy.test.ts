@@ -18,6 +18,12 @@ describe('intercepts', () => {
     for (const code of [0x00, 0x10, 0x14, 0x4d, 0x4e, 0x6e, 0x74, 0x79, 0x87, 0x8d, 0x93]) expect(bit(vectors, code)).toBe(0);
   });
 
+  it('leave DR7 to a guest whose debug registers are swapped, and PAUSE to one that has no other virtual CPU to wait for', () => {
+    const swapped = initialVectors(noIntercepts, { encryptedState: true, ownDebugRegisters: true });
+    for (const code of [0x27, 0x37, 0x77]) expect(bit(swapped, code)).toBe(0);
+    expect(bit(initialVectors(noIntercepts, { encryptedState: true, several: true }), ExitCode.PAUSE)).toBe(1);
+  });
+
   it('of other guests have no write traps, and CR accesses from the start if asked for', () => {
     const vectors = initialVectors({ codes: [ExitCode.RDTSC], controlRegisters: true }, { encryptedState: false });
     for (const code of [0x00, 0x04, 0x08, 0x10, 0x14, 0x18, 0x6e]) expect(bit(vectors, code)).toBe(1);

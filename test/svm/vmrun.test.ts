@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
 import { spa } from '../../src/util/address.ts';
-import { build, Guest, HSAVE, VMCB } from './fixture.ts';
+import { type CpuidFeature, Feature } from '../../src/arch/cpuid.ts';
+import { processorModel } from '../../src/cpu/cpuid.ts';
+import { build, Guest, HSAVE, VMCB, VMSA_PAGE } from './fixture.ts';
 
 const hex = (n: bigint | number): string => n.toString(16);
 
@@ -117,13 +119,22 @@ describe('VMRUN refuses', () => {
     ['long mode without PE', ({ save }) => (save.cr0 &= ~1n)],
     ['CS.L with CS.D', ({ save }) => (save.csAttributes |= 0x400)],
     ['a G_PAT type that does not exist', ({ save }) => (save.gPat = 2n)],
+    ['bits 63:52 of CR3', ({ save }) => (save.cr3 |= 1n << 63n)],
+    ['CR4 bits 63:32', ({ save }) => (save.cr4 |= 1n << 32n)],
+    ['EFER bits 63:32', ({ save }) => (save.efer |= 1n << 32n)],
+    ['a G_PAT with reserved bits', ({ save }) => (save.gPat |= 1n << 35n)],
+    ['an IOPM whose last page is beyond', ({ vmcb }) => (vmcb.iopmBasePa = (1n << 44n) - 0x2000n)],
+    ['an MSRPM whose last page is beyond', ({ vmcb }) => (vmcb.msrpmBasePa = (1n << 44n) - 0x1000n)],
+    ['SEV-ES without SEV and without nested paging', ({ vmcb }) => (vmcb.nestedControl = 4n)],
     ['the VMRUN intercept clear', ({ vmcb }) => (vmcb.intercept4 &= ~1)],
     ['ASID 0', ({ vmcb }) => (vmcb.guestAsid = 0)],
     ['an IOPM beyond the physical address space', ({ vmcb }) => (vmcb.iopmBasePa = 1n << 45n)],
     ['an MSRPM beyond the physical address space', ({ vmcb }) => (vmcb.msrpmBasePa = 1n << 45n)],
     ['reserved bits of nCR3', ({ vmcb }) => (vmcb.nCr3 |= 1n << 50n)],
-    ['a reserved EVENTINJ type', ({ vmcb }) => (vmcb.eventInj = 0x8000_0100n)],
+    ...[1, 5, 6, 7].map((type) => [`the reserved EVENTINJ type ${type}`, ({ vmcb }) => (vmcb.eventInj = BigInt(0x8000_0000 + 256 * type))] as const satisfies readonly [string, Spoil]),
     ['EVENTINJ of exception 32', ({ vmcb }) => (vmcb.eventInj = 0x8000_0320n)],
+    ['EVENTINJ of exception 255', ({ vmcb }) => (vmcb.eventInj = 0x8000_03ffn)],
+    ['EVENTINJ of #OF in 64-bit mode', ({ vmcb }) => (vmcb.eventInj = 0x8000_0304n)],
     ['EVENTINJ of NMI as exception', ({ vmcb }) => (vmcb.eventInj = 0x8000_0302n)],
     ['EVENTINJ of #BR in 64-bit mode', ({ vmcb }) => (vmcb.eventInj = 0x8000_0305n)],
     ['SEV-ES without SEV', ({ vmcb }) => (vmcb.nestedControl = 5n)],
@@ -151,7 +162,15 @@ describe('VMRUN refuses', () => {
     ['#OF as event', ({ vmcb }) => (vmcb.eventInj = 0x8000_0304n)],
     ['a VMSA outside of memory', ({ vmcb }) => (vmcb.vmsaPointer = 1n << 40n)],
     ['a page that is no VMSA', ({ vmcb }) => (vmcb.vmsaPointer = BigInt(HSAVE))],
-    ['unknown SEV_FEATURES', (box) => ((box.vmsa.sevFeatures = 8n), box.sealVmsa())],
+    ['an ASID beyond the last', ({ vmcb }) => (vmcb.guestAsid = 254)],
+    ['SEV-ES without SEV', ({ vmcb }) => (vmcb.nestedControl = 5n)],
+    ['SEV_FEATURES that exclude each other: restricted and alternate injection', (box) => ((box.vmsa.sevFeatures = 0x18n), box.sealVmsa())],
+    ['EFER.SVME clear in the VMSA', (box) => ((box.vmsa.efer &= ~0x1000n), box.sealVmsa())],
+    ['CR0.NW without CR0.CD in the VMSA', (box) => ((box.vmsa.cr0 |= 1n << 29n), box.sealVmsa())],
+    ['reserved bits of CR3 in the VMSA', (box) => ((box.vmsa.cr3 |= 1n << 60n), box.sealVmsa())],
+    ['DR7 bits 63:32 in the VMSA', (box) => ((box.vmsa.dr7 |= 1n << 40n), box.sealVmsa())],
+    ['a G_PAT type that does not exist in the VMSA', (box) => ((box.vmsa.gPat = 3n), box.sealVmsa())],
+    ['long mode without PAE in the VMSA', (box) => ((box.vmsa.cr4 = 0n), box.sealVmsa())],
     ['registers that are not allowed', (box) => ((box.vmsa.cr4 |= 1n << 12n), box.sealVmsa())],
   ];
   it.each(encrypted)('an SEV-ES guest: %s', (_name, spoil) => {
@@ -159,6 +178,60 @@ describe('VMRUN refuses', () => {
     expect(box.run()).toBe(ExitCode.HLT);
     spoil(box);
     expect(box.run()).toBe(ExitCode.INVALID);
+  });
+
+  it('every bit of SEV_FEATURES but DEBUG_VIRTUALIZATION', () => {
+    const box = build('sev-es', 'hlt');
+    const refused = Array.from({ length: 64 }, (_, n) => n).filter((n) => {
+      box.vmsa.sevFeatures = 1n << BigInt(n);
+      box.sealVmsa();
+      return box.run() === ExitCode.INVALID;
+    });
+    expect(refused).toEqual(Array.from({ length: 64 }, (_, n) => n).filter((n) => n !== 5));
+  });
+
+  it('leaves the VMSA alone that it refuses', () => {
+    const box = build('sev-es', 'hlt\n hlt');
+    box.vmsa.sevFeatures = 8n;
+    box.sealVmsa();
+    const before = box.vmsaBytes.slice();
+    expect(box.run()).toBe(ExitCode.INVALID);
+    const after = new Uint8Array(4096);
+    box.frames.read(VMSA_PAGE, 1, after);
+    expect(after).toEqual(before);
+  });
+
+  it('no software interrupt and no #BP of a guest without SEV-ES', () => {
+    for (const event of [0x8000_0415n, 0x8000_0303n]) {
+      const box = build('none', 'nop', 'cpuid');
+      box.vmcb.eventInj = event;
+      expect(box.run()).toBe(ExitCode.CPUID);
+    }
+  });
+
+  const busy = (besides: readonly CpuidFeature[]) => {
+    const milan = processorModel('milan');
+    const box = build('sev-es', 'hlt\n hlt', 'hlt', 1, true, true, { ...milan!, besides });
+    box.vmsa.vIntrCtrl = 1n << 63n;
+    box.sealVmsa();
+    return box;
+  };
+
+  it('a busy VMSA with BUSY, on a processor with Secure AVIC', () => {
+    const box = busy([Feature.SECURE_AVIC]);
+    expect(box.run()).toBe(ExitCode.BUSY);
+    expect(hex(box.vmcb.exitCode)).toBe('fffffffffffffffe');
+    expect(box.notes.at(-1)).toMatchObject({ kind: 'exit', exitCode: ExitCode.BUSY });
+    // Software of the guest's clears the bit when it is done.
+    box.vmsa.vIntrCtrl = 0n;
+    box.sealVmsa();
+    expect(box.run()).toBe(ExitCode.HLT);
+  });
+
+  it('no VMSA for VINTR_CTRL.BUSY on others, and the bit stays', () => {
+    const box = busy([]);
+    expect(box.run()).toBe(ExitCode.HLT);
+    expect(box.openVmsa().vIntrCtrl).toBe(1n << 63n);
   });
 
   it('SEV while HWCR.SmmLock is clear; the bit stays set until reset', () => {

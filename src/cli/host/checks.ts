@@ -3,8 +3,12 @@
 import { processorCpuid } from '../../cpu/cpuid.ts';
 import { chooseModel } from '../../cpu/model-choice.ts';
 import { parseSevFeatures } from '../../hypervisor/sev-features.ts';
+import { hostMap } from '../../machine/memory-map.ts';
 import { quoted } from './json.ts';
 import type { FoundGuest, HostFile } from './read-file.ts';
+
+const DEFAULT_MEMORY = 64 * 2 ** 20;
+const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
 /** One guest by itself. Throws UserError. */
 export function checkGuest({ values, at }: FoundGuest): void {
@@ -33,15 +37,15 @@ export function checkHost({ host, guests }: HostFile): void {
     host.at('evict').refuse(`${model.name} keeps all views of memory coherent, so that nobody could tell: take "cpu": "naples" or "rome"`);
   if (encryption !== undefined && encryption !== model.tweak.mode && model.name !== 'naples')
     host.at('encryption').refuse(`${model.name} encrypts by ${model.tweak.mode} only: leave it out, or take "cpu": "naples"`);
-  const asids = {
-    none: Number.POSITIVE_INFINITY,
-    sev: model.lastAsid - model.firstAsidWithoutEs + 1,
-    'sev-es': model.firstAsidWithoutEs - 1,
-  };
+  const es = host.values['es-asids'] ?? model.firstAsidWithoutEs - 1;
+  if (es > model.lastAsid) host.at('es-asids').refuse(`${model.name} has ${model.lastAsid} ASIDs: give no more`);
+  const asids = { none: Number.POSITIVE_INFINITY, sev: model.lastAsid - es, 'sev-es': es };
   const used = { none: 0, sev: 0, 'sev-es': 0 };
   const byName = new Map<string, number>();
   const disks = new Map<string, { readonly guest: number; readonly readOnly: boolean }>();
   const logs = new Map<string, number>();
+  const room = host.values.memory === undefined ? Number.POSITIVE_INFINITY : host.values.memory - hostMap.guest;
+  let taken = 0;
   for (const [i, { values, at }] of guests.entries()) {
     const { name = '', sev = 'sev-es', autostart = true } = values;
     at('sev-features').reading(() => parseSevFeatures(values['sev-features'] ?? [], sev, processorCpuid(model)));
@@ -60,9 +64,14 @@ export function checkHost({ host, guests }: HostFile): void {
         at('disk').refuse(`${quoted(path)} is a disk of guests[${before.guest}], too: let both only read it (",ro"), or give each its own`);
       disks.set(path, { guest: i, readOnly });
     }
+    if (autostart) taken += values.memory ?? DEFAULT_MEMORY;
+    if (taken > room)
+      at('memory').refuse(
+        `with the guests before it that is ${mib(taken)}, and the host has ${mib(room)} for them: take more, or "autostart": false`,
+      );
     if (autostart && ++used[sev] > asids[sev])
       at('sev').refuse(
-        `${model.name} has ASIDs for ${asids[sev]} guests with ${sev}, and this is one more: take another cpu, or "autostart": false`,
+        `${model.name} has ASIDs for ${asids[sev]} guests with ${sev}, and this is one more: take another cpu${sev === 'none' ? '' : ' or other es-asids'}, or "autostart": false`,
       );
   }
 }

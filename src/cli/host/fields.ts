@@ -18,6 +18,7 @@ import {
   date,
   fileName,
   flag,
+  hostSize,
   guestName,
   instructions,
   type Kind,
@@ -66,6 +67,8 @@ export const hostFields = {
     { default: 'milan' },
   ),
   'host-cpus': field(whole(1, PROCESSORS), 'How many processors the host has.', { default: 1 }),
+  memory: field(hostSize, 'Memory for all guests; only what is written costs anything.', { default: '64G' }),
+  'es-asids': field(whole(0, 1006), 'How many ASIDs are for SEV-ES guests, as firmware sets it; without it, what is usual for the model.'),
   seed: field(seed, 'What all chance comes from: keys, nonces, RDRAND. "random" draws a seed and prints it.', { default: 0 }),
   sme: field(flag, "The hypervisor encrypts its own memory and its guests' with the host's key: it sets C-bits.", { default: false }),
   tsme: field(flag, "Transparent SME: all memory is encrypted with the host's key where no guest's applies.", { default: false }),
@@ -75,6 +78,7 @@ export const hostFields = {
   quantum: field(instructions(MOST_QUANTUM), "For how many instructions a virtual processor runs before it is the next one's turn.", {
     default: DEFAULT_QUANTUM,
   }),
+  turn: field(instructions(MOST_QUANTUM), "For how many instructions a guest runs before it is the next one's turn.", { default: 100_000 }),
   tier: field(choice(tiers), 'Whether hot code is compiled or everything interpreted. Changes nothing but speed.', { default: 'compiler' }),
 } as const satisfies Fields;
 

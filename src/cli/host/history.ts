@@ -2,17 +2,15 @@
 // 0.8): $XDG_STATE_HOME/cbit/host_history, or ~/.local/state. Where that cannot be written they last as long as the session.
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 
 export const HISTORY_SIZE = 1000;
 
 /** null: there is no such place. */
 function place(environment: NodeJS.ProcessEnv): string | null {
-  const { XDG_STATE_HOME: state } = environment;
+  const { XDG_STATE_HOME: state, HOME: home } = environment;
   if (state !== undefined && isAbsolute(state)) return join(state, 'cbit', 'host_history');
-  const home = homedir();
-  return home === '' ? null : join(home, '.local', 'state', 'cbit', 'host_history');
+  return home === undefined || !isAbsolute(home) ? null : join(home, '.local', 'state', 'cbit', 'host_history');
 }
 
 /** Newest first, as readline wants it. */

@@ -2,7 +2,7 @@
 // it here. What the schema refuses is refused here, too; the other way round not everything can be said in a schema.
 
 import { UserError } from '../../util/errors.ts';
-import { parseAddress, parseCount, parseDate, parseMemory, parseModel } from '../options.ts';
+import { parseAddress, parseCount, parseDate, parseHostMemory, parseMemory, parseModel } from '../options.ts';
 import { parseSeed, type Seed } from '../seed.ts';
 import { type JsonNode, mistake, type Path, quoted } from './json.ts';
 import { nearest } from './nearest.ts';
@@ -105,17 +105,24 @@ export const model = (models: readonly string[]): Kind<string> =>
     return parseModel(value);
   });
 
-/** A size of memory: what --memory takes. */
-export const size: Kind<number> = {
-  ...text('"64M"', { pattern: '^([0-9]{1,12}|0[xX][0-9a-fA-F]{1,10})\\s*[kKmMgG]?[iI]?[bB]?$' }, parseMemory),
-  read: (spot) => {
-    const { node } = spot;
-    // Who comes from xl means MiB, who comes from the command line bytes.
-    if (node.kind === 'number') return spot.refuse(`${node.text} of what? Write a string with the unit, such as "${node.text}M"`);
-    if (node.kind !== 'string') return refuseType(spot, 'a size', '"64M"');
-    return spot.reading(() => parseMemory(node.value));
-  },
-};
+function sizeOf(example: string, parse: (text: string) => number): Kind<number> {
+  return {
+    schema: { type: 'string', pattern: '^([0-9]{1,12}|0[xX][0-9a-fA-F]{1,10})\\s*[kKmMgG]?[iI]?[bB]?$' },
+    read: (spot) => {
+      const { node } = spot;
+      // Who comes from xl means MiB, who comes from the command line bytes.
+      if (node.kind === 'number') return spot.refuse(`${node.text} of what? Write a string with the unit, such as "${node.text}M"`);
+      if (node.kind !== 'string') return refuseType(spot, 'a size', example);
+      return spot.reading(() => parse(node.value));
+    },
+  };
+}
+
+/** A guest's memory: what --memory takes. */
+export const size = sizeOf('"64M"', parseMemory);
+
+/** All of a host's memory. */
+export const hostSize = sizeOf('"64G"', parseHostMemory);
 
 export const date: Kind<number> = text(
   '"2026-01-31"',

@@ -23,8 +23,8 @@ export interface HostedGuest {
   readonly consumed: number;
   pause(): void;
   unpause(): void;
-  /** Ends it if need be, and gives back all that it had. */
-  destroy(): void;
+  /** Ends it if need be, and gives back all that it had. A text: what the AMD-SP refused. */
+  destroy(): string | null;
   /** Somebody wants it to end here. */
   interrupt(): void;
   result(): RunResult;
@@ -43,10 +43,10 @@ export type HostFacts = {
   readonly seed: string;
   /** Bytes for guests. */
   readonly memory: { readonly total: number; readonly free: number };
-  /** State of the AMD-SP's platform, and its API version. */
-  readonly asp: { readonly state: string; readonly api: string };
-  /** Lines of `info` that only this host knows: name and value. */
-  readonly more: readonly (readonly [name: string, value: string])[];
+  /** State of the AMD-SP, for people. */
+  readonly asp: string;
+  /** How often ASIDs were made clean for other guests. */
+  readonly flushes: number;
 };
 
 export interface HostPort {

@@ -63,6 +63,7 @@ class PromptSession implements Surface {
     this.#output = output;
     this.#runner = new Runner(
       toolstack,
+      true,
       () => this.#drained(),
       (error) => this.#over?.reject(error),
     );

@@ -1,19 +1,28 @@
 // Guests run in the background: a step at a time between turns of the event loop, so that keys are served, and not at all while
 // nothing can run.
 
+import { Stopwatch } from '../stopwatch.ts';
 import type { Toolstack } from './toolstack.ts';
+
+/** Instructions of a step; at a terminal so many that a key waits no longer than it takes to notice. How long steps are decides nothing in a guest. */
+const STEP = 100_000;
+const LONGEST_STEP = 100 * STEP;
+const SECONDS = 0.02;
 
 export class Runner {
   readonly #toolstack: Toolstack;
   readonly #stepped: () => Promise<void> | void;
   #working = false;
   #stopped = false;
+  readonly #clock: Stopwatch | null;
+  #length = STEP;
   readonly #failed: (error: unknown) => void;
   #next: NodeJS.Immediate | null = null;
   #waiting: { done: () => boolean; resolve: () => void } | null = null;
 
-  /** `stepped`: called behind each step, and waited for; `failed`: something was thrown in one. */
-  constructor(toolstack: Toolstack, stepped: () => Promise<void> | void, failed: (error: unknown) => void) {
+  /** `stepped`: called behind each step, and waited for; `failed`: something was thrown in one; `prompt`: somebody sits there. */
+  constructor(toolstack: Toolstack, prompt: boolean, stepped: () => Promise<void> | void, failed: (error: unknown) => void) {
+    this.#clock = prompt ? new Stopwatch() : null;
     this.#toolstack = toolstack;
     this.#stepped = stepped;
     this.#failed = failed;
@@ -50,7 +59,9 @@ export class Runner {
     this.#next = null;
     this.#working = true;
     try {
-      const more = this.#toolstack.step();
+      const before = this.#clock?.seconds ?? 0;
+      const more = this.#toolstack.step(this.#length);
+      if (this.#clock !== null) this.#adapt(this.#clock.seconds - before);
       await this.#stepped();
       if (this.#waiting !== null && (!more || this.#waiting.done())) this.abandon();
     } catch (error) {
@@ -60,6 +71,11 @@ export class Runner {
     }
     this.#working = false;
     this.kick();
+  }
+
+  #adapt(took: number): void {
+    if (took < SECONDS / 2) this.#length = Math.min(this.#length * 2, LONGEST_STEP);
+    else if (took > SECONDS) this.#length = Math.max(Math.floor(this.#length / 2), 1);
   }
 }
 

@@ -24,6 +24,7 @@ export async function serveScript({ toolstack, input, paint, print, complain }: 
   let broken: { readonly error: unknown } | null = null;
   const waiting = new Runner(
     toolstack,
+    false,
     () => {},
     (error) => {
       broken = { error };

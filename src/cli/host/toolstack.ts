@@ -216,8 +216,10 @@ export class Toolstack {
   /** Takes all from a guest; its cable stays. */
   #take(entry: Entry): void {
     entry.console.flush();
-    entry.guest?.destroy();
+    const { guest } = entry;
     entry.guest = null;
+    const refused = guest?.destroy() ?? null;
+    if (guest !== null && refused !== null) this.log.note(`${this.#called(guest)}: ${refused}`);
   }
 
   #called({ name, id }: HostedGuest): string {

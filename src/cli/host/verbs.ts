@@ -161,6 +161,8 @@ export const verbs: readonly Verb[] = [
         return await surface.runUntil(() => host.retired >= until);
       }
       const asked = words.length === 0 ? surface.toolstack.guests : found(surface, words);
+      const paused = words.length === 0 ? undefined : asked.find(({ guest }) => guest.state === 'paused');
+      if (paused !== undefined) throw new UserError(`${paused.name} is paused: unpause ${paused.name} first`);
       await surface.runUntil(() => asked.every(({ guest }) => guest.state === 'ended'));
     },
   },

@@ -46,9 +46,11 @@ export function infoText({ host, path, guests }: Toolstack): string {
     ['total_memory', `${Math.floor(facts.memory.total / MIB)} MiB`],
     ['free_memory', `${Math.floor(facts.memory.free / MIB)} MiB`],
     ['guests', String(guests.length)],
-    ['amd_sp', `${facts.asp.state}, API ${facts.asp.api}`],
-    ['asids', `${of('used')} used, ${of('free')} free, ${of('dirty')} dirty`],
-    ...facts.more,
+    ['amd_sp', facts.asp],
+    [
+      'asids',
+      `${of('used')} used, ${of('free')} free, ${of('dirty')} dirty, ${facts.flushes} ${facts.flushes === 1 ? 'flush' : 'flushes'}`,
+    ],
     ['seed', facts.seed],
   ]);
 }

@@ -18,9 +18,8 @@ export const generalProtection: Answer = {
   eventInj: BigInt(EventInj.VALID + EventInj.TYPE_EXCEPTION + EventInj.ERROR_CODE + 13),
 };
 
-const malformed = (reason: GhcbReason): Answer => ({ kind: 'malformed', reason });
+export const malformed = (reason: GhcbReason): Answer => ({ kind: 'malformed', reason });
 export const badUsage = malformed(GhcbReason.USAGE);
 export const badScratch = malformed(GhcbReason.SCRATCH);
 export const missingInput = malformed(GhcbReason.MISSING_INPUT);
 export const badInput = malformed(GhcbReason.INVALID_INPUT);
-export const badEvent = malformed(GhcbReason.INVALID_EVENT);

@@ -4,9 +4,9 @@
 // SEV-SNP, which this hypervisor says it has not (hypervisor features), and #AC (51h), which guests forward without asking.
 
 import { ExitCode } from '../../arch/exit-code.ts';
-import { Ghcb, GhcbEvent, type GhcbField, type GhcbVersion, Ioio, JumpTable } from '../../arch/ghcb.ts';
+import { Ghcb, GhcbEvent, type GhcbField, GhcbReason, type GhcbVersion, Ioio, JumpTable } from '../../arch/ghcb.ts';
 import { interceptedControlRegisters } from '../intercepts.ts';
-import { type Answer, badEvent, badInput } from './answers.ts';
+import type { Answer } from './answers.ts';
 import * as instruction from './instruction-events.ts';
 import { isIoio } from './ioio.ts';
 import * as machine from './machine-events.ts';
@@ -128,30 +128,31 @@ type NaeRow = {
   readonly since: GhcbVersion;
   readonly needs: FieldSet;
   readonly returns: FieldSet;
-  readonly zeroInfo1: boolean;
-  readonly zeroInfo2: boolean;
+  /** SW_EXITINFO1 or SW_EXITINFO2 may be other than 0. */
+  readonly anyInfo1: boolean;
+  readonly anyInfo2: boolean;
 };
 
 const byCode = new Map<number, NaeRow[]>();
 for (const event of naeEvents) {
   const { code, needs, returns, since = 1, info1, info2 } = event;
-  const zeroes = { zeroInfo1: info1 === undefined, zeroInfo2: info2 === undefined };
-  const row = { event, since, needs: fieldSet(needs), returns: fieldSet(returns), ...zeroes };
+  const infos = { anyInfo1: info1 !== undefined, anyInfo2: info2 !== undefined };
+  const row = { event, since, needs: fieldSet(needs), returns: fieldSet(returns), ...infos };
   const rows = byCode.get(code);
   if (rows === undefined) byCode.set(code, [row]);
   else rows.push(row);
 }
 
 /** The row for what the guest asks; else why there is none. All 64 bits of SW_EXITCODE and SW_EXITINFO1 count. */
-export function naeRow(vcpu: Services, ghcb: GhcbPage): NaeRow | Answer {
+export function naeRow(vcpu: Services, ghcb: GhcbPage): NaeRow | GhcbReason {
   const rows = ghcb.high(swExitCode) === 0 ? byCode.get(ghcb.low(swExitCode)) : undefined;
-  let problem = badEvent;
+  let problem: GhcbReason = GhcbReason.INVALID_EVENT;
   if (rows === undefined) return problem;
   for (const row of rows) {
     const { offered, matches } = row.event;
-    if (row.since > vcpu.ghcbVersion || (offered !== undefined && !offered(vcpu))) continue;
+    if ((row.since > 1 && row.since > vcpu.ghcbVersion) || (offered !== undefined && !offered(vcpu))) continue;
     if (matches === undefined || matches(ghcb.low(swExitInfo1), ghcb.high(swExitInfo1))) return row;
-    problem = badInput;
+    problem = GhcbReason.INVALID_INPUT;
   }
   return problem;
 }

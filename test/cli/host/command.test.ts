@@ -35,7 +35,7 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'cbit-host-command-'));
   for (const [name, source] of Object.entries(programs))
     writeFileSync(join(folder, `${name}.bin`), assemble(source, { bits: 64, origin: 0x10_0000n }).bytes);
-  const guest = (name: string, more: object = {}): object => ({ name, image: `${name}.bin`, sev: 'none', memory: '1M', ...more });
+  const guest = (name: string, more: object = {}): object => ({ name, image: `${name}.bin`, sev: 'none', memory: '2M', ...more });
   writeFileSync(
     join(folder, 'host.json'),
     JSON.stringify({
@@ -68,7 +68,7 @@ describe('cbit host', () => {
   it.each<[string, string[], RegExp]>([
     ['without a file', [], /there is no host: give a file/],
     ['with a file that is not there', ['none.json'], /none\.json: no such file/],
-    ['with a slip in the file', ['wrong.json'], /wrong\.json:2:40: guests\[0\]\.memroy: .*"memory"/],
+    ['with a slip in the file', ['wrong.json'], /wrong\.json:2:39: guests\[0\]\.memroy: .*"memory"/],
     ['with --json alone', ['host.json', '--json'], /--once/],
     ['with an option that is none', ['host.json', '--twice'], /--twice.*cbit host --help/],
   ])('%s: one line, status 2', async (_what, args, said) => {
@@ -109,8 +109,8 @@ describe('cbit host', () => {
     const [one, two] = await Promise.all([cbit(['host.json'], script), cbit(['host.json'], script)]);
     expect(one).toEqual(two);
     expect(one.stdout).toContain('Hello\n');
-    expect(one.stdout).toMatch(/^hello +1 +1 +1 +r----- +0 /m);
-    expect(one.stdout).toMatch(/^hello +1 +1 +1 +---s-- /m);
+    expect(one.stdout).toMatch(/^hello +1 +2 +1 +r----- +0 /m);
+    expect(one.stdout).toMatch(/^hello +1 +2 +1 +---s-- /m);
     expect(one.stderr).toBe('cbit: line 9: there is no verb "nonsense": help lists those that there are\n');
     expect(one.status).toBe(2);
   });
@@ -154,7 +154,7 @@ describe.skipIf(!hasScript)('cbit host on a terminal', () => {
     seat.type('wait hello\r');
     await seat.sees(/hello: the guest ended itself with 0\r\n/);
     seat.type('list\r');
-    await seat.sees(/^hello +1 +1 +1 +---s-- [^]*^loop +3 +1 +1 +r-----/m);
+    await seat.sees(/^hello +1 +2 +1 +---s-- [^]*^loop +3 +2 +1 +r-----/m);
     seat.type('con');
     await new Promise((resolve) => setTimeout(resolve, 50));
     seat.type('\t');
@@ -174,7 +174,7 @@ describe.skipIf(!hasScript)('cbit host on a terminal', () => {
     seat.type('.');
     await seat.sees(/echo: the guest ended itself with 0\r\n[^]*cbit> /);
     seat.type('dmesg\r');
-    await seat.sees(/hello \(1\): created, sev, ASID \d+, 1 MiB, 1 vcpu[^]*LAUNCH_START[^]*loop \(3\): paused/);
+    await seat.sees(/LAUNCH_START[^]*hello \(1\): created, sev, ASID \d+, 2 MiB, 1 vcpu[^]*loop \(3\): paused/);
     seat.type('\x04');
     expect(await seat.over).toBe(0);
     expect(readFileSync(join(folder, 'cbit/host_history'), 'utf8')).toContain('\nconsole echo\n');

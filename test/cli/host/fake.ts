@@ -79,8 +79,9 @@ class FakeGuest implements HostedGuest {
   interrupt(): void {
     this.#outcome ??= { kind: 'interrupted' };
   }
-  destroy(): void {
+  destroy(): string | null {
     this.gone = true;
+    return null;
   }
   result(): RunResult {
     const outcome = this.#outcome ?? { kind: 'interrupted' };
@@ -110,8 +111,8 @@ export class FakeHost implements HostPort {
     processors: 1,
     seed: '0',
     memory: { total: 2 ** 30, free: 2 ** 29 },
-    asp: { state: 'INIT', api: '1.55' },
-    more: [],
+    asp: 'WORKING, API 1.55',
+    flushes: 1,
   };
 
   get asids(): AsidRow[] {

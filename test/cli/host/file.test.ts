@@ -4,13 +4,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { guestFields, hostFields } from '../../../src/cli/host/fields.ts';
+import { type Field, guestFields, hostFields } from '../../../src/cli/host/fields.ts';
 import { parseJson } from '../../../src/cli/host/json.ts';
 import { loadFiles } from '../../../src/cli/host/load.ts';
 import { nearest } from '../../../src/cli/host/nearest.ts';
 import { parseHost, readGuestFile, readHostFile } from '../../../src/cli/host/read-file.ts';
 import { hostSchema } from '../../../src/cli/host/schema.ts';
 import { UserError } from '../../../src/util/errors.ts';
+import { verbs } from '../../../src/cli/host/verbs.ts';
 import { violations } from './schema.ts';
 import { contradictions, missingFiles, structureMistakes, syntaxMistakes, type Wrong } from './wrong-files.ts';
 
@@ -185,6 +186,20 @@ describe('the schema', () => {
   it.each(contradictions)('has nothing to say about %s', (_what, text) => {
     const found = violations(schema, JSON.parse(text));
     expect(found).toEqual([]);
+  });
+  it('has the keys, values and defaults of docs/host.md', () => {
+    const rows = readFileSync('docs/host.md', 'utf8')
+      .split('\n')
+      .map((line) => /^\| `([a-z-]+)` \|.*\| (.*?) ?\|$/.exec(line))
+      .flatMap((found) => (found === null ? [] : [[found[1], found[2]]]));
+    const known = [hostFields, guestFields].flatMap((fields) =>
+      Object.entries<Field<unknown>>(fields).map(([key, { required, default: without }]) => [
+        key,
+        required ? 'required' : without === undefined ? '' : `\`${JSON.stringify(without)}\``,
+      ]),
+    );
+    const verbNames = new Set(verbs.map(({ name }) => name));
+    expect(rows.filter(([key = '']) => !verbNames.has(key) && key !== 'guests')).toEqual(known.filter(([key]) => key !== '$schema'));
   });
   it('describes every key, with an example of each default that the check accepts', () => {
     for (const fields of [hostFields, guestFields])

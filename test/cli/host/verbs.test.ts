@@ -180,6 +180,7 @@ describe('wait', () => {
   });
   it('ends when nothing can run', async () => {
     expect((await play(['pause web db', 'wait', 'list'])).wrong).toEqual([]);
+    expect((await play(['pause web', 'wait web'])).wrong).toEqual(['line 2: web is paused: unpause web first']);
   });
 });
 
@@ -194,7 +195,7 @@ describe('dmesg, info, asid, help', () => {
     const { out } = await play(['info']);
     expect(out).toMatch(/^cpu_model +: milan$/m);
     expect(out).toMatch(/^total_memory +: 1024 MiB$/m);
-    expect(out).toMatch(/^asids +: 2 used, 3 free, 0 dirty$/m);
+    expect(out).toMatch(/^asids +: 2 used, 3 free, 0 dirty, 1 flush$/m);
   });
   it('asid takes neighbours together', async () => {
     const { out } = await play(['destroy db', 'asid']);
