@@ -43,6 +43,9 @@ export type HostedOptions = Omit<GuestOptions, 'seed' | 'trace'> & {
   readonly trace?: TraceSink | null | undefined;
 };
 
+/** Memory as the chips hold it, page by page; `read` gives false for a page that nobody ever wrote. */
+export type DramImage = { readonly pages: number; read(page: number, into: Uint8Array): boolean };
+
 export type GuestState = 'running' | 'blocked' | 'paused' | 'ended';
 
 /** How an ASID is used; `owner`: the guest's name. */
@@ -61,7 +64,9 @@ export type HostInfo = {
 };
 
 const DEFAULT_MEMORY = 64 * 2 ** 30;
+const MOST_MEMORY = 512 * 2 ** 30;
 const DEFAULT_TURN = 100_000;
+const MOST_TURN = 1_000_000_000;
 
 /** Hands the processors' events to the guest that runs. */
 class CurrentTrace implements TraceSink {
@@ -121,10 +126,11 @@ export class HostedGuest {
   get touched(): number {
     return this.#destroyed ? 0 : this.#host.touched(this.guest.vm.config.ram.at, this.memory);
   }
-  /** Its RAM as the chips hold it. */
-  get dram(): { readonly pages: number; read(page: number, into: Uint8Array): boolean } {
-    return this.#host.ciphertext(this.guest.vm.config.ram.at, this.memory);
+  /** Its RAM as the chips hold it; none once it is destroyed. */
+  get dram(): DramImage {
+    return this.#host.ciphertext(this.guest.vm.config.ram.at, this.#destroyed ? 0 : this.memory);
   }
+  /** Takes effect when its turn is over. */
   pause(): void {
     this.#paused = true;
   }
@@ -138,12 +144,25 @@ export class HostedGuest {
   result(): RunResult {
     return this.guest.result();
   }
-  /** Ends it if need be and gives back its ASID, its key and its memory, which is wiped. A text: what the AMD-SP refused. */
+  /**
+   * Ends it if need be and gives back its ASID, its key and its memory, which is wiped. A text: what the AMD-SP refused. From within its own turn (a
+   * byte that it sends) only ends it, and the rest comes right after the turn.
+   */
   destroy(): string | null {
     if (this.#destroyed) return null;
+    this.interrupt();
+    if (this.#host.runs(this)) {
+      this.#condemned = true;
+      return null;
+    }
     this.#destroyed = true;
     return this.#host.remove(this);
   }
+  /** Its turn is over. */
+  turnEnds(): void {
+    if (this.#condemned) this.destroy();
+  }
+  #condemned = false;
 }
 
 export class Host {
@@ -154,6 +173,7 @@ export class Host {
   readonly #model: string;
   readonly #memory: number;
   readonly #guests: HostedGuest[] = [];
+  #running: HostedGuest | null = null;
   readonly #turn: number;
   #nextId = 1;
   /** Whose turn comes next, and how much of it is left. */
@@ -164,12 +184,15 @@ export class Host {
   constructor(options: HostOptions) {
     const { model } = chooseModel(options.cpu);
     const memory = options.memory ?? DEFAULT_MEMORY;
-    if (!Number.isInteger(memory) || memory % PAGE_SIZE !== 0 || memory <= hostMap.guest)
-      throw new UserError(`the host's memory, ${memory} bytes, is not a whole number of pages above 16 MiB: give for example 4 GiB`);
+    if (!Number.isInteger(memory) || memory % PAGE_SIZE !== 0 || memory <= hostMap.guest || memory > MOST_MEMORY)
+      throw new UserError(`the host's memory, ${memory} bytes, is not a whole number of pages from 16 MiB to 512 GiB: give for example 4 GiB`);
+    const { turn = DEFAULT_TURN } = options;
+    if (!Number.isInteger(turn) || turn < 1 || turn > MOST_TURN)
+      throw new UserError(`a guest's turn, ${turn}, is not a number of instructions from 1 to ${MOST_TURN}: give for example ${DEFAULT_TURN}`);
     this.#options = options;
     this.#model = model.name;
     this.#memory = memory;
-    this.#turn = options.turn ?? DEFAULT_TURN;
+    this.#turn = turn;
     this.#left = this.#turn;
     this.#current = options.traced === true ? new CurrentTrace() : null;
     this.machine = new Machine({
@@ -208,6 +231,9 @@ export class Host {
   /** Launches a guest, up to but not including its first instruction. Throws UserError. */
   create(options: HostedOptions): HostedGuest {
     const { machine, system } = this;
+    // What is left to chance in a guest follows from its name, so that it is the same alone and among others.
+    if (this.#guests.some(({ name }) => name === options.name))
+      throw new UserError(`there is a guest named '${options.name}' already: give this one another name, or destroy that one`);
     const id = this.#nextId;
     const { withheld } = chooseModel(this.#options.cpu);
     const trace = options.trace ?? null;
@@ -234,13 +260,16 @@ export class Host {
       if (guest === null) return true;
       const before = guest.consumed;
       if (this.#current !== null) this.#current.guest = guest.trace;
+      this.#running = guest;
       guest.guest.advance(this.#left);
+      this.#running = null;
       if (this.#current !== null) this.#current.guest = null;
       // Exits cost, too: a guest that only leaves has had its turn as well.
       const used = Math.max(guest.consumed - before, 1);
       left -= used;
       this.#left -= used;
       if (this.#left <= 0 || guest.consumed === before || guest.state !== 'running') this.#rotate(guest);
+      guest.turnEnds();
     }
     return !this.busy;
   }
@@ -286,6 +315,11 @@ export class Host {
 
   // --- for its guests --------------------------------------------------------------------------------------------------------------
 
+  /** Is it the guest's turn at this moment? */
+  runs(guest: HostedGuest): boolean {
+    return guest === this.#running;
+  }
+
   remove(guest: HostedGuest): string | null {
     const at = this.#guests.indexOf(guest);
     if (at < 0) return null;
@@ -302,7 +336,7 @@ export class Host {
     return pages * PAGE_SIZE;
   }
 
-  ciphertext(at: number, size: number): { readonly pages: number; read(page: number, into: Uint8Array): boolean } {
+  ciphertext(at: number, size: number): DramImage {
     return { pages: size / PAGE_SIZE, read: (page, into) => this.machine.readCiphertext(at / PAGE_SIZE + page, into) };
   }
 

@@ -4,6 +4,11 @@ export type CpuidRegister = 'eax' | 'ebx' | 'ecx' | 'edx';
 /** Place of a register in what CPUID returns. */
 export const cpuidSlot = { eax: 0, ebx: 1, ecx: 2, edx: 3 } as const satisfies Readonly<Record<CpuidRegister, number>>;
 export type CpuidFeature = { readonly leaf: number; readonly register: CpuidRegister; readonly bit: number };
+/** CPUID as whoever answers it: EAX, EBX, ECX, EDX. */
+export type Cpuid = (leaf: number, subleaf: number) => readonly [number, number, number, number];
+
+export const reportsFeature = (cpuid: Cpuid, { leaf, register, bit }: CpuidFeature): boolean =>
+  ((cpuid(leaf, 0)[cpuidSlot[register]] >>> bit) & 1) === 1;
 
 const edx1 = (bit: number): CpuidFeature => ({ leaf: 1, register: 'edx', bit });
 const ecx1 = (bit: number): CpuidFeature => ({ leaf: 1, register: 'ecx', bit });

@@ -16,7 +16,7 @@ const units: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20,
 const LARGEST_MEMORY = 3 * 2 ** 30;
 const LEAST_MEMORY = 2 ** 20;
 const LEAST_HOST_MEMORY = 32 * 2 ** 20;
-const LARGEST_HOST_MEMORY = 2 ** 40;
+const LARGEST_HOST_MEMORY = 512 * 2 ** 30; // what the host's own page tables map
 
 /** `--memory 64M`: bytes, or K, M, G of 1,024. */
 export function parseMemory(text: string): number {
@@ -28,7 +28,7 @@ export function parseMemory(text: string): number {
 /** The memory of a host with all its guests. */
 export function parseHostMemory(text: string): number {
   const bytes = parseSize('--memory', text);
-  if (bytes < LEAST_HOST_MEMORY || bytes > LARGEST_HOST_MEMORY) throw new UserError(`--memory ${text}: give between 32M and 1024G`);
+  if (bytes < LEAST_HOST_MEMORY || bytes > LARGEST_HOST_MEMORY) throw new UserError(`--memory ${text}: give between 32M and 512G`);
   return bytes;
 }
 

@@ -1,9 +1,7 @@
 // The bits of CR4 and EFER that a processor has, by what its CPUID reports: the others are reserved. APM vol. 2, 3.1.3 and 3.1.7.
 
-import { type CpuidFeature, cpuidSlot, Feature } from '../arch/cpuid.ts';
+import { type Cpuid, Feature, reportsFeature } from '../arch/cpuid.ts';
 import { Cr4, Efer } from '../arch/registers.ts';
-
-type Cpuid = (leaf: number, subleaf: number) => readonly [number, number, number, number];
 
 /** Every model has these. */
 const CR4_ALWAYS = Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT;
@@ -16,9 +14,6 @@ const cr4ByFeature = [
   { bit: Cr4.SMAP, feature: Feature.SMAP },
   { bit: Cr4.PKE, feature: Feature.PKU },
 ] as const;
-
-export const reportsFeature = (cpuid: Cpuid, { leaf, register, bit }: CpuidFeature): boolean =>
-  ((cpuid(leaf, 0)[cpuidSlot[register]] >>> bit) & 1) === 1;
 
 export const cr4Implemented = (cpuid: Cpuid): number =>
   cr4ByFeature.reduce((bits, { bit, feature }) => (reportsFeature(cpuid, feature) ? bits | bit : bits), CR4_ALWAYS);

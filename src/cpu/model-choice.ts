@@ -1,9 +1,8 @@
 // A processor as a person asks for it, in QEMU's notation: `milan`, `milan,-pcid,+x2apic`. A feature can be taken away, and given back;
 // none can be given to a model that has not got it.
 
-import type { CpuidFeature } from '../arch/cpuid.ts';
+import { type CpuidFeature, reportsFeature } from '../arch/cpuid.ts';
 import { UserError } from '../util/errors.ts';
-import { reportsFeature } from './control-registers.ts';
 import { processorCpuid, type ProcessorModel, processorModel, processorModels } from './cpuid.ts';
 import { apicFeatureNames, canonicalName, featureNames } from './feature-names.ts';
 

@@ -18,10 +18,14 @@ export class ApicBus {
     );
   }
 
-  /** An interprocessor interrupt for others than its sender; `everybody`: whatever the destination says. False: nobody is named. */
-  send(sender: LocalApic, message: ApicMessage, everybody: boolean): boolean {
+  /**
+   * An interprocessor interrupt for others than its sender; `everybody`: whatever the destination says; `here`: the sender is named, too,
+   * and takes part where one is chosen. False: nobody is named.
+   */
+  send(sender: LocalApic, message: ApicMessage, everybody: boolean, here: boolean): boolean {
+    const sent = here && message.type === MessageType.LOWEST_PRIORITY;
     return this.#give(
-      this.#apics.filter((apic) => apic !== sender && (everybody ? apic.enabled : apic.isNamedBy(message))),
+      this.#apics.filter((apic) => (apic === sender ? sent : everybody ? apic.enabled : apic.isNamedBy(message))),
       message,
     );
   }

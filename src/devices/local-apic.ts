@@ -34,8 +34,11 @@ export type LocalApicParts = {
   readonly x2apic: boolean;
   /** Left out: 0, the boot processor. */
   readonly id?: number;
-  /** An IPI for other processors; `everybody`: whatever its destination says. False: nobody is named. Left out: there are no others. */
-  readonly send?: (sender: LocalApic, message: ApicMessage, everybody: boolean) => boolean;
+  /**
+   * An IPI for other processors; `everybody`: whatever its destination says; `here`: it is for the sender, too. False: nobody is named. Left
+   * out: there are no others.
+   */
+  readonly send?: (sender: LocalApic, message: ApicMessage, everybody: boolean, here: boolean) => boolean;
 };
 
 /** Six LVT entries; version 14h, as KVM and QEMU have it; neither extended registers nor suppression of EOI broadcasts (16.3.4). */
@@ -418,11 +421,12 @@ export class LocalApic implements MmioDevice {
       this.#error(Esr.SENT_ILLEGAL);
       return;
     }
-    if (here) this.#take(type, vector, false);
-    // One of those that are named is enough, and the sender is as good as any.
-    if (others === undefined || (here && type === MessageType.LOWEST_PRIORITY)) return;
+    // Of those that are named one is enough, perhaps the sender.
+    const arbitrated = type === MessageType.LOWEST_PRIORITY && others !== undefined && this.#parts.send !== undefined;
+    if (here && !arbitrated) this.#take(type, vector, false);
+    if (others === undefined) return;
     const message = { type, vector, level: false, logical: others.logical, destination: others.destination };
-    const accepted = this.#parts.send?.(this, message, others.everybody) ?? others.everybody;
+    const accepted = this.#parts.send?.(this, message, others.everybody, here) ?? others.everybody;
     if (!accepted && !here && !others.everybody) this.#error(Esr.SENT_ACCEPT);
   }
 

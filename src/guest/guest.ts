@@ -12,8 +12,9 @@ import { describeOutcome, exitStatus, type Outcome } from '../hypervisor/outcome
 import { parseSevFeatures } from '../hypervisor/sev-features.ts';
 import type { Vm } from '../hypervisor/vm.ts';
 import type { Machine } from '../machine/machine.ts';
-import { PAGE_SIZE } from '../util/address.ts';
+import { PAGE_SIZE, type Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
+import { RandomSource, type RandomStream } from '../util/random.ts';
 import { chipsetOf } from './chipset.ts';
 import { findImage, planFor } from './image.ts';
 import { checkGuest, type GuestOptions, type RunResult, scheduleOf } from './options.ts';
@@ -37,6 +38,8 @@ export class Guest {
   readonly #home: GuestHome;
   readonly #launched: Launched;
   readonly #pollDevices: () => void;
+  /** What RDRAND and RDSEED give: nobody else's draws shift it. */
+  readonly #chance: RandomStream;
   #outcome: Outcome | null = null;
   #retired = false;
 
@@ -44,6 +47,7 @@ export class Guest {
     checkGuest(options);
     this.#options = options;
     this.#home = home;
+    this.#chance = new RandomSource(options.seed).stream('rdrand');
     const { technology, memory, bios, vcpus = 1 } = options;
     const { machine, system, withheld, firstProcessor } = home;
     const intercepts = parseIntercepts(options.intercepts);
@@ -76,8 +80,9 @@ export class Guest {
     this.#pollDevices = chipset.poll;
     const romSize = bios === undefined ? 0 : Math.ceil(bios.bytes.length / PAGE_SIZE) * PAGE_SIZE;
     const ram = { at: system.takeRam(memory), size: memory };
+    let rom: { readonly at: Spa; readonly size: number } | undefined;
     try {
-      const rom = romSize === 0 ? undefined : { at: system.takeRam(romSize), size: romSize };
+      rom = romSize === 0 ? undefined : { at: system.takeRam(romSize), size: romSize };
       const config = {
         technology,
         vcpus,
@@ -96,6 +101,7 @@ export class Guest {
       this.#launched = launch(system, { ...config, schedule: scheduleOf(options), placement }, plan);
     } catch (error) {
       system.giveRam(ram.at, ram.size);
+      if (rom !== undefined) system.giveRam(rom.at, rom.size);
       throw error;
     }
     vm = this.#launched.vm;
@@ -121,6 +127,7 @@ export class Guest {
     const { maxInstructions } = this.#options;
     const { vm } = this;
     this.#home.machine.countVcs(this.vc);
+    this.#home.machine.drawFrom(this.#chance);
     this.#pollDevices();
     const left = maxInstructions === null ? Number.POSITIVE_INFINITY : maxInstructions - vm.consumed;
     const outcome = left > 0 ? vm.scheduler.run(Math.min(instructions, left)) : null;
@@ -131,7 +138,8 @@ export class Guest {
 
   /** Somebody wants the run to end here. */
   interrupt(): void {
-    if (this.#outcome === null) this.#end({ kind: 'interrupted' });
+    this.vm.ended ??= { kind: 'interrupted' }; // from within an exit: then this is the last one
+    this.#end({ kind: 'interrupted' });
   }
 
   /** What is known of the run so far; final once it has ended. */
@@ -161,6 +169,7 @@ export class Guest {
   }
 
   #end(given: Outcome): void {
+    if (this.#outcome !== null) return;
     const { refusal } = this.#home.machine;
     const outcome: Outcome = given.kind === 'refused' && refusal !== null ? { kind: 'refused', reason: refusal } : given;
     this.#outcome = outcome;

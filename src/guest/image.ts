@@ -33,7 +33,7 @@ export function planFor(image: Image, options: GuestOptions, cBit: number, signa
   const file = options.image ?? { name: '', bytes: new Uint8Array(0) };
   switch (image.protocol) {
     case 'reset':
-      return planRom(options.bios?.bytes ?? file.bytes, signature, options.technology);
+      return planRom(options.bios?.bytes ?? file.bytes, signature, options.technology, options.vcpus);
     case 'multiboot':
       return planMultiboot(file.name, image, file.bytes, { ...options, cBit });
     case 'pvh':

@@ -12,9 +12,10 @@ import { GIB_4 } from './guest-memory.ts';
 
 const RESET_VECTOR = 0xffff_fff0;
 const RESET_SELECTOR = 0xf000;
+const NO_RESET_BLOCK = 'the ROM does not say where the other processors begin (no SEV-ES reset block): they begin at the reset vector';
 
 /** `signature`: family, model and stepping, which the processor leaves in EDX. */
-export function planRom(rom: Uint8Array, signature: number, technology: Technology): BootPlan {
+export function planRom(rom: Uint8Array, signature: number, technology: Technology, vcpus = 1): BootPlan {
   const start = GIB_4 - rom.length;
   const ap = apResetAddress(rom);
   return {
@@ -22,7 +23,7 @@ export function planRom(rom: Uint8Array, signature: number, technology: Technolo
     contents: [{ start, bytes: rom }],
     state: resetState(RESET_VECTOR, signature, technology),
     apState: ap === null ? undefined : () => resetState(ap, signature, technology),
-    warnings: [],
+    warnings: ap === null && vcpus > 1 && technology === 'sev-es' ? [NO_RESET_BLOCK] : [],
   };
 }
 

@@ -133,7 +133,7 @@ export class GuestCpuid {
 }
 
 /** Bits of an APIC ID that tell so many cores apart. */
-const idBits = (processors: number): number => Math.ceil(Math.log2(processors));
+const idBits = (processors: number): number => 32 - Math.clz32(processors - 1);
 
 /** The APIC's flag goes while it is disabled (APM vol. 2, 16.3.1). */
 const hiddenEdx = ({ apic }: CpuidGuest): number => (apic ? 0 : Leaf1Edx.APIC) | Leaf1Edx.MCE | Leaf1Edx.MCA;

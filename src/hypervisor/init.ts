@@ -3,7 +3,8 @@
 // (16.5). The registers of an SEV-ES guest are out of reach: its INIT is dropped, as KVM does.
 
 import { Cr0, Efer, Rflags } from '../arch/registers.ts';
-import { Activity, type Vcpu } from './vcpu.ts';
+import { Activity } from './activity.ts';
+import type { Vcpu } from './vcpu.ts';
 
 const REAL = 0xffff;
 const Attributes = { CODE16: 0x09b, DATA16: 0x093, LDT: 0x082, TSS: 0x08b } as const;

@@ -11,6 +11,7 @@ import { ExitCode } from '../arch/exit-code.ts';
 import { EventInjection, EventType, InterruptState, VirtualInterrupt, VmcbControl } from '../arch/vmcb.ts';
 import { APIC_BASE_RESET, ApicBase } from '../devices/apic-registers.ts';
 import { LocalApic } from '../devices/local-apic.ts';
+import type { MmioPlace } from '../devices/mmio-bus.ts';
 import { nextTimer } from '../machine/chipset.ts';
 import { instructionsUntil, NANOSECONDS } from '../machine/time.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -30,6 +31,10 @@ const NEVER = Number.POSITIVE_INFINITY;
 export class Interrupts {
   readonly apic: LocalApic;
   readonly #vcpu: Vcpu;
+  /** Each virtual CPU has its APIC at the same address: the page of the one that runs is there. */
+  readonly #page: MmioPlace;
+  #pageEnabled = true;
+  #running: boolean;
   readonly #virtualNmi: boolean;
   /** V_IRQ is set, and the VINTR intercept. */
   #window = false;
@@ -43,7 +48,6 @@ export class Interrupts {
     this.#virtualNmi = (host.cpuid(SVM_LEAF, 0)[EDX] & VNMI) !== 0;
     // CR8 is the guest's own, in V_TPR (15.21.1).
     port.setU32(virtualInterrupt.offset, VirtualInterrupt.V_INTR_MASKING | (this.#virtualNmi ? VirtualInterrupt.V_NMI_ENABLE : 0));
-    const place = { base: Number(APIC_BASE_RESET & ApicBase.ADDRESS), enabled: true };
     this.apic = new LocalApic({
       clock: {
         now: () => clock.time * NANOSECONDS,
@@ -59,16 +63,29 @@ export class Interrupts {
       },
       endOfInterrupt: (vector) => config.ioApic.endOfInterrupt(vector),
       moved: (base) => {
-        if (base !== null) mapped.base = Number(base);
-        mapped.enabled = base !== null;
+        if (base !== null) this.#page.base = Number(base);
+        this.#pageEnabled = base !== null;
+        this.#showPage();
       },
       physicalBits: host.cpuid(0x8000_0008, 0)[0] & 0xff,
       x2apic: config.withheld?.includes(Feature.X2APIC) !== true,
       id: vcpu.number,
-      send: (sender, message, everybody) => bus.send(sender, message, everybody),
+      send: (sender, message, everybody, here) => bus.send(sender, message, everybody, here),
     });
     bus.add(this.apic);
-    const mapped = config.mmio.map(place.base, APIC_PAGE, this.apic);
+    this.#page = config.mmio.map(Number(APIC_BASE_RESET & ApicBase.ADDRESS), APIC_PAGE, this.apic);
+    this.#running = vcpu.number === 0;
+    this.#showPage();
+  }
+
+  /** The virtual CPU gets its turn, or another does. */
+  set running(running: boolean) {
+    this.#running = running;
+    this.#showPage();
+  }
+
+  #showPage(): void {
+    this.#page.enabled = this.#pageEnabled && this.#running;
   }
 
   /** Before VMRUN: hands over what the guest can take. Gives after how many instructions the guest must leave again. */

@@ -13,6 +13,7 @@ import { PAGE_SIZE, type Spa } from '../util/address.ts';
 import { assert, UserError } from '../util/errors.ts';
 import type { View } from '../util/struct.ts';
 import type { BootPlan, InitialState, SegmentState } from './boot-plan.ts';
+import type { AspDriver } from './asp-driver.ts';
 import { sevInformation } from './ghcb/msr-protocol.ts';
 import { type HostSystem, refused } from './host-system.ts';
 import { initialise } from './init.ts';
@@ -33,9 +34,19 @@ export type Launched = {
   readonly measurement: Uint8Array | null;
   /** What the AMD-SP refused; the guest must not run then. */
   readonly failure: string | null;
-  /** The guest's handle at the AMD-SP; null: it has none. */
-  readonly handle: number | null;
+  /** What the AMD-SP has of the guest; null: nothing. */
+  readonly context: GuestContext | null;
 };
+
+type GuestContext = {
+  readonly asp: AspDriver;
+  readonly handle: number;
+  /** Its key is in the ASID's slot. */
+  readonly active: boolean;
+};
+
+/** What came of the launch commands. */
+type Encrypted = Omit<Launched, 'vm'>;
 
 /** Throws UserError: there is no ASID or no memory left. */
 export function launch(system: HostSystem, config: Omit<VmConfig, 'asid' | 'cBit'>, plan: BootPlan): Launched {
@@ -47,10 +58,10 @@ export function launch(system: HostSystem, config: Omit<VmConfig, 'asid' | 'cBit
   try {
     load(vm, plan);
     for (const text of plan.warnings) vm.warn(text);
-    const { vmcbs, vmsas } = place(system, vm, plan);
-    const launched = technology === 'none' ? null : launchEncrypted(system, vm, plan, vmsas);
-    for (const [number, vmcb] of vmcbs.entries()) vm.vcpus.push(virtualCpu(vm, number, vmcb, stateOf(plan, number)));
-    return { vm, measurement: launched?.measurement ?? null, failure: launched?.failure ?? null, handle: launched?.handle ?? null };
+    // Whatever may find no memory left comes before the AMD-SP hears of the guest.
+    const { vmsas } = place(system, vm, plan);
+    const launched = technology === 'none' ? NOT_ENCRYPTED : launchEncrypted(system, vm, plan, vmsas);
+    return { vm, ...launched };
   } catch (error) {
     vm.pages.giveBack();
     system.asids.release(given.asid);
@@ -58,13 +69,18 @@ export function launch(system: HostSystem, config: Omit<VmConfig, 'asid' | 'cBit
   }
 }
 
+const NOT_ENCRYPTED: Encrypted = { measurement: null, failure: null, context: null };
+
 /** The guest is no more: its ASID and its key are taken back, its memory is wiped. A text: what the AMD-SP refused. */
-export function retire(system: HostSystem, { vm, handle }: Launched): string | null {
+export function retire(system: HostSystem, { vm, context }: Launched): string | null {
   for (const vcpu of vm.vcpus) system.forget(vcpu);
   let failure: string | null = null;
-  if (handle !== null) {
-    const asp = system.driver(vm.pages.take(), vm.config.trace);
-    failure = refused('DEACTIVATE', asp.deactivate(handle)) ?? refused('DECOMMISSION', asp.decommission(handle));
+  if (context !== null) {
+    const { asp, handle, active } = context;
+    // Lines that the guest left in caches would some time overwrite what the next owner of its pages writes (15.34.9; KVM's sev_vm_destroy).
+    if (!coherent(system.first)) system.wbinvd();
+    if (active) failure = refused('DEACTIVATE', asp.deactivate(handle));
+    failure ??= refused('DECOMMISSION', asp.decommission(handle));
   }
   const { ram, rom, asid } = vm.config;
   system.giveRam(ram.at, ram.size);
@@ -77,19 +93,18 @@ export function retire(system: HostSystem, { vm, handle }: Launched): string | n
 /** How a virtual CPU begins. */
 const stateOf = ({ state, apState }: BootPlan, number: number): InitialState => (number === 0 ? state : (apState?.(number) ?? state));
 
-/** VMCBs, VMSAs, nested tables and permission maps into the host's pages. */
-function place(system: HostSystem, vm: Vm, plan: BootPlan): { readonly vmcbs: readonly Spa[]; readonly vmsas: readonly Spa[] } {
+/** Virtual CPUs with VMCBs and VMSAs, nested tables and permission maps into the host's pages. */
+function place(system: HostSystem, vm: Vm, plan: BootPlan): { readonly vmsas: readonly Spa[] } {
   const { memory, capabilities } = system;
   const { technology, asid, ghcbVersion, vcpus } = vm.config;
   const encryptedState = technology === 'sev-es';
-  const vmcbs: Spa[] = [];
   const vmsas: Spa[] = [];
   const msrPermissions = system.place(msrPermissionMap(encryptedState), vm.pages);
   const trap = encryptedState ? reservedEntry(addressWidth(system), capabilities.cBit) : 0n;
   const tables = buildNestedTables(memory, vm.pages, vm.regions, trap, vm.cMask);
   for (let number = 0; number < vcpus; number++) {
     const at = vm.pages.take();
-    vmcbs.push(at);
+    const state = stateOf(plan, number);
     const vmcb = VmcbControl(memory.page(at));
     vmcb.iopmBasePa = BigInt(vm.physical(system.ioPermissions));
     vmcb.msrpmBasePa = BigInt(vm.physical(msrPermissions));
@@ -100,13 +115,15 @@ function place(system: HostSystem, vm: Vm, plan: BootPlan): { readonly vmcbs: re
     );
     // The guest has a DebugCtl of its own (15.23); SEV-ES demands it.
     vmcb.virtualizationControl = BigInt(VirtualizationControl.LBR);
-    if (!encryptedState) continue;
-    const vmsa = system.place(vmsaImage(stateOf(plan, number), vm.config.sevFeatures), vm.pages);
-    vmsas.push(vmsa);
-    vmcb.vmsaPointer = BigInt(vmsa); // without a C-bit: the ASID's key applies
-    vmcb.ghcb = sevInformation(capabilities.cBit, ghcbVersion ?? GHCB_VERSIONS.most);
+    if (encryptedState) {
+      const vmsa = system.place(vmsaImage(state, vm.config.sevFeatures), vm.pages);
+      vmsas.push(vmsa);
+      vmcb.vmsaPointer = BigInt(vmsa); // without a C-bit: the ASID's key applies
+      vmcb.ghcb = sevInformation(capabilities.cBit, ghcbVersion ?? GHCB_VERSIONS.most);
+    }
+    vm.vcpus.push(virtualCpu(vm, number, at, state));
   }
-  return { vmcbs, vmsas };
+  return { vmsas };
 }
 
 function virtualCpu(vm: Vm, number: number, vmcb: Spa, state: InitialState): Vcpu {
@@ -138,9 +155,11 @@ function load(vm: Vm, { ranges, contents }: BootPlan): void {
  * them overwrites the guest's pages some time later (15.34.9).
  */
 function flushUnlessCoherent(host: HostProcessor, at: Spa, size: number): void {
-  const [eax] = host.cpuid(0x8000_001f, 0);
-  if ((eax & (1 << Feature.HW_CACHE_COHERENCY.bit)) === 0) host.memory.flush(at, size);
+  if (!coherent(host)) host.memory.flush(at, size);
 }
+
+/** Are the views of a page under different keys kept coherent (CPUID Fn8000_001F EAX[10])? */
+const coherent = (host: HostProcessor): boolean => (host.cpuid(0x8000_001f, 0)[0] & (1 << Feature.HW_CACHE_COHERENCY.bit)) !== 0;
 
 /** The launch commands, up to the first that fails. The measurement: 32 bytes, then 16 of nonce. */
 function launchEncrypted(
@@ -148,16 +167,17 @@ function launchEncrypted(
   vm: Vm,
   { ranges }: BootPlan,
   vmsas: readonly Spa[],
-): { measurement: Uint8Array | null; failure: string | null; handle: number | null } {
+): Encrypted {
   const { host, config } = vm;
   const notReady = system.initialiseAsp();
-  if (notReady !== null) return { measurement: null, failure: notReady, handle: null };
+  if (notReady !== null) return { ...NOT_ENCRYPTED, failure: notReady };
   const asp = system.driver(vm.pages.take(), config.trace);
   const started = asp.launchStart(GuestPolicy.NODBG | (vmsas.length > 0 ? GuestPolicy.ES : 0));
-  if (!started.ok) return { measurement: null, failure: refused('LAUNCH_START', started), handle: null };
+  if (!started.ok) return { ...NOT_ENCRYPTED, failure: refused('LAUNCH_START', started) };
   const { handle } = started;
-  const failed = (failure: string | null) => ({ measurement: null, failure, handle });
   let failure = refused('ACTIVATE', asp.activate(handle, config.asid));
+  const context = { asp, handle, active: failure === null };
+  const failed = (why: string | null): Encrypted => ({ measurement: null, failure: why, context });
   for (const { start, end } of ranges)
     for (const { at, size } of vm.find(start, end - start)) {
       if (failure !== null) return failed(failure);
@@ -172,7 +192,7 @@ function launchEncrypted(
   if (failure !== null) return failed(failure);
   const measured = asp.launchMeasure(handle);
   if (!measured.ok) return failed(refused('LAUNCH_MEASURE', measured));
-  return { measurement: measured.measurement, failure: refused('LAUNCH_FINISH', asp.launchFinish(handle)), handle };
+  return { measurement: measured.measurement, failure: refused('LAUNCH_FINISH', asp.launchFinish(handle)), context };
 }
 
 const AFTER_RESET = {

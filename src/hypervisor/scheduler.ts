@@ -3,7 +3,8 @@
 
 import { instructionsUntil } from '../machine/time.ts';
 import type { Outcome } from './outcome.ts';
-import { Activity, type Vcpu } from './vcpu.ts';
+import { Activity } from './activity.ts';
+import type { Vcpu } from './vcpu.ts';
 import type { Vm } from './vm.ts';
 
 /** How the next one is chosen: in order, or by chance, and then the length of its turn, too. */

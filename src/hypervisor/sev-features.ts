@@ -1,9 +1,8 @@
 // SEV_FEATURES of a guest's VMSAs (APM vol. 2, table 15-32): what --sev-features may ask for, and what follows from it for the hypervisor.
 
 import type { Technology } from '../arch/boot-page.ts';
-import { Feature } from '../arch/cpuid.ts';
+import { Feature, reportsFeature } from '../arch/cpuid.ts';
 import { SevFeatures } from '../arch/sev-features.ts';
-import { reportsFeature } from '../cpu/control-registers.ts';
 import type { CpuidResult } from './ghcb/services.ts';
 import { UserError } from '../util/errors.ts';
 

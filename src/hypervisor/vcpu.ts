@@ -16,6 +16,7 @@ import { TICKS } from '../machine/time.ts';
 import { lowHalf } from '../util/halves.ts';
 import type { Port, View } from '../util/struct.ts';
 import type { TraceNote } from '../util/trace.ts';
+import { Activity } from './activity.ts';
 import { CleanFields } from './clean-bits.ts';
 import { cr4Bits, eferAfter, refusesControlRegister, shownEfer } from './control-registers.ts';
 import { isApicMsr, readApicMsr, writeApicMsr } from '../devices/apic-msrs.ts';
@@ -60,17 +61,6 @@ const DEBUG_CONTROL = SAVE_AREA_OFFSET + SaveArea.layout.dbgCtl.offset;
 /** Exits in a row at which neither the processor retired anything nor the hypervisor did something for the guest. */
 const MOST_FRUITLESS_EXITS = 10_000;
 
-/** What a virtual CPU is about. */
-export const Activity = {
-  RUNNING: 0,
-  /** HLT, until an interrupt comes. */
-  HALTED: 1,
-  /** After INIT, or not started yet: until a STARTUP message. */
-  WAIT_FOR_SIPI: 2,
-  /** AP reset hold of an SEV-ES guest (GHCB specification 4.3.1): until a STARTUP message. */
-  RESET_HOLD: 3,
-} as const;
-export type Activity = (typeof Activity)[keyof typeof Activity];
 /** SW_EXITINFO2 of an AP reset hold that a STARTUP message has ended: anything but 0. */
 const STARTED = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
 /** Executed at VMRUN: translations of this ASID go (15.16.1). */

@@ -17,7 +17,7 @@ import { TrustedMemory } from '../sev/trusted-memory.ts';
 import type { CleanFaults } from '../svm/clean-check.ts';
 import type { HostProcessor } from '../svm/host-processor.ts';
 import { Svm } from '../svm/svm.ts';
-import { vmsaStore } from '../svm/world-switch.ts';
+import { vmsaStore } from '../svm/processor-place.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
 import { UserError } from '../util/errors.ts';
@@ -68,9 +68,8 @@ export class Machine {
   readonly #svms: readonly Svm[];
   /** The processor that executed last. */
   #latest: Svm;
-  /** RDRAND and RDSEED by ASID: what one guest draws shifts nobody else's. */
-  readonly #chance = new Map<number, RandomStream>();
-  readonly #random: RandomSource;
+  /** Where RDRAND and RDSEED draw from. */
+  #chance: RandomStream;
   #disposed = false;
 
   constructor(options: MachineOptions) {
@@ -81,7 +80,7 @@ export class Machine {
     const processors = options.processors ?? 1;
     checkProcessors(processors);
     const random = new RandomSource(options.seed);
-    this.#random = random;
+    this.#chance = random.stream('rdrand');
     const tweaks = random.stream('memory tweak');
     const hostKeys = random.stream('memory host key');
     const firmware = random.stream('amd-sp');
@@ -98,7 +97,7 @@ export class Machine {
     );
     const cpuid = options.localApic ? withLocalApic(processorCpuid(model), withheld) : processorCpuid(model);
     const { trace } = options;
-    const user = { cpuid, random64: () => this.#instructions().u64(), trace, coherent: model.coherent };
+    const user = { cpuid, random64: () => this.#chance.u64(), trace, coherent: model.coherent };
     this.engine = takeEngine(this.dram, this.encryption, user, options.tier ?? 'compiler');
     const { memory, frames, mmu, cpu } = this.engine;
     const asids = new Asids(model.lastAsid, model.firstAsidWithoutEs, processors);
@@ -131,16 +130,6 @@ export class Machine {
     this.countVcs(new CodeCounts());
   }
 
-  #instructions(): RandomStream {
-    const { asid } = this.engine.mmu.environment;
-    let stream = this.#chance.get(asid);
-    if (stream === undefined) {
-      stream = this.#random.stream(asid === 0 ? 'rdrand' : `rdrand ${asid}`);
-      this.#chance.set(asid, stream);
-    }
-    return stream;
-  }
-
   /** The first processor. */
   get host(): HostProcessor {
     return this.#svms[0]!;
@@ -154,6 +143,11 @@ export class Machine {
   /** From now on #VCs are counted there. */
   countVcs(counts: CodeCounts): void {
     for (const svm of this.#svms) svm.vcCounts = counts;
+  }
+
+  /** From now on RDRAND and RDSEED draw from there. */
+  drawFrom(chance: RandomStream): void {
+    this.#chance = chance;
   }
 
   /** Why the last VMRUN gave INVALID, in words: the processor tells no hypervisor. */

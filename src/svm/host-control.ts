@@ -1,10 +1,9 @@
 // What the host's system software decides for its processor besides any one guest: its page tables, whether there is memory encryption,
 // SmmLock, flushes of single pages. APM vol. 2, 7.10, 15.34.3, 15.34.9.
 
-import { Feature } from '../arch/cpuid.ts';
+import { Feature, reportsFeature } from '../arch/cpuid.ts';
 import { Hwcr } from '../arch/sev-features.ts';
 import { type ProcessorModel, processorCpuid } from '../cpu/cpuid.ts';
-import { reportsFeature } from '../cpu/control-registers.ts';
 import type { Frames } from '../memory/frames.ts';
 import { BARE, highAddressMask } from '../mmu/environment.ts';
 import type { HostTables } from '../mmu/host-tables.ts';

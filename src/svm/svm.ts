@@ -9,7 +9,8 @@ import type { CodeCounts } from '../util/code-counts.ts';
 import type { GuestRegisters, HostProcessor, HostFault, HostMemory, Mailbox } from './host-processor.ts';
 import { HostMapping } from './host-memory.ts';
 import type { CpuPort } from './ports.ts';
-import { WorldSwitch, type WorldSwitchParts } from './world-switch.ts';
+import type { WorldSwitchParts } from './processor-place.ts';
+import { WorldSwitch } from './world-switch.ts';
 
 export type SvmParts = WorldSwitchParts & {
   readonly cpuid: (leaf: number, subleaf: number) => CpuidResult;

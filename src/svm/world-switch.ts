@@ -3,24 +3,23 @@
 // On this path nothing is allocated, and 64-bit values move as 32-bit halves. `v` and `s` are word indices of
 // the VMCB and of the guest's state block.
 
-import { Feature } from '../arch/cpuid.ts';
+import { Feature, reportsFeature } from '../arch/cpuid.ts';
 import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
 import { Efer, SegmentAttribute } from '../arch/registers.ts';
 import { SevFeatures } from '../arch/sev-features.ts';
 import { EventInjection, EventType, NestedControl, SAVE_AREA_OFFSET, VirtualizationControl } from '../arch/vmcb.ts';
-import { type ProcessorModel, processorCpuid } from '../cpu/cpuid.ts';
-import { cr4Implemented, reportsFeature } from '../cpu/control-registers.ts';
+import { processorCpuid } from '../cpu/cpuid.ts';
+import { cr4Implemented } from '../cpu/control-registers.ts';
 import type { Evictions } from '../memory/evictions.ts';
 import { type Frames, VOID_FRAME } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
 import { Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
 import type { Asids } from '../sev/asid-ownership.ts';
-import type { TrustedMemory } from '../sev/trusted-memory.ts';
 import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
 import type { TraceSink } from '../util/trace.ts';
-import { CleanCheck, type CleanFaults } from './clean-check.ts';
+import { CleanCheck } from './clean-check.ts';
 import { controlProblem, eventProblem, featuresProblem, nmiProblem, patProblem, registerProblem } from './consistency.ts';
 import { becomesVc } from './exit-kind.ts';
 import { ExitWriter } from './exit-writer.ts';
@@ -31,6 +30,7 @@ import { HostControl } from './host-control.ts';
 import { HostState } from './host-state.ts';
 import { InstructionReader } from './instruction.ts';
 import type { CpuPort, MmuPort } from './ports.ts';
+import { HOST_STATES, vmsaStore, type WorldSwitchParts } from './processor-place.ts';
 import { canonicaliseBases, extendedTransfer, moveLiveRegisters, patTransfer, vmloadTransfer, vmrunTransfer } from './transfer.ts';
 import { VmcbPlace } from './vmcb-place.ts';
 import { Word } from './vmcb-words.ts';
@@ -39,38 +39,6 @@ import { debugSwap, type LoadedVmsa, VmsaStore } from './vmsa-store.ts';
 const LONGEST_RUN = 0x4000_0000;
 /** The refusal that is VMEXIT_BUSY. */
 const BUSY = 'the VMSA is busy: VINTR_CTRL.BUSY is set';
-
-export type WorldSwitchParts = {
-  readonly memory: EngineMemory;
-  readonly frames: Frames;
-  readonly mmu: MmuPort;
-  readonly cpu: CpuPort;
-  readonly asids: Asids;
-  readonly trustedMemory: TrustedMemory;
-  readonly model: ProcessorModel;
-  readonly trace: TraceSink | null;
-  /** Lines that leave caches by chance. */
-  readonly evictions?: Evictions | null;
-  /** Fields that software changed under a set clean bit, with how often; null: nobody looks. */
-  readonly cleanFaults?: CleanFaults | null;
-  /** Which of the machine's processors this is; left out: the only one. */
-  readonly processor?: ProcessorPlace;
-};
-
-/** One processor among others of the same machine: they share the VMSAs that are loaded. */
-export type ProcessorPlace = { readonly number: number; readonly vmsas: VmsaStore };
-
-/** State blocks of a processor besides those of VMSAs: its registers, and the host's of type A. */
-const HOST_STATES = 2;
-
-/** The store of VMSAs for a machine of so many processors; their own state blocks lie before it. */
-export function vmsaStore(
-  { memory, frames, trustedMemory }: Pick<WorldSwitchParts, 'memory' | 'frames' | 'trustedMemory'>,
-  processors = 1,
-): VmsaStore {
-  const before = HOST_STATES * processors;
-  return new VmsaStore(memory, frames, trustedMemory, memory.states + before * STATE_SIZE, memory.stateCount - before);
-}
 
 export class WorldSwitch {
   readonly control: HostControl;
@@ -256,6 +224,8 @@ export class WorldSwitch {
     // A VMSA that was loaded just now may stand where another was.
     const kept = vmcb === this.#keptOf && state === this.#keptIn && (vmsa === null || vmsa.checked);
     loadControls(i32, v, state >>> 2, kind, vmsa === null ? 0 : vmsa.features, kept ? i32[v + Word.CLEAN]! : 0);
+    // The first PAUSE is as far from the one before as from VMRUN (15.14.4): what others executed meanwhile counts for nothing.
+    i32[(state + State.PAUSE_SINCE) >>> 2] = this.#cpu.retired | 0;
     this.#keptOf = vmcb;
     this.#keptIn = state;
     this.#mmu.enter(this.#environments.of(i32, v, kind, this.control.hostKey, (this.host.eferLow & Efer.NXE) !== 0));

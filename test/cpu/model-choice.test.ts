@@ -1,9 +1,9 @@
 // Processors with features taken away: CPUID no longer reports them, and what they bring is not there (APM vol. 2, 3.1.3).
 
 import { describe, expect, it } from 'vitest';
-import { Feature } from '../../src/arch/cpuid.ts';
+import { Feature, reportsFeature } from '../../src/arch/cpuid.ts';
 import { Cr4 } from '../../src/arch/registers.ts';
-import { cr4Implemented, reportsFeature } from '../../src/cpu/control-registers.ts';
+import { cr4Implemented } from '../../src/cpu/control-registers.ts';
 import { processorCpuid, processorModel } from '../../src/cpu/cpuid.ts';
 import { apicFeatureNames, featureNames } from '../../src/cpu/feature-names.ts';
 import { chooseModel, modelChoiceHelp } from '../../src/cpu/model-choice.ts';

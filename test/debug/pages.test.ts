@@ -11,8 +11,8 @@ import type { VirtualMachine } from '../../src/virtual-machine.ts';
 
 const hello = { name: 'hello', bytes: new Uint8Array(readFileSync('guests/hello/hello.elf')) };
 /** Where the guest says that its two pages are. */
-const PRIVATE = 0x10_5000;
-const SHARED = 0x11_f000;
+const PRIVATE = 0x10_9000;
+const SHARED = 0x13_9000;
 const text = (bytes: Uint8Array | undefined): string => new TextDecoder('latin1').decode(bytes);
 
 function ran(options: Partial<GuestOptions> = {}): VirtualMachine {

@@ -1,9 +1,8 @@
 // The PAUSE intercept with its filter: VMCB 03Eh counts PAUSEs that go by, 03Ch says how close they must be to each other (APM vol. 2, 15.14.4).
 
 import { describe, expect, it } from 'vitest';
-import { Feature } from '../../src/arch/cpuid.ts';
+import { Feature, reportsFeature } from '../../src/arch/cpuid.ts';
 import { ExitCode } from '../../src/arch/exit-code.ts';
-import { reportsFeature } from '../../src/cpu/control-registers.ts';
 import { processorCpuid, processorModels } from '../../src/cpu/cpuid.ts';
 import { build, Guest } from './fixture.ts';
 

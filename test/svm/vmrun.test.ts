@@ -131,7 +131,13 @@ describe('VMRUN refuses', () => {
     ['an IOPM beyond the physical address space', ({ vmcb }) => (vmcb.iopmBasePa = 1n << 45n)],
     ['an MSRPM beyond the physical address space', ({ vmcb }) => (vmcb.msrpmBasePa = 1n << 45n)],
     ['reserved bits of nCR3', ({ vmcb }) => (vmcb.nCr3 |= 1n << 50n)],
-    ...[1, 5, 6, 7].map((type) => [`the reserved EVENTINJ type ${type}`, ({ vmcb }) => (vmcb.eventInj = BigInt(0x8000_0000 + 256 * type))] as const satisfies readonly [string, Spoil]),
+    ...[1, 5, 6, 7].map(
+      (type) =>
+        [
+          `the reserved EVENTINJ type ${type}`,
+          ({ vmcb }) => (vmcb.eventInj = BigInt(0x8000_0000 + 256 * type)),
+        ] as const satisfies readonly [string, Spoil],
+    ),
     ['EVENTINJ of exception 32', ({ vmcb }) => (vmcb.eventInj = 0x8000_0320n)],
     ['EVENTINJ of exception 255', ({ vmcb }) => (vmcb.eventInj = 0x8000_03ffn)],
     ['EVENTINJ of #OF in 64-bit mode', ({ vmcb }) => (vmcb.eventInj = 0x8000_0304n)],

@@ -59,7 +59,13 @@ describe('the VMSA', () => {
       const statement = statements[name];
       const swap = rowOf(field)?.swap ?? null;
       const expected =
-        statement === 'A' || statement === 'B' || statement === 'C' ? statement : statement === 'loaded' ? '-' : statement === 'debug swap' ? 'B' : null;
+        statement === 'A' || statement === 'B' || statement === 'C'
+          ? statement
+          : statement === 'loaded'
+            ? '-'
+            : statement === 'debug swap'
+              ? 'B'
+              : null;
       return (byCode.has(name) ? expected !== 'A' || swap !== null : swap !== expected) ? [`${name}: ${String(swap)}`] : [];
     });
     expect(wrong).toEqual([]);
@@ -69,7 +75,9 @@ describe('the VMSA', () => {
 
   it('has no two fields at one place', () => {
     const taken = new Map<number, string>();
-    const arrays = [FPREG_X87, FPREG_XMM, FPREG_YMM, ...Object.values(VmsaArray)].map(({ offset, size }) => ['array', offset, size] as const);
+    const arrays = [FPREG_X87, FPREG_XMM, FPREG_YMM, ...Object.values(VmsaArray)].map(
+      ({ offset, size }) => ['array', offset, size] as const,
+    );
     for (const [name, offset, bytes] of [...fields.map(([text, field]) => [text, field.offset, field.bytes] as const), ...arrays]) {
       for (let at = offset; at < offset + bytes; at++) {
         expect([name, taken.get(at)]).toEqual([name, undefined]);
@@ -137,7 +145,10 @@ describe('the host’s registers after an SEV-ES guest', () => {
     box.frames.read(HSAVE, 0, area);
     const own = live + 4096; // the block behind that of the guests without SEV-ES
     for (const { name, save, bytes, state } of registers('A'))
-      expect([name, [...area.subarray(0x400 + save, 0x400 + save + bytes)]]).toEqual([name, [...box.memory.u8.subarray(own + state, own + state + bytes)]]);
+      expect([name, [...area.subarray(0x400 + save, 0x400 + save + bytes)]]).toEqual([
+        name,
+        [...box.memory.u8.subarray(own + state, own + state + bytes)],
+      ]);
   });
 
   it('of type B are what software put into the host save area', () => {

@@ -1,7 +1,7 @@
 // ROM images: where they lie, how they start, and that nothing changes them.
 
 import { describe, expect, it } from 'vitest';
-import { assemble, run, type Run, type GuestOptions, UserError } from '../../src/cbit.ts';
+import { assemble, launch, run, type Run, type GuestOptions, UserError } from '../../src/cbit.ts';
 import { technologies } from './runs.ts';
 
 const SIZE = 0x1_0000;
@@ -38,6 +38,37 @@ describe('a ROM image', () => {
     const { outcome, measurement } = boot('', { technology: 'sev-es' });
     expect(outcome.kind).toBe('halted');
     expect(measurement).toMatch(/^[0-9a-f]{96}$/);
+  });
+
+  /** A ROM that ends by termination 5:n, n being where it began: 1 at the reset vector, 2 at FFFF_F100h, which its table may name. */
+  function severalProcessors(table: boolean): Uint8Array {
+    const terminate = (n: number): string => `mov ecx, 0xc0010130\nmov eax, ${(n << 16) | 0x5100}\nxor edx, edx\nwrmsr\nvmgexit\nhlt`;
+    const image = rom('');
+    image.set(
+      assemble(`bits 16\ncmp word [0x500], 1\nmov word [0x500], 1\nje again\njmp $\nagain: ${terminate(1)}`, { bits: 16 }).bytes,
+      0,
+    );
+    image.set(assemble(`bits 16\n${terminate(2)}`, { bits: 16 }).bytes, 0xf100);
+    const bytes = (hex: string): Buffer => Buffer.from(hex, 'hex');
+    if (table) image.set(bytes('00f1ffff1600de71f7007e1acb4f890e68c77e2fb44e2800de82b596b21ff745baeaa366c55a082d'), SIZE - 0x20 - 40);
+    return image;
+  }
+
+  it.each([
+    ['at the address of its SEV-ES reset block', true, 2],
+    ['at the reset vector, if it has none', false, 1],
+  ])('has the other processors of an SEV-ES guest begin %s, when a STARTUP message comes', (_name, table, code) => {
+    const vm = launch({ bios: { name: 'rom', bytes: severalProcessors(table) }, technology: 'sev-es', vcpus: 2, maxInstructions: 100_000 });
+    try {
+      expect(vm.advance(20_000)).toBe(false);
+      vm.guest.vm.vcpus[1]?.interrupts.apic.accepts({ type: 6, vector: 0, level: false, logical: false, destination: 1 });
+      while (!vm.advance(100_000));
+      const { outcome, warnings } = vm.result();
+      expect(outcome).toMatchObject({ kind: 'terminated', set: 5, code });
+      expect(/reset block/.test(warnings.join())).toBe(!table);
+    } finally {
+      vm.dispose();
+    }
   });
 
   it('starts with CR0 60000010h, EFLAGS 2 and the signature of the processor in EDX', () => {

@@ -234,7 +234,7 @@ describe('JSON with positions', () => {
 });
 
 describe('the nearest word', () => {
-  const verbs = ['list', 'create', 'pause', 'unpause', 'console', 'destroy', 'dmesg', 'info'];
+  const near = ['list', 'create', 'pause', 'unpause', 'console', 'destroy', 'dmesg', 'info'];
   it.each([
     ['lsit', 'list'],
     ['LIST', 'list'],
@@ -242,6 +242,6 @@ describe('the nearest word', () => {
     ['dest', 'destroy'],
     ['un-pause', 'unpause'],
     ['inof', 'info'],
-  ])('to %s is %s', (given, meant) => expect(nearest(given, verbs)).toBe(meant));
-  it.each(['', 'x', 'reboot', 'z'.repeat(1000)])('to %j is none', (given) => expect(nearest(given, verbs)).toBeNull());
+  ])('to %s is %s', (given, meant) => expect(nearest(given, near)).toBe(meant));
+  it.each(['', 'x', 'reboot', 'z'.repeat(1000)])('to %j is none', (given) => expect(nearest(given, near)).toBeNull());
 });
