@@ -83,6 +83,9 @@ const memoryOf = (settings: Entry['settings']): string => {
   return /g/i.test(unit) ? `${Math.min(Number(size) * 1024, 3072)}M` : `${size}M`;
 };
 
+/** Processors: QEMU's -smp. */
+const processorsOf = (settings: Entry['settings']): string => settings.get('smp') ?? '1';
+
 /** The entry's -cpu: its model is QEMU's own, so that ours is the default; of the features those that cbit can give and take away. */
 function processorOf(settings: Entry['settings']): string {
   const [, ...parts] = (/-cpu (\S+)/.exec(settings.get('qemu_params') ?? '')?.[1] ?? '').split(',');
@@ -101,7 +104,8 @@ function isOurs(feature: string): boolean {
 async function underCbit(kernel: string, { settings }: Entry, seconds: number): Promise<Result> {
   const append = settings.get('test_args');
   const parameters = [
-    'run', kernel, '--sev', 'none', '--memory', memoryOf(settings), '--cpu', processorOf(settings), ...(append ? ['--append', append] : []),
+    'run', kernel, '--sev', 'none', '--memory', memoryOf(settings), '--cpu', processorOf(settings), '--vcpus', processorsOf(settings),
+    ...(append ? ['--append', append] : []),
   ]; // biome-ignore format: a command line
   const { stdout, stderr, status } = await execute(process.execPath, [CBIT, ...parameters], seconds);
   if (status === null) return verdict(null, stdout, `no end within ${seconds} s`);
@@ -114,7 +118,7 @@ async function underQemu(kernel: string, { settings }: Entry, seconds: number): 
   const append = settings.get('test_args');
   const parameters = [
     '-nodefaults', '-no-reboot', '-accel', 'tcg', '-vnc', 'none', '-serial', 'stdio', '-device', 'pc-testdev',
-    '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', '-kernel', kernel, '-smp', settings.get('smp') ?? '1',
+    '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', '-kernel', kernel, '-smp', processorsOf(settings),
     ...(append ? ['-append', append] : []), ...(settings.get('qemu_params') ?? '').split(' ').filter(Boolean),
   ]; // biome-ignore format: a command line
   const { stdout, status } = await execute('qemu-system-x86_64', parameters, seconds);

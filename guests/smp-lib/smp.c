@@ -3,14 +3,13 @@
 #include "ipi.h"
 #include "boot.h"
 #include "cpu.h"
+#include "cpuid.h"
 #include "ghcb.h"
 #include "lock.h"
 #include "memory.h"
 #include "paging.h"
 #include "panic.h"
 #include "trampoline.h"
-
-#define CPUID_FEATURES 1
 
 extern const char trampoline_start[], trampoline_end[];
 extern const uint16_t trampoline_offsets[3]; /* trampoline.S: CR3, whether this is SEV-ES, the way back */

@@ -16,6 +16,7 @@
 #include "ipi.h"
 #include "boot.h"
 #include "cpu.h"
+#include "cpuid.h"
 #include "exception.h"
 #include "ghcb.h"
 #include "lock.h"
@@ -133,14 +134,15 @@ static void send_interrupts(void) {
   report(others, "one to all others reaches each once, and not its sender");
 
   bool logical = true;
-  for (unsigned cluster = 0; cluster * 16 < count; cluster++) {
+  bool clusters = cpuid(CPUID_FEATURES, 0).ecx & CPUID_X2APIC;
+  for (unsigned cluster = 0; clusters && cluster * 16 < count; cluster++) {
     unsigned named = 0;
     for (unsigned i = 16 * cluster; i < count && i < 16 * cluster + 16; i++) named += i & 1;
     ipi_cluster(cluster, 0xaaaa, VECTOR_PING);
     logical &= pings_reach(expected += named);
   }
-  for (unsigned i = 1; i < count; i++) logical &= pings[i] == 2 + (i & 1);
-  report(logical && pings[0] == 0, "one to a cluster reaches those of its mask");
+  for (unsigned i = 1; i < count; i++) logical &= pings[i] == (clusters ? 2 + (i & 1) : 2);
+  if (clusters) report(logical && pings[0] == 0, "one to a cluster reaches those of its mask");
 
   bool answered = true;
   for (unsigned i = 1; i < count; i++) {

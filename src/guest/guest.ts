@@ -130,7 +130,7 @@ export class Guest {
     this.#home.machine.drawFrom(this.#chance);
     this.#pollDevices();
     const left = maxInstructions === null ? Number.POSITIVE_INFINITY : maxInstructions - vm.consumed;
-    const outcome = left > 0 ? vm.scheduler.run(Math.min(instructions, left)) : null;
+    const outcome = left > 0 ? vm.scheduler.run(Math.min(instructions, left), left) : null;
     if (outcome !== null) this.#end(outcome);
     else if (maxInstructions !== null && vm.consumed >= maxInstructions) this.#end({ kind: 'limit', instructions: maxInstructions });
     return this.#outcome !== null;

@@ -1,5 +1,5 @@
 // A guest's virtual CPUs take turns. Each has a quantum of instructions, and gives the rest of it away when it halts or spins (PAUSE, MWAIT). How a surface
-// cuts the run into slices decides nothing: the turn goes on in the next slice. When all sleep, the guest's time goes on to its next timer.
+// cuts the run into slices decides nothing: a turn is not cut, since the exit would be there for the guest to see (VMRUN counts PAUSEs anew). When all sleep, the guest's time goes on to its next timer.
 
 import { instructionsUntil } from '../machine/time.ts';
 import type { Outcome } from './outcome.ts';
@@ -22,6 +22,8 @@ export type Schedule = {
 /** Long enough that compiled code gets to run. */
 export const DEFAULT_QUANTUM = 10_000;
 const NEVER = Number.POSITIVE_INFINITY;
+/** Turns that are longer are cut after all: a surface wants its own, too. */
+const LONGEST_UNCUT = 2_000_000;
 /** Wakes in a row that turn out not to be any: the guest then counts as asleep for good. */
 const MOST_FALSE_WAKES = 64;
 
@@ -40,10 +42,15 @@ export class Scheduler {
     this.#processor = processor;
   }
 
-  /** Runs until the guest's run ends (an Outcome), or so many instructions or the exits of a slice are used up (null). */
-  run(budget: number): Outcome | null {
+  /**
+   * Runs until the guest's run ends (an Outcome), or so many instructions or the exits of a slice are used up (null). Several virtual CPUs go on to the
+   * end of a turn, but never beyond `limit` instructions.
+   */
+  run(budget: number, limit = NEVER): Outcome | null {
     const vm = this.#vm;
-    const end = vm.consumed + budget;
+    const { consumed } = vm;
+    const end = consumed + budget;
+    const last = consumed + (vm.vcpus.length === 1 ? Math.min(budget, limit) : Math.min(Math.max(budget, LONGEST_UNCUT), limit));
     vm.beginSlice();
     for (;;) {
       const vcpu = this.#next();
@@ -52,7 +59,7 @@ export class Scheduler {
         return { kind: 'halted', interruptsEnabled: vm.vcpus.some((any) => any.activity === Activity.HALTED && any.interruptsEnabled) };
       }
       if (vm.consumed >= end || vm.exitsLeft <= 0) return null;
-      const outcome = vm.run(vcpu, this.#processor(vcpu.number), this.#allowance(vcpu, end));
+      const outcome = vm.run(vcpu, this.#processor(vcpu.number), this.#allowance(vcpu, last));
       if (vcpu.yielded) {
         vcpu.yielded = false;
         this.#turn = null;
@@ -94,10 +101,10 @@ export class Scheduler {
   }
   #behind = 0;
 
-  /** How far it may run: to the end of slice and turn, and no further than a timer that may wake another. */
-  #allowance(vcpu: Vcpu, end: number): number {
+  /** How far it may run: to the end of its turn, and no further than a timer that may wake another. */
+  #allowance(vcpu: Vcpu, last: number): number {
     const { consumed, vcpus, clock } = this.#vm;
-    let most = Math.min(end, this.#end) - consumed;
+    let most = Math.min(last, this.#end) - consumed;
     if (vcpus.length === 1) return most;
     for (const other of vcpus) {
       if (other === vcpu || other.activity !== Activity.HALTED) continue;

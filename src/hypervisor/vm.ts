@@ -98,6 +98,8 @@ export class Vm {
   /** The processor that works for the guest, or did last. */
   host: HostProcessor;
   readonly #home: VmHost;
+  /** Whose turn it is, or was last. */
+  #running: Vcpu | null = null;
   #processor = 0;
 
   constructor(home: VmHost, config: VmConfig) {
@@ -128,6 +130,10 @@ export class Vm {
   /** The virtual CPU's registers come to the processor that works for the guest. */
   enter(vcpu: Vcpu): void {
     this.host = this.#home.enter(this.#processor, vcpu);
+    if (this.#running === vcpu) return;
+    if (this.#running !== null) this.#running.interrupts.running = false;
+    vcpu.interrupts.running = true;
+    this.#running = vcpu;
   }
 
   /** All its registers are in memory. */

@@ -99,6 +99,11 @@ export function patProblem(i32: Int32Array, s: number): string | null {
   return null;
 }
 
+/** Would the guest run in 64-bit mode? */
+export const is64Bit = (i32: Int32Array, s: number): boolean =>
+  (word(i32, s, State.EFER) & Efer.LMA) !== 0 &&
+  ((word(i32, s, segmentAt(Segment.CS) + SegmentPart.SELECTOR) >>> 16) & SegmentAttribute.L) !== 0;
+
 /** The low half of a valid EVENTINJ. */
 export function eventProblem(event: number, encryptedState: boolean, longMode64: boolean): string | null {
   const vector = event & EventInjection.VECTOR;

@@ -6,7 +6,7 @@
 import { Feature, reportsFeature } from '../arch/cpuid.ts';
 import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
-import { Efer, SegmentAttribute } from '../arch/registers.ts';
+import { Efer } from '../arch/registers.ts';
 import { SevFeatures } from '../arch/sev-features.ts';
 import { EventInjection, EventType, NestedControl, SAVE_AREA_OFFSET, VirtualizationControl } from '../arch/vmcb.ts';
 import { processorCpuid } from '../cpu/cpuid.ts';
@@ -14,13 +14,13 @@ import { cr4Implemented } from '../cpu/control-registers.ts';
 import type { Evictions } from '../memory/evictions.ts';
 import { type Frames, VOID_FRAME } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
-import { Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
+import { State, STATE_SIZE, STOP_NONE } from '../memory/state.ts';
 import type { Asids } from '../sev/asid-ownership.ts';
 import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
 import type { TraceSink } from '../util/trace.ts';
 import { CleanCheck } from './clean-check.ts';
-import { controlProblem, eventProblem, featuresProblem, nmiProblem, patProblem, registerProblem } from './consistency.ts';
+import { controlProblem, eventProblem, featuresProblem, is64Bit, nmiProblem, patProblem, registerProblem } from './consistency.ts';
 import { becomesVc } from './exit-kind.ts';
 import { ExitWriter } from './exit-writer.ts';
 import { Environments, type GuestKind, loadControls, offerInterrupts } from './guest-entry.ts';
@@ -34,7 +34,7 @@ import { HOST_STATES, vmsaStore, type WorldSwitchParts } from './processor-place
 import { canonicaliseBases, extendedTransfer, moveLiveRegisters, patTransfer, vmloadTransfer, vmrunTransfer } from './transfer.ts';
 import { VmcbPlace } from './vmcb-place.ts';
 import { Word } from './vmcb-words.ts';
-import { debugSwap, type LoadedVmsa, VmsaStore } from './vmsa-store.ts';
+import { debugSwap, type LoadedVmsa, type VmsaStore } from './vmsa-store.ts';
 
 const LONGEST_RUN = 0x4000_0000;
 /** The refusal that is VMEXIT_BUSY. */
@@ -214,7 +214,7 @@ export class WorldSwitch {
     const state = this.#state;
     const vmsa = this.#vmsa;
     const event = i32[v + Word.EVENT_INJ]!;
-    const invalidEvent = (event & EventInjection.V) !== 0 ? eventProblem(event, kind.es, this.#is64(state)) : null;
+    const invalidEvent = (event & EventInjection.V) !== 0 ? eventProblem(event, kind.es, is64Bit(i32, state >>> 2)) : null;
     if (invalidEvent !== null) {
       if (vmsa !== null && !vmsa.checked) this.#vmsas.forget(vmsa);
       return invalidEvent;
@@ -288,11 +288,6 @@ export class WorldSwitch {
   #registerProblem(state: number): string | null {
     const problem = registerProblem(this.#i32, state >>> 2, this.control.addressMask(this.#kind), this.#cr4Implemented);
     return problem ?? (this.#kind.nested ? patProblem(this.#i32, state >>> 2) : null);
-  }
-
-  #is64(state: number): boolean {
-    const cs = this.#i32[(state + segmentAt(Segment.CS) + SegmentPart.SELECTOR) >>> 2]! >>> 16;
-    return (this.#i32[(state + State.EFER) >>> 2]! & Efer.LMA) !== 0 && (cs & SegmentAttribute.L) !== 0;
   }
 
   /** EVENTINJ before the guest's first instruction, a virtual interrupt when the guest opens its window. */

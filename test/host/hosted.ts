@@ -31,7 +31,13 @@ export const guestOptions = (name: string, image: NamedBytes, given: Partial<Hos
 
 /** A guest and who watches it. */
 export type Watched = { readonly guest: HostedGuest; readonly finish: () => Ending };
-export type Ending = { readonly serial: string; readonly traceHash: string; readonly consumed: number; readonly time: number; readonly result: RunResult };
+export type Ending = {
+  readonly serial: string;
+  readonly traceHash: string;
+  readonly consumed: number;
+  readonly time: number;
+  readonly result: RunResult;
+};
 
 export function create(host: Host, name: string, image: NamedBytes, given: Partial<HostedOptions> = {}): Watched {
   const sent: number[] = [];

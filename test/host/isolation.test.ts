@@ -23,7 +23,7 @@ function run(neighbour: NamedBytes | null, { options, given, meanwhile }: Scene 
   const host = openHost({ traced: true, ...options });
   try {
     const hello = create(host, 'hello', witnesses.hello);
-    const other = neighbour === null ? null : create(host, 'neighbour', neighbour, given);
+    const other = neighbour === null ? null : create(host, 'neighbour', neighbour, { trace: null, ...given });
     const [timer, observed] = [create(host, 'timer', witnesses.timer), create(host, 'observer', witnesses.observer)];
     while (![hello, timer, observed].every(ended)) {
       host.advance(200_000);
@@ -35,17 +35,16 @@ function run(neighbour: NamedBytes | null, { options, given, meanwhile }: Scene 
   }
 }
 
-/** What does not depend on turns and processors. */
+/** What does not depend on turns and processors, nor on how often the AMD-SP has drawn a nonce for the measurement of others. */
 const behaviour = (endings: Record<keyof typeof witnesses, Ending>) =>
-  Object.values(endings).map(({ serial, consumed, time, result: { exits, ...result } }) => {
-    const { INTR: _, ...others } = exits;
+  Object.values(endings).map(({ serial, consumed, time, result: { exits, measurement: _nonce, ...result } }) => {
+    const { INTR: _turns, ...others } = exits;
     return { serial, consumed, time, result, exits: others };
   });
 
 describe.each([
   { hostCpus: 1, turn: 100_000 },
-  { hostCpus: 3, turn: 100_000 },
-  { hostCpus: 2, turn: 7_777 },
+  { hostCpus: 3, turn: 7_777 },
 ])('on $hostCpus processors, in turns of $turn instructions', (options) => {
   const expected = run(neighbours['a good one']!, { options });
 
@@ -74,7 +73,7 @@ describe.each([
       else if (step === 2) guest.unpause();
       else if (step === 3) {
         guest.destroy();
-        create(host, 'late', neighbours['one that floods its console']!);
+        create(host, 'late', neighbours['one that floods its console']!, { trace: null });
       }
     };
     const scene = { options, meanwhile };
@@ -97,8 +96,28 @@ it('what guests do depends neither on the number of processors nor on the length
   const good = neighbours['a good one']!;
   const expected = behaviour(run(good));
   expect(behaviour(run(null))).toEqual(expected);
-  for (const options of [{ hostCpus: 2 }, { turn: 1_000 }, { hostCpus: 4, turn: 3_333 }]) expect(behaviour(run(good, { options }))).toEqual(expected);
+  for (const options of [{ hostCpus: 2 }, { turn: 1_000 }, { hostCpus: 4, turn: 3_333 }])
+    expect(behaviour(run(good, { options }))).toEqual(expected);
   for (const technology of ['none', 'sev'] as const) expect(behaviour(run(good, { given: { technology } }))).toEqual(expected);
+});
+
+describe('a guest of four virtual CPUs that wait for each other', () => {
+  const beside = (neighbour: NamedBytes, technology: HostedOptions['technology']): Ending => {
+    const host = openHost({ traced: true, hostCpus: 2, turn: 5_000 });
+    const smp = create(host, 'smp', kernel('smp'), { technology, vcpus: 4, memory: 8 << 20 });
+    create(host, 'neighbour', neighbour, { trace: null });
+    while (!ended(smp)) host.advance(200_000);
+    const ending = smp.finish();
+    host.dispose();
+    return ending;
+  };
+
+  it.each(['none', 'sev-es'] as const)('does the same under %s whoever its neighbour is', (technology) => {
+    const expected = beside(neighbours['one that halts at once']!, technology);
+    expect(expected.result).toMatchObject({ status: 0 });
+    expect(expected.result.exits['PAUSE']).toBeGreaterThan(0);
+    for (const name of ['one that loops for ever', 'a good one']) expect(beside(neighbours[name]!, technology)).toEqual(expected);
+  });
 });
 
 describe.each(['none', 'sev', 'sev-es'] as const)('under %s a guest alone and the same among others', (technology) => {

@@ -24,7 +24,7 @@ function imageOf(name: string): Uint8Array {
   return bytes;
 }
 
-export type SmpOptions = Pick<GuestOptions, 'technology' | 'hostCpus' | 'schedule' | 'quantum'> & { readonly vcpus: number };
+export type SmpOptions = Pick<GuestOptions, 'technology' | 'cpu' | 'hostCpus' | 'schedule' | 'quantum'> & { readonly vcpus: number };
 
 /** `again`: runs it a second time and compares. */
 export function trySeed(name: string, seed: number, options: SmpOptions, again = true): Verdict {
