@@ -5,47 +5,16 @@
 //   npm run guests               builds all and writes the manifest
 //   npm run guests -- --check    writes nothing: compares hashes, and with the manifest's compiler rebuilds byte for byte
 //   npm run guests -- --native   compiles guests/bench-mix for this machine and prints its checksum
+//   npm run guests -- --out DIR --cc clang --opt 0   builds all into DIR/NAME/NAME.elf, with another compiler or optimisation
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Builder, type Compiler, canBuild, targets, tool, usual } from './guest-build.ts';
 import { guestHeader } from './guest-header.ts';
-import {
-  checkHashes,
-  elf32Path,
-  elfPath,
-  guestNames,
-  type Manifest,
-  names32,
-  readManifest,
-  romNames,
-  romPath,
-  romScript,
-  romSourcesOf,
-  root,
-  sha256,
-  sources32Of,
-  sourcesOf,
-  writeManifest,
-} from './guest-manifest.ts';
-
-/** No library, no SSE, no red zone (exceptions use the same stack), nothing that depends on where or when it is built. */
-// biome-ignore format: a list of words
-const compilerFlags = [
-  '-std=gnu17', '-O2', '-g0', '-Wall', '-Wextra', '-Werror', '-ffreestanding', '-fno-pic', '-fno-pie', '-mno-red-zone',
-  '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fcf-protection=none', '-Iguests/lib', '-Iguests/bench-lib', '-Iguests/sme-lib',
-  '-Iguests/smp-lib',
-] as const;
-// biome-ignore format: a list of words
-const linkerFlags = ['-n', '-nostdlib', '--build-id=none', '-z', 'noexecstack', '-z', 'max-page-size=4096'] as const;
-
-function tool(command: string, args: readonly string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
-  if (error !== undefined) throw new Error(`${command}: ${error.message}`);
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')}\n${stderr}`);
-  return stdout.trim();
-}
+import { checkHashes, guestNames, type Manifest, readManifest, romNames, root, sha256, writeManifest } from './guest-manifest.ts';
 
 const firstLine = (text: string): string => text.split('\n', 1)[0] ?? '';
 
@@ -58,71 +27,36 @@ function toolVersions(): Pick<Manifest, 'compiler' | 'linker'> | undefined {
   }
 }
 
-/** A file whose name ends so may use the SSE registers. */
-const usesSse = (source: string): boolean => source.endsWith('-sse.c');
-
-type Target = {
-  readonly sources: (name: string) => string[];
-  readonly output: (name: string) => string;
-  readonly flags: (source: string) => readonly string[];
-  readonly linker: (name: string) => readonly string[];
-};
-
-const target64: Target = {
-  sources: sourcesOf,
-  output: elfPath,
-  flags: (source) => (usesSse(source) ? ['-msse2'] : ['-mgeneral-regs-only']),
-  linker: () => ['-T', 'guests/lib/kernel.ld'],
-};
-
-const target32: Target = {
-  sources: sources32Of,
-  output: elf32Path,
-  flags: (source) => ['-m32', '-march=pentium4', ...(usesSse(source) ? ['-msse2', '-mfpmath=sse'] : ['-mgeneral-regs-only'])],
-  linker: () => ['-m', 'elf_i386', '-T', 'guests/bench-lib/kernel32.ld'],
-};
-
-/** Code below 4 GiB and variables above 0 are too far apart for offsets of 32 bits; a table of jumps would hold some. */
-const targetRom: Target = {
-  sources: romSourcesOf,
-  output: romPath,
-  flags: () => ['-mgeneral-regs-only', '-mcmodel=large', '-fno-jump-tables'],
-  linker: (name) => ['--oformat', 'binary', '-T', romScript(name)],
-};
-
-const targets = (): [Target, string][] => [
-  ...guestNames().map((name): [Target, string] => [target64, name]),
-  ...names32().map((name): [Target, string] => [target32, name]),
-  ...romNames().map((name): [Target, string] => [targetRom, name]),
-];
-
-/** Compiles one guest. Objects are linked in the order of their sources' names, so that the result depends on nothing else. */
-function build(target: Target, name: string, output: string): void {
-  const folder = mkdtempSync(join(tmpdir(), 'cbit-guest-'));
-  try {
-    const objects = target
-      .sources(name)
-      .filter((source) => /\.[cS]$/.test(source))
-      .map((source) => {
-        const object = join(folder, `${source.replaceAll('/', '-')}.o`);
-        tool('gcc', [...compilerFlags, ...target.flags(source), '-c', source, '-o', object]);
-        return object;
-      });
-    tool('ld', [...linkerFlags, ...target.linker(name), ...objects, '-o', output]);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-}
-
 function buildAll(): void {
   const versions = toolVersions();
   if (versions === undefined) throw new Error('building guests needs gcc and GNU ld');
   writeFileSync(join(root, 'guests/lib/cbit.h'), guestHeader());
-  for (const [target, name] of targets()) {
-    build(target, name, join(root, target.output(name)));
-    console.log(`built ${target.output(name)}`);
+  const builder = new Builder();
+  try {
+    for (const target of targets()) {
+      builder.build(target, join(root, target.path));
+      console.log(`built ${target.path}`);
+    }
+  } finally {
+    builder.end();
   }
   writeManifest(versions);
+}
+
+/** Somewhere else, and nothing committed is touched. */
+function buildInto(folder: string, compiler: Compiler): void {
+  if (!canBuild(compiler.cc)) throw new Error(`building guests so needs ${compiler.cc} and GNU ld`);
+  const builder = new Builder(compiler);
+  try {
+    for (const target of targets()) {
+      const path = join(resolve(folder), relative('guests', target.path));
+      mkdirSync(dirname(path), { recursive: true });
+      builder.build(target, path);
+      console.log(`built ${path}`);
+    }
+  } finally {
+    builder.end();
+  }
 }
 
 /** Says what differs from a fresh build, if this is the manifest's compiler. */
@@ -134,16 +68,15 @@ function checkBuild(manifest: Manifest): string[] {
     );
     return [];
   }
-  const folder = mkdtempSync(join(tmpdir(), 'cbit-guests-'));
+  const builder = new Builder();
   try {
-    return targets().flatMap(([target, name]) => {
-      const path = target.output(name);
-      const fresh = join(folder, 'fresh.elf');
-      build(target, name, fresh);
-      return sha256(readFileSync(fresh)) === manifest.images[path] ? [] : [`${path} is not what its sources compile to`];
+    return targets().flatMap((target) => {
+      const fresh = builder.scratch(target.path);
+      builder.build(target, fresh);
+      return sha256(readFileSync(fresh)) === manifest.images[target.path] ? [] : [`${target.path} is not what its sources compile to`];
     });
   } finally {
-    rmSync(folder, { recursive: true });
+    builder.end();
   }
 }
 
@@ -176,11 +109,27 @@ function native(): void {
   }
 }
 
-const [option] = process.argv.slice(2);
-if (option === '--check') check();
-else if (option === '--native') native();
-else if (option === undefined) buildAll();
-else {
-  console.error(`build-guests: there is no option ${option}: give --check, --native or none`);
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      check: { type: 'boolean' },
+      native: { type: 'boolean' },
+      out: { type: 'string' },
+      cc: { type: 'string' },
+      opt: { type: 'string' },
+    },
+  });
+  if (values.out !== undefined) buildInto(values.out, { cc: values.cc ?? usual.cc, opt: values.opt ?? usual.opt });
+  else if (values.cc !== undefined || values.opt !== undefined)
+    throw new Error('--cc and --opt go with --out DIR: the committed images are by gcc at -O2');
+  else if (values.check === true) check();
+  else if (values.native === true) native();
+  else buildAll();
+}
+
+try {
+  main();
+} catch (error) {
+  console.error(`build-guests: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 2;
 }

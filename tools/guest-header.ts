@@ -72,8 +72,8 @@ const sections: readonly (readonly [title: string, definitions: readonly Definit
   ['Ports of the machine', Object.entries(portMap).map(([name, { base }]): Definition => [`PORT_${upper(name)}`, base])],
 ];
 
-const literal = (value: number | bigint): string =>
-  `0x${value.toString(16)}${value > 0xffff_ffffn ? 'ull' : value > 0x7fff_ffffn ? 'u' : ''}`;
+/** A hexadecimal constant is unsigned where it must be, without a suffix that not every assembler knows (C17, 6.4.4.1). */
+const literal = (value: number | bigint): string => `0x${value.toString(16)}${value > 0xffff_ffffn ? 'ull' : ''}`;
 
 function section([title, definitions]: (typeof sections)[number]): string {
   const width = Math.max(...definitions.map(([name]) => name.length));

@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { guestHeader } from './guest-header.ts';
 
@@ -28,13 +28,24 @@ const sorted = (names: readonly string[]): string[] => [...names].sort((a, b) =>
 /** Folders under guests/ that hold what kernels share. */
 const libraries: readonly string[] = ['lib', 'bench-lib', 'sme-lib', 'smp-lib'];
 
-/** Folders under guests/ that make something that starts: all but the libraries. */
-const folders = (): string[] =>
+const foldersIn = (path: string): string[] =>
   sorted(
-    readdirSync(join(root, 'guests'), { withFileTypes: true })
-      .filter((entry) => entry.isDirectory() && !libraries.includes(entry.name))
+    readdirSync(join(root, path), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
       .map(({ name }) => name),
   );
+
+/** Folders under guests/ that make something that starts: all but the libraries, and the guests that are wrong on purpose. */
+const folders = (): string[] => foldersIn('guests').filter((name) => name !== 'bugs' && !libraries.includes(name));
+
+const bugLibraries: readonly string[] = ['lib', 'smp-lib'];
+
+/** The guests with a planted bug, as paths under guests/: `bugs/NAME`. */
+export const bugNames = (): string[] =>
+  foldersIn('guests/bugs')
+    .filter((name) => !bugLibraries.includes(name))
+    .map((name) => `bugs/${name}`);
+const isBug = (name: string): boolean => name.startsWith('bugs/');
 
 /** ROM images, which start at the reset vector and have a linker script of their own: `cbit run --bios`. */
 const isRom = (name: string): boolean => existsSync(join(root, romScript(name)));
@@ -44,16 +55,20 @@ export const romNames = (): string[] => folders().filter(isRom);
 /** The kernels: all others. */
 export const guestNames = (): string[] => folders().filter((name) => !isRom(name));
 
+/** A kernel with a linker script of its own has everything of its own, too: of the library it may include headers. */
+export const ownScript = (name: string): string => `guests/${name}/kernel.ld`;
+export const isAlone = (name: string): boolean => existsSync(join(root, ownScript(name)));
+
 const isBenchmark = (name: string): boolean => name.startsWith('bench-');
 /** Kernels that are the host themselves: `cbit run --bare`. */
 export const isBare = (name: string): boolean => /^t?sme(-|$)/.test(name);
 /** Over guests/sme-lib: those, and the ones that show both sides. */
 const usesSme = (name: string): boolean => isBare(name) || name === 'dma';
 
-export const elfPath = (name: string): string => `guests/${name}/${name}.elf`;
+export const elfPath = (name: string): string => `guests/${name}/${basename(name)}.elf`;
 
 /** Over guests/smp-lib. */
-const usesSmp = (name: string): boolean => /^smp(-|$)/.test(name);
+const usesSmp = (name: string): boolean => /^(bugs\/)?smp(-|$)/.test(name);
 
 export const romPath = (name: string): string => `guests/${name}/${name}.rom`;
 
@@ -75,7 +90,8 @@ const folderSources = (folder: string): string[] =>
 /** What a guest is made from: the library, then its own folder; but not the part that only runs natively. */
 export const sourcesOf = (name: string): string[] =>
   [
-    'guests/lib',
+    ...(isAlone(name) ? [] : ['guests/lib']),
+    ...(isBug(name) && !isAlone(name) ? ['guests/bugs/lib', ...(usesSmp(name) ? ['guests/bugs/smp-lib'] : [])] : []),
     ...(isBenchmark(name) ? ['guests/bench-lib'] : []),
     ...(usesSme(name) ? ['guests/sme-lib'] : []),
     ...(usesSmp(name) ? ['guests/smp-lib'] : []),
@@ -93,8 +109,15 @@ export const sources32Of = (name: string): string[] =>
     (path) => !path.endsWith('/native.c'),
   );
 
-const allSources = (): string[] => [...libraries, ...folders()].flatMap((name) => folderSources(`guests/${name}`));
-const allImages = (): string[] => [...guestNames().map(elfPath), ...names32().map(elf32Path), ...romNames().map(romPath)];
+const allSources = (): string[] =>
+  [...libraries, ...bugLibraries.map((name) => `bugs/${name}`), ...folders(), ...bugNames()].flatMap((name) =>
+    folderSources(`guests/${name}`),
+  );
+const allImages = (): string[] => [
+  ...[...guestNames(), ...bugNames()].map(elfPath),
+  ...names32().map(elf32Path),
+  ...romNames().map(romPath),
+];
 const hashes = (paths: readonly string[]): Record<string, string> => Object.fromEntries(paths.map((path) => [path, hashOf(path)]));
 
 export const readManifest = (): Manifest => JSON.parse(readFileSync(manifestPath, 'utf8')) as Manifest;

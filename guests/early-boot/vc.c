@@ -32,8 +32,11 @@ void vc_entry(void);
  * private, no page table ever said so, so no cache can hold a line of it under our key.
  */
 void vc_load(uint32_t versions) {
-  uint64_t entry = (uint64_t)vc_entry;
-  idt[VECTOR_VC] = (struct gate){entry, SELECTOR_CODE64, GATE_INTERRUPT, entry >> 16, entry >> 32, 0};
+  /* Nothing but a #VC is expected; what has no gate is #GP. */
+  for (unsigned i = 0; i <= VECTOR_VC; i++) {
+    uint64_t entry = i == VECTOR_VC ? (uint64_t)vc_entry : (uint64_t)give_up;
+    idt[i] = (struct gate){entry, SELECTOR_CODE64, GATE_INTERRUPT, entry >> 16, entry >> 32, 0};
+  }
   struct __attribute__((packed)) {
     uint16_t limit;
     uint64_t base;

@@ -15,17 +15,13 @@
 
 static bool x2apic;
 
-static volatile uint32_t *place(unsigned offset) {
-  return (volatile uint32_t *)(PAGE_OF_APIC + offset);
-}
-
 uint32_t apic_read(unsigned offset) {
-  return x2apic ? (uint32_t)rdmsr(X2APIC_MSR(offset)) : *place(offset);
+  return x2apic ? (uint32_t)rdmsr(X2APIC_MSR(offset)) : mmio_read32(PAGE_OF_APIC + offset);
 }
 
 void apic_write(unsigned offset, uint32_t value) {
   if (x2apic) wrmsr(X2APIC_MSR(offset), value);
-  else *place(offset) = value;
+  else mmio_write32(PAGE_OF_APIC + offset, value);
 }
 
 static bool spurious(struct frame *frame) {

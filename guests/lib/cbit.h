@@ -45,7 +45,7 @@
 #define CR0_AM          0x40000
 #define CR0_NW          0x20000000
 #define CR0_CD          0x40000000
-#define CR0_PG          0x80000000u
+#define CR0_PG          0x80000000
 #define CR4_VME         0x1
 #define CR4_PVI         0x2
 #define CR4_TSD         0x4
@@ -115,26 +115,26 @@
 #define MSR_MTRR_DEF_TYPE     0x2ff
 #define MSR_TSC_DEADLINE      0x6e0
 #define MSR_XSS               0xda0
-#define MSR_EFER              0xc0000080u
-#define MSR_STAR              0xc0000081u
-#define MSR_LSTAR             0xc0000082u
-#define MSR_CSTAR             0xc0000083u
-#define MSR_SFMASK            0xc0000084u
-#define MSR_FS_BASE           0xc0000100u
-#define MSR_GS_BASE           0xc0000101u
-#define MSR_KERNEL_GS_BASE    0xc0000102u
-#define MSR_TSC_AUX           0xc0000103u
-#define MSR_PERF_EVT_SEL0     0xc0010000u
-#define MSR_PERF_CTR0         0xc0010004u
-#define MSR_SYSCFG            0xc0010010u
-#define MSR_HWCR              0xc0010015u
-#define MSR_TOP_MEM           0xc001001au
-#define MSR_TOP_MEM2          0xc001001du
-#define MSR_VM_CR             0xc0010114u
-#define MSR_VM_HSAVE_PA       0xc0010117u
-#define MSR_VM_PAGE_FLUSH     0xc001011eu
-#define MSR_GHCB              0xc0010130u
-#define MSR_SEV_STATUS        0xc0010131u
+#define MSR_EFER              0xc0000080
+#define MSR_STAR              0xc0000081
+#define MSR_LSTAR             0xc0000082
+#define MSR_CSTAR             0xc0000083
+#define MSR_SFMASK            0xc0000084
+#define MSR_FS_BASE           0xc0000100
+#define MSR_GS_BASE           0xc0000101
+#define MSR_KERNEL_GS_BASE    0xc0000102
+#define MSR_TSC_AUX           0xc0000103
+#define MSR_PERF_EVT_SEL0     0xc0010000
+#define MSR_PERF_CTR0         0xc0010004
+#define MSR_SYSCFG            0xc0010010
+#define MSR_HWCR              0xc0010015
+#define MSR_TOP_MEM           0xc001001a
+#define MSR_TOP_MEM2          0xc001001d
+#define MSR_VM_CR             0xc0010114
+#define MSR_VM_HSAVE_PA       0xc0010117
+#define MSR_VM_PAGE_FLUSH     0xc001011e
+#define MSR_GHCB              0xc0010130
+#define MSR_SEV_STATUS        0xc0010131
 
 /* Exit codes, which are the error codes of #VC and the values of SW_EXITCODE: APM vol. 2, appendix C */
 #define EXIT_CR0_READ            0x0
@@ -224,7 +224,7 @@
 #define EVENT_TYPE_EXCEPTION 0x300
 #define EVENT_TYPE_SOFTWARE  0x400
 #define EVENT_ERROR_CODE     0x800
-#define EVENT_VALID          0x80000000u
+#define EVENT_VALID          0x80000000
 
 /* GHCB page: offsets (GHCB specification, table 3) */
 #define GHCB_CPL               0xcb
@@ -279,23 +279,23 @@
 #define GHCB_MSR_TERMINATION_REQUEST          0x100
 
 /* GHCB events beyond the exit codes (GHCB specification, table 7) */
-#define GHCB_EVENT_MMIO_READ              0x80000001u
-#define GHCB_EVENT_MMIO_WRITE             0x80000002u
-#define GHCB_EVENT_NMI_COMPLETE           0x80000003u
-#define GHCB_EVENT_AP_RESET_HOLD          0x80000004u
-#define GHCB_EVENT_AP_JUMP_TABLE          0x80000005u
-#define GHCB_EVENT_PAGE_STATE_CHANGE      0x80000010u
-#define GHCB_EVENT_GUEST_REQUEST          0x80000011u
-#define GHCB_EVENT_EXTENDED_GUEST_REQUEST 0x80000012u
-#define GHCB_EVENT_AP_CREATION            0x80000013u
-#define GHCB_EVENT_HV_DOORBELL_PAGE       0x80000014u
-#define GHCB_EVENT_HV_IPI                 0x80000015u
-#define GHCB_EVENT_HV_TIMER               0x80000016u
-#define GHCB_EVENT_APIC_ID_LIST           0x80000017u
-#define GHCB_EVENT_RUN_VMPL               0x80000018u
-#define GHCB_EVENT_HYPERVISOR_FEATURES    0x8000fffdu
-#define GHCB_EVENT_TERMINATION            0x8000fffeu
-#define GHCB_EVENT_UNSUPPORTED_EVENT      0x8000ffffu
+#define GHCB_EVENT_MMIO_READ              0x80000001
+#define GHCB_EVENT_MMIO_WRITE             0x80000002
+#define GHCB_EVENT_NMI_COMPLETE           0x80000003
+#define GHCB_EVENT_AP_RESET_HOLD          0x80000004
+#define GHCB_EVENT_AP_JUMP_TABLE          0x80000005
+#define GHCB_EVENT_PAGE_STATE_CHANGE      0x80000010
+#define GHCB_EVENT_GUEST_REQUEST          0x80000011
+#define GHCB_EVENT_EXTENDED_GUEST_REQUEST 0x80000012
+#define GHCB_EVENT_AP_CREATION            0x80000013
+#define GHCB_EVENT_HV_DOORBELL_PAGE       0x80000014
+#define GHCB_EVENT_HV_IPI                 0x80000015
+#define GHCB_EVENT_HV_TIMER               0x80000016
+#define GHCB_EVENT_APIC_ID_LIST           0x80000017
+#define GHCB_EVENT_RUN_VMPL               0x80000018
+#define GHCB_EVENT_HYPERVISOR_FEATURES    0x8000fffd
+#define GHCB_EVENT_TERMINATION            0x8000fffe
+#define GHCB_EVENT_UNSUPPORTED_EVENT      0x8000ffff
 
 /* GHCB responses and reasons (GHCB specification, 4.1) */
 #define GHCB_RESPONSE_OK           0x0
@@ -333,9 +333,9 @@
 #define BOOT_APPEND_MOST           0xaff
 
 /* Devices in memory, and what the IOMMU knows the DMA engine by */
-#define MMIO_DMA_ENGINE      0xfeb00000u
-#define MMIO_IOMMU           0xfeb80000u
-#define MMIO_VIRTIO          0xfeb10000u
+#define MMIO_DMA_ENGINE      0xfeb00000
+#define MMIO_IOMMU           0xfeb80000
+#define MMIO_VIRTIO          0xfeb10000
 #define MMIO_VIRTIO_STEP     0x1000
 #define MMIO_VIRTIO_COUNT    0x7
 #define DMA_ENGINE_DEVICE_ID 0x10

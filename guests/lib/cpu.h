@@ -66,6 +66,17 @@ static inline void out32(uint16_t port, uint32_t value) {
   asm volatile("outl %0, %1" : : "a"(value), "Nd"(port));
 }
 
+/* A register of a device in memory: always one MOV. Under SEV-ES a handler must decode it, and of `volatile` a compiler may make any instruction. */
+static inline uint32_t mmio_read32(uint64_t address) {
+  uint32_t value;
+  asm volatile("movl (%1), %0" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
+
+static inline void mmio_write32(uint64_t address, uint32_t value) {
+  asm volatile("movl %0, (%1)" : : "r"(value), "r"(address) : "memory");
+}
+
 static inline uint64_t rdtsc(void) {
   uint32_t low, high;
   asm volatile("rdtsc" : "=a"(low), "=d"(high));

@@ -6,6 +6,7 @@
 #include "paging.h"
 #include "panic.h"
 #include "segments.h"
+#include "step.h"
 
 struct gate {
   uint16_t offset_low;
@@ -103,7 +104,7 @@ bool rdmsr_safe(uint32_t msr, uint64_t *value) {
  * A hypervisor can deliver any vector as an interrupt, that of the system call among them (CVE-2024-25744): the kernel would then
  * serve a call that no program made. So only the instruction itself counts, in ring 3.
  */
-static bool is_user_call(const struct frame *frame) {
+STATIC_STEP bool is_user_call(const struct frame *frame) {
   const uint8_t *code = (const uint8_t *)frame->rip - 2;
   return from_user(frame) && page_allows((uint64_t)code, 2, false, true) && code[0] == 0xcd && code[1] == VECTOR_USER_CALL;
 }

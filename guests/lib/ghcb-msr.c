@@ -2,6 +2,7 @@
 #include "ghcb.h"
 
 #include "cpu.h"
+#include "step.h"
 
 #define INFO(msr) ((msr) & 0xfff)
 
@@ -24,14 +25,14 @@ uint64_t ghcb_msr_call(uint64_t request) {
 }
 
 /* [63:48] greatest version, [47:32] least version, [31:24] number of the C-bit. */
-bool ghcb_sev_information(struct sev_information *information) {
+STEP bool ghcb_sev_information(struct sev_information *information) {
   uint64_t response = ghcb_msr_call(GHCB_MSR_SEV_INFORMATION_REQUEST);
   *information = (struct sev_information){response >> 48, response >> 32 & 0xffff, response >> 24 & 0xff};
   return INFO(response) == GHCB_MSR_SEV_INFORMATION;
 }
 
 /* Request and response: [63:32] function or value, [31:30] which register, [29:12] zero. All of that must be as we asked. */
-bool ghcb_msr_cpuid(uint32_t leaf, enum cpuid_register which, uint32_t *value) {
+STEP bool ghcb_msr_cpuid(uint32_t leaf, enum cpuid_register which, uint32_t *value) {
   uint64_t selector = (uint64_t)which << 30;
   uint64_t response = ghcb_msr_call((uint64_t)leaf << 32 | selector | GHCB_MSR_CPUID_REQUEST);
   *value = response >> 32;
@@ -39,7 +40,7 @@ bool ghcb_msr_cpuid(uint32_t leaf, enum cpuid_register which, uint32_t *value) {
 }
 
 /* [23:16] reason code, [15:12] reason set. */
-void ghcb_terminate_because(unsigned set, unsigned code) {
+STEP void ghcb_terminate_because(unsigned set, unsigned code) {
   for (;;) { /* a hypervisor that does not end us gets the same request again */
     wrmsr(MSR_GHCB, (uint64_t)code << 16 | (uint64_t)set << 12 | GHCB_MSR_TERMINATION_REQUEST);
     vmgexit();

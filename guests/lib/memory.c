@@ -1,10 +1,19 @@
 /* memcpy and its kin, as string instructions: a loop written in C here would be compiled into a call of itself. */
 #include "memory.h"
 
+#include <stdint.h>
+
+#include "page.h"
+
 void *memcpy(void *to, const void *from, size_t length) {
   void *at = to;
   asm volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(length) : : "memory");
   return to;
+}
+
+void page_copy(void *to, const void *from) {
+  uint64_t count = PAGE_SIZE / 8;
+  asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
 }
 
 void *memmove(void *to, const void *from, size_t length) {

@@ -6,6 +6,7 @@
 #include "cpuid.h"
 #include "memory.h"
 #include "panic.h"
+#include "step.h"
 
 #define ENTRIES      512
 #define LARGE_PAGE   0x200000ull
@@ -57,7 +58,7 @@ void paging_load(void) {
   write_cr3((uint64_t)level4 | boot.c_bit_mask);
 }
 
-bool paging_load_verified(void) {
+STEP bool paging_load_verified(void) {
   static volatile uint64_t witness;
   uint64_t cr3 = (uint64_t)level4 | boot.c_bit_mask;
   bool kept;

@@ -2,9 +2,10 @@
 #include "cbit.h"
 #include "cpuid.h"
 #include "ghcb.h"
+#include "step.h"
 #include "vc.h"
 
-enum vc_outcome vc_early(struct vc *vc) {
+STEP enum vc_outcome vc_early(struct vc *vc) {
   struct frame *frame = vc->frame;
   uint32_t leaf = frame->rax;
   uint32_t eax, ebx, ecx, edx;

@@ -7,16 +7,17 @@
 #include "cpuid.h"
 #include "ghcb.h"
 #include "paging.h"
+#include "step.h"
 #include "vc.h"
 
-static bool get32(struct vc *vc, unsigned field, uint64_t *value) {
+STATIC_STEP bool get32(struct vc *vc, unsigned field, uint64_t *value) {
   if (!ghcb_get(vc->ghcb, field, value)) return false;
   *value = (uint32_t)*value;
   return true;
 }
 
 /* EDX:EAX, which four of these instructions return. */
-static enum vc_outcome get_pair(struct vc *vc) {
+STATIC_STEP enum vc_outcome get_pair(struct vc *vc) {
   uint64_t rax, rdx;
   if (!get32(vc, GHCB_RAX, &rax) || !get32(vc, GHCB_RDX, &rdx)) return VC_REFUSED;
   vc->frame->rax = rax;
@@ -25,7 +26,7 @@ static enum vc_outcome get_pair(struct vc *vc) {
 }
 
 /* A hypervisor that hides SEV would have us map everything shared. */
-bool vc_believes_cpuid(uint32_t leaf, uint32_t eax) {
+STEP bool vc_believes_cpuid(uint32_t leaf, uint32_t eax) {
   if (leaf == CPUID_EXTENDED_MAXIMUM) return eax >= CPUID_MEMORY_ENCRYPTION;
   return leaf != CPUID_MEMORY_ENCRYPTION || (eax & CPUID_SEV);
 }
@@ -40,7 +41,7 @@ static void set_extended_state(struct vc *vc) {
   if (has_xss) ghcb_set(ghcb, GHCB_XSS, xss);
 }
 
-enum vc_outcome vc_cpuid(struct vc *vc) {
+STEP enum vc_outcome vc_cpuid(struct vc *vc) {
   struct frame *frame = vc->frame;
   uint32_t leaf = frame->rax;
   if (leaf == CPUID_EXTENDED_STATE) set_extended_state(vc);
@@ -59,7 +60,7 @@ enum vc_outcome vc_cpuid(struct vc *vc) {
   return VC_NEXT;
 }
 
-enum vc_outcome vc_msr(struct vc *vc) {
+STEP enum vc_outcome vc_msr(struct vc *vc) {
   struct frame *frame = vc->frame;
   bool write = vc->insn.opcode == 0x0f30;
   struct ghcb *ghcb = vc_begin(vc);
@@ -101,7 +102,7 @@ enum vc_outcome vc_wbinvd(struct vc *vc) {
 
 /* F3 or F2 before the same bytes make a VMGEXIT, which is no event. What a hypercall means is between the hypervisor and its guests;
  * KVM's takes up to four arguments. */
-enum vc_outcome vc_vmmcall(struct vc *vc) {
+STEP enum vc_outcome vc_vmmcall(struct vc *vc) {
   struct frame *frame = vc->frame;
   if (vc->insn.repeat) return VC_MISMATCH;
   struct ghcb *ghcb = vc_begin(vc);
@@ -116,9 +117,11 @@ enum vc_outcome vc_vmmcall(struct vc *vc) {
   return ghcb_get(ghcb, GHCB_RAX, &frame->rax) ? VC_NEXT : VC_REFUSED;
 }
 
-/* RAX holds an address of ours: linear, in a segment. The hypervisor has no use for it, it needs the guest physical one. */
+/* RAX holds an address of ours: linear, in a segment. The hypervisor has no use for it, it needs the guest physical one. F3 before the bytes
+ * of MONITORX makes MCOMMIT. */
 enum vc_outcome vc_monitor(struct vc *vc) {
   struct frame *frame = vc->frame;
+  if (vc->insn.repeat) return VC_MISMATCH;
   uint64_t address = insn_segment_base(&vc->insn) + insn_cut(&vc->insn, frame->rax);
   struct page_target target;
   if (!page_translate(address, &target)) return vc_raise_memory_fault(vc, address, false);

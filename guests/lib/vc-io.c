@@ -6,19 +6,14 @@
 #include "ghcb.h"
 #include "memory.h"
 #include "paging.h"
-#include "vc.h"
+#include "step.h"
+#include "vc-io.h"
 
 /* The segment field: ES for INS, whose segment cannot be overridden, DS or what the prefix says for OUTS. */
 #define SEGMENT_ES (0 << 10)
 #define SEGMENT_DS (3 << 10)
 #define SEGMENT_FS (4 << 10)
 #define SEGMENT_GS (5 << 10)
-
-struct io {
-  bool in, string, repeat;
-  unsigned size; /* bytes of an element */
-  uint16_t port;
-};
 
 /*
  * 6C-6F INS, OUTS; E4-E7 IN, OUT with a fixed port; EC-EF with DX. In all three groups bit 1 is set for the direction out, and
@@ -55,7 +50,9 @@ static uint64_t ioio_word(const struct io *io, const struct insn *insn) {
  * The processor has checked IOPL for the bytes that it fetched; a program's other thread may have written others since
  * (CVE-2023-46813). There is no I/O map, so below IOPL there is no port.
  */
-static bool permitted(const struct frame *frame) {
+STATIC_STEP bool permitted(const struct vc *vc, const struct io *io) {
+  const struct frame *frame = vc->frame;
+  (void)io;
   return (frame->cs & 3) <= (frame->rflags & RFLAGS_IOPL) >> 12;
 }
 
@@ -66,7 +63,7 @@ static uint64_t merge(uint64_t rax, uint64_t value, unsigned size) {
   return (rax & ~mask) | (value & mask);
 }
 
-static enum vc_outcome register_io(struct vc *vc, const struct io *io, uint64_t word) {
+STATIC_STEP enum vc_outcome register_io(struct vc *vc, const struct io *io, uint64_t word) {
   struct frame *frame = vc->frame;
   struct ghcb *ghcb = vc_begin(vc);
   uint64_t value;
@@ -85,19 +82,11 @@ static uint64_t elements(const struct vc *vc, const struct io *io) {
   return count < most ? count : most;
 }
 
-/* A run of elements in the guest's memory. Backwards (DF), the first one lies at the highest address. */
-struct run {
-  uint64_t base;  /* of the segment */
-  uint64_t index; /* RSI or RDI; its offset wraps at the address size */
-  int64_t step;
-  uint64_t count;
-};
-
-static uint64_t address_of(const struct vc *vc, const struct run *run, uint64_t i) {
+STATIC_STEP uint64_t address_of(const struct vc *vc, const struct run *run, uint64_t i) {
   return run->base + insn_cut(&vc->insn, run->index + (uint64_t)run->step * i);
 }
 
-static void copy(struct vc *vc, const struct io *io, const struct run *run) {
+STATIC_STEP void copy_elements(struct vc *vc, const struct io *io, const struct run *run) {
   char *buffer = ghcb_buffer(vc->ghcb);
   for (uint64_t i = 0; i < run->count; i++, buffer += io->size) {
     void *element = (void *)address_of(vc, run, i);
@@ -107,7 +96,7 @@ static void copy(struct vc *vc, const struct io *io, const struct run *run) {
 }
 
 /* How many elements can be reached. The processor would fault at the first that cannot, after all those before it. */
-static uint64_t reachable(const struct vc *vc, const struct io *io, const struct run *run) {
+STATIC_STEP uint64_t reachable(const struct vc *vc, const struct io *io, const struct run *run) {
   bool user = from_user(vc->frame);
   uint64_t done = 0;
   while (done < run->count && page_allows(address_of(vc, run, done), io->size, io->in, user)) done++;
@@ -137,11 +126,11 @@ static enum vc_outcome string_io(struct vc *vc, const struct io *io, uint64_t wo
   if (run.count == 0) return raise_page_fault(vc, io, address_of(vc, &run, 0));
 
   struct ghcb *ghcb = vc_begin(vc);
-  if (!io->in) copy(vc, io, &run);
+  if (!io->in) copy_elements(vc, io, &run);
   ghcb_set(ghcb, GHCB_SW_SCRATCH, ghcb_buffer_gpa(ghcb));
   enum vc_outcome outcome = vc_call(vc, EXIT_IOIO, word, run.count);
   if (outcome != VC_NEXT) return outcome;
-  if (io->in) copy(vc, io, &run);
+  if (io->in) copy_elements(vc, io, &run);
 
   *index = insn_cut(insn, *index + (uint64_t)run.step * run.count);
   if (!io->repeat) return VC_NEXT;
@@ -152,7 +141,7 @@ static enum vc_outcome string_io(struct vc *vc, const struct io *io, uint64_t wo
 enum vc_outcome vc_io(struct vc *vc) {
   struct io io;
   if (!decode_io(vc, &io)) return VC_MISMATCH;
-  if (!permitted(vc->frame)) return vc_raise(vc, VECTOR_GP, 0);
+  if (!permitted(vc, &io)) return vc_raise(vc, VECTOR_GP, 0);
   uint64_t word = ioio_word(&io, &vc->insn);
   return io.string ? string_io(vc, &io, word) : register_io(vc, &io, word);
 }

@@ -11,9 +11,10 @@
 #include "ghcb.h"
 #include "memory.h"
 #include "paging.h"
+#include "step.h"
 #include "vc.h"
 
-static bool is_device(uint64_t address, unsigned size, uint64_t *gpa) {
+STATIC_STEP bool is_device(uint64_t address, unsigned size, uint64_t *gpa) {
   struct page_target first, last;
   if (!page_translate(address, &first) || !page_translate(address + size - 1, &last)) return false;
   *gpa = first.gpa;
@@ -29,7 +30,7 @@ static enum vc_outcome read_device(struct vc *vc, uint64_t gpa, unsigned size, u
   return outcome;
 }
 
-static enum vc_outcome write_device(struct vc *vc, uint64_t gpa, unsigned size, uint64_t value) {
+STATIC_STEP enum vc_outcome write_device(struct vc *vc, uint64_t gpa, unsigned size, uint64_t value) {
   struct ghcb *ghcb = vc_begin(vc);
   memcpy(ghcb_buffer(ghcb), &value, size);
   ghcb_set(ghcb, GHCB_SW_SCRATCH, ghcb_buffer_gpa(ghcb));
@@ -176,8 +177,12 @@ static enum vc_outcome string(struct vc *vc) {
 }
 
 /* What a program may do to a device is for its kernel to do: never for an instruction that it may have changed meanwhile. */
+STATIC_STEP bool may_reach_devices(const struct vc *vc) {
+  return !from_user(vc->frame);
+}
+
 enum vc_outcome vc_mmio(struct vc *vc) {
-  if (from_user(vc->frame)) return VC_UNSUPPORTED;
+  if (!may_reach_devices(vc)) return VC_UNSUPPORTED;
   switch (vc->insn.opcode) {
     case 0x63:
     case 0x88:

@@ -13,15 +13,10 @@
 #include "print.h"
 #include "report.h"
 #include "serial.h"
-
-struct row {
-  uint32_t opcodes[2]; /* none: the event looks for itself, as its opcodes are many */
-  bool user;           /* may ring 3 get as far as the intercept? */
-  vc_event *serve;
-};
+#include "step.h"
 
 /* By exit code. */
-static const struct row rows[] = {
+static const struct vc_row rows[] = {
   [EXIT_CPUID] = {{0x0fa2}, true, vc_cpuid},
   [EXIT_MSR] = {{0x0f30, 0x0f32}, false, vc_msr},
   [EXIT_IOIO] = {{0}, true, vc_io}, /* with IOPL 3 */
@@ -45,7 +40,7 @@ static const struct row rows[] = {
 #define ROWS (sizeof rows / sizeof *rows)
 
 /* 400h: devices in memory. Ring 3 gets here, too, and is refused. */
-static const struct row nested_page_fault = {{0}, true, vc_mmio};
+static const struct vc_row nested_page_fault = {{0}, true, vc_mmio};
 
 /* INVD has an event, and no row: it throws memory away, and nobody who asks for it can mean it. */
 
@@ -68,7 +63,7 @@ unsigned vc_last_cpl(void) {
   return this_processor()->vc_last_cpl;
 }
 
-struct ghcb *vc_begin(struct vc *vc) {
+STEP struct ghcb *vc_begin(struct vc *vc) {
   if (vc->ghcb) ghcb_clear(vc->ghcb);
   else vc->ghcb = ghcb_take(vc->processor);
   return vc->ghcb;
@@ -100,12 +95,12 @@ enum vc_outcome vc_call(struct vc *vc, uint64_t exit_code, uint64_t exit_info1, 
   }
 }
 
-static const struct row *find_row(uint32_t exit_code) {
+static const struct vc_row *find_row(uint32_t exit_code) {
   if (exit_code == EXIT_NPF) return &nested_page_fault;
   return exit_code < ROWS && rows[exit_code].serve ? &rows[exit_code] : 0;
 }
 
-static bool fits(const struct row *row, const struct insn *insn) {
+STATIC_STEP bool fits(const struct vc_row *row, const struct insn *insn) {
   if (!row->opcodes[0]) return true;
   return insn->opcode == row->opcodes[0] || (row->opcodes[1] && insn->opcode == row->opcodes[1]);
 }
@@ -114,7 +109,7 @@ static enum vc_outcome serve(struct vc *vc) {
   struct frame *frame = vc->frame;
   /* Not about an instruction: the processor was to raise these, and the hypervisor asks us to do it. */
   if (vc->exit_code == EXIT_DB || vc->exit_code == EXIT_AC) return vc_pass_on(vc);
-  const struct row *row = find_row(vc->exit_code);
+  const struct vc_row *row = find_row(vc->exit_code);
   if (!row) return VC_UNSUPPORTED;
   if (!insn_decode(frame->rip, from_user(frame), &vc->insn) || !fits(row, &vc->insn)) return VC_MISMATCH;
   /* The processor checks privilege before it looks at the intercept; but it has looked at other bytes than we have, perhaps. */
@@ -134,7 +129,7 @@ static _Noreturn void give_up(uint32_t exit_code) {
 }
 
 /* Somebody lies. */
-static _Noreturn void distrust(const char *why) {
+STATIC_STEP _Noreturn void distrust(const char *why) {
   if (serial_is_ready()) print("FAIL: %s\n", why);
   ghcb_terminate(TERMINATE_GENERAL);
 }

@@ -49,6 +49,13 @@ enum vc_outcome {
 
 typedef enum vc_outcome vc_event(struct vc *vc);
 
+/* What belongs to an exit code. */
+struct vc_row {
+  uint32_t opcodes[2]; /* none: the event looks for itself, as its opcodes are many */
+  bool user;           /* may ring 3 get as far as the intercept? */
+  vc_event *serve;
+};
+
 vc_event vc_cpuid, vc_msr, vc_rdtsc, vc_rdtscp, vc_rdpmc, vc_wbinvd, vc_vmmcall, vc_monitor, vc_mwait;
 vc_event vc_io;
 vc_event vc_mmio;

@@ -18,6 +18,10 @@
 #define TEST_MEMORY 0xff000000ull
 #define IO_APIC     0xfec00000ull
 
+/* Two registers through which the others are reached. */
+#define IO_APIC_SELECT IO_APIC
+#define IO_APIC_WINDOW (IO_APIC + 0x10)
+
 static volatile uint8_t *const device = (volatile uint8_t *)TEST_MEMORY;
 
 static void fill(uint64_t low, uint64_t high) {
@@ -159,14 +163,13 @@ static void test_strings(void) {
 
 /* Registers: an index, and a window that shows what it selects. */
 static void test_registers(void) {
-  volatile uint32_t *io_apic = (volatile uint32_t *)IO_APIC;
   page_map_device(IO_APIC);
-  io_apic[0] = 1;
-  uint32_t version = io_apic[4];
+  mmio_write32(IO_APIC_SELECT, 1);
+  uint32_t version = mmio_read32(IO_APIC_WINDOW);
   report((version >> 16 & 0xff) == 23, "the I/O APIC says that it has 24 pins");
-  io_apic[0] = 0x10;
-  io_apic[4] = 0x00010042;
-  report(io_apic[0] == 0x10 && (io_apic[4] & 0xff) == 0x42, "its redirection entry keeps a vector");
+  mmio_write32(IO_APIC_SELECT, 0x10);
+  mmio_write32(IO_APIC_WINDOW, 0x00010042);
+  report(mmio_read32(IO_APIC_SELECT) == 0x10 && (mmio_read32(IO_APIC_WINDOW) & 0xff) == 0x42, "its redirection entry keeps a vector");
 }
 
 static void test_nobody(void) {

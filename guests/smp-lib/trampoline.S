@@ -2,8 +2,9 @@
  * From real mode to 64-bit mode for a processor that a start-up IPI has woken, and back for one that leaves a reset hold. smp.c
  * copies all of this to one page below 1 MiB. A processor arrives with CS = that page, IP = 0 and nothing else.
  *
- * Under SEV-ES it has no GHCB to name yet, and no stack: not one instruction here may be a #VC. Its number comes by the MSR protocol,
- * which needs registers only. Where paging is off everything is private, as is the page itself.
+ * Under SEV-ES it has no GHCB to name yet: not one instruction here may be a #VC. Its number comes by the MSR protocol, which needs
+ * registers only, and if the hypervisor brings an exception or an interrupt along with it, that is the end. Where paging is off
+ * everything is private, as is the page itself.
  */
 #include "cbit.h"
 #include "trampoline.h"
@@ -15,6 +16,7 @@
 #define CR0_64         (CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE)
 #define CPUID_FEATURES 1
 #define REGISTER_EBX   (1 << 30)
+#define GATE_INTERRUPT 0x8e00 /* present, 64 bits */
 
   .section .rodata
   .balign 16
@@ -51,6 +53,8 @@ protected:
 
   .code64
 long_mode:
+  mov $(TRAMPOLINE + 0x1000), %esp
+  lidt AT(idt_pointer)
   cmpl $0, AT(sev_es)
   jne 1f
   mov $CPUID_FEATURES, %eax
@@ -73,6 +77,7 @@ long_mode:
   jmp *%rax
 
 distrust:
+  mov $MSR_GHCB, %ecx
   mov $GHCB_MSR_TERMINATION_REQUEST, %eax
   xor %edx, %edx
   wrmsr
@@ -147,12 +152,24 @@ gdt:
 gdt_pointer:
   .word . - gdt - 1
   .quad AT(gdt)
+idt_pointer:
+  .word gates_end - gates - 1
+  .quad AT(gates)
 real_mode_idt:
   .word 0x3ff
   .long 0
 leave_pointer:
   .long AT(leave)
   .word TRAMPOLINE_CODE32
+
+/* Every exception, and #GP for what has no gate. */
+  .balign 8
+gates:
+  .rept VECTOR_VC + 1
+  .word OFFSET(distrust) + (TRAMPOLINE & 0xffff), TRAMPOLINE_CODE64, GATE_INTERRUPT, TRAMPOLINE >> 16
+  .quad 0
+  .endr
+gates_end:
 
 /* What smp.c fills in. */
   .balign 8

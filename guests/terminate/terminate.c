@@ -36,7 +36,7 @@ static void end_by_protocol(void) {
 static void end_by_page(void) {
   struct ghcb *ghcb = ghcb_begin();
   ghcb_call(ghcb, GHCB_EVENT_TERMINATION, OWN_CODE << 4 | OWN_SET, 0x1122334455667788, 0);
-  ghcb_end(ghcb);
+  ghcb_terminate_because(OWN_SET, OWN_CODE); /* whoever comes back from there has nothing else left to say */
 }
 
 static void end_by_unsupported(void) {

@@ -79,6 +79,10 @@ static void test_periodic(void) {
   wait_until_fired(11);
   last = when;
   program(APIC_TIMER_ONE_SHOT, 0);
+  /* One more period may have passed on the way here; its interrupt is held until we take it. */
+  interrupts_on();
+  asm volatile("nop");
+  interrupts_off();
   uint64_t mean = (last - first) / 10;
   report(mean > 49 * MICROSECOND * TICKS_PER_TIMER_TICK && mean < 51 * MICROSECOND * TICKS_PER_TIMER_TICK, "periodic: 50 us, ten times over");
 }

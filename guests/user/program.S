@@ -46,6 +46,30 @@ user_mixed:
   mov %rbp, %rax
   int $0x80
 
+/* Port ESI: EDI goes out and comes back in AL. */
+  .globl user_port
+user_port:
+  mov %esi, %edx
+  mov %edi, %eax
+  out %al, %dx
+  xor %eax, %eax
+  in %dx, %al
+  int $0x80
+
+/* A byte from port ESI to memory at RDI, and the other way; RDI and RSI as they were left. */
+  .globl user_ins, user_insb, user_outs, user_outsb
+user_ins:
+  mov %esi, %edx
+user_insb:
+  insb
+  int $0x80
+user_outs:
+  mov %esi, %edx
+  mov %rdi, %rsi
+user_outsb:
+  outsb
+  int $0x80
+
 /* Instructions that ring 3 must not execute; the kernel's table resumes behind each. */
   .globl user_hlt, user_rdmsr, user_in, user_read_cr0, user_read_kernel, user_write_code
 user_hlt:
@@ -72,6 +96,10 @@ user_write_code:
   movb $0, user_page(%rip)
 after_write_code:
   int $0x80
+
+/* INS and OUTS that the kernel refuses end here, where nobody could take them for executed. */
+user_refused:
+  int $0x80
   .balign 4096 /* nothing else lies in a page that ring 3 can see */
 
   .section .may_trap, "a"
@@ -81,3 +109,5 @@ after_write_code:
   .quad user_read_cr0, after_read_cr0
   .quad user_read_kernel, after_read_kernel
   .quad user_write_code, after_write_code
+  .quad user_insb, user_refused
+  .quad user_outsb, user_refused

@@ -6,7 +6,7 @@
 
   .text
 
-/* void user_enter(const struct user_registers *), as user.c has it: RIP, RSP, RDI and RSI of the program. */
+/* void user_enter(const struct user_registers *), as user.c has it: RIP, RSP, RDI, RSI and RFLAGS of the program. */
   .globl user_enter
 user_enter:
   push %rbx
@@ -19,8 +19,8 @@ user_enter:
   mov (%rdi), %rcx        /* SYSRET takes RIP from RCX and RFLAGS from R11 */
   mov 8(%rdi), %rdx
   mov 24(%rdi), %rsi
+  mov 32(%rdi), %r11
   mov 16(%rdi), %rdi
-  mov $2, %r11d
   mov %rdx, %rsp
   sysretq
 

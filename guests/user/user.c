@@ -1,6 +1,7 @@
 /*
- * Ring 3: a program that executes CPUID, whose #VC is served by the kernel as if nothing had happened; SYSCALL and SYSRET; and
- * what ring 3 must not do.
+ * Ring 3: a program that executes CPUID, whose #VC is served by the kernel as if nothing had happened; SYSCALL and SYSRET; ports, if
+ * IOPL allows them; and what ring 3 must not do. Watch the string forms: the #VC handler moves their data with the kernel's rights, and must
+ * not lend these to the program.
  */
 #include "boot.h"
 #include "cpu.h"
@@ -9,12 +10,13 @@
 #include "paging.h"
 #include "report.h"
 #include "segments.h"
+#include "serial.h"
 #include "stack.h"
 #include "vc.h"
 
 /* ring.S */
 struct user_registers {
-  uint64_t rip, rsp, rdi, rsi;
+  uint64_t rip, rsp, rdi, rsi, rflags;
 };
 void user_enter(const struct user_registers *registers);
 _Noreturn void user_leave(void);
@@ -27,9 +29,14 @@ struct syscall_area {
 
 /* program.S */
 extern const char user_page[], user_cpuid[], user_syscall[], user_mixed[];
+extern const char user_port[], user_ins[], user_outs[];
 extern const char user_hlt[], user_rdmsr[], user_in[], user_read_cr0[], user_read_kernel[], user_write_code[];
 
+#define SCRATCH (COM1 + 7)
+
 static uint8_t user_stack[PAGE_SIZE] PAGE_ALIGNED;
+/* Shared, because without SEV-ES it is the hypervisor who moves the data of string instructions. */
+static uint8_t user_buffer[PAGE_SIZE] PAGE_ALIGNED;
 static uint8_t syscall_stack[KERNEL_STACK_SIZE] __attribute__((aligned(16)));
 static uint8_t exception_stack[KERNEL_STACK_SIZE] __attribute__((aligned(16)));
 static struct syscall_area syscall_area;
@@ -41,10 +48,14 @@ static bool leave(struct frame *frame) {
 }
 
 /* Runs a piece of the program until it leaves. */
-static void run(const char *entry, uint64_t rdi, uint64_t rsi) {
-  struct user_registers registers = {(uint64_t)entry, (uint64_t)user_stack + PAGE_SIZE, rdi, rsi};
+static void run_with(uint64_t rflags, const char *entry, uint64_t rdi, uint64_t rsi) {
+  struct user_registers registers = {(uint64_t)entry, (uint64_t)user_stack + PAGE_SIZE, rdi, rsi, rflags | RFLAGS_ALWAYS_1};
   expect_trap();
   user_enter(&registers);
+}
+
+static void run(const char *entry, uint64_t rdi, uint64_t rsi) {
+  run_with(0, entry, rdi, rsi);
 }
 
 #define CALL_DOUBLE 1
@@ -58,6 +69,8 @@ uint64_t syscall_serve(uint64_t number, uint64_t argument) {
 static void load_user_mode(void) {
   page_set_rights(user_page, PAGE_PRESENT | PAGE_USER);
   page_set_rights(user_stack, PAGE_PRESENT | PAGE_WRITABLE | PAGE_USER | PAGE_NO_EXECUTE);
+  page_share(user_buffer);
+  page_set_rights(user_buffer, PAGE_PRESENT | PAGE_WRITABLE | PAGE_USER | PAGE_NO_EXECUTE);
   exception_on(VECTOR_USER_CALL, leave);
   tss_set_kernel_stack((uint64_t)exception_stack + sizeof exception_stack);
 
@@ -114,9 +127,42 @@ static void test_forbidden(void) {
   report(faulted(VECTOR_PF, PAGE_FAULT_P | PAGE_FAULT_RW | PAGE_FAULT_US), "writing a read-only page is #PF(P RW US)");
 }
 
+static bool page_fault(const void *address, uint64_t error_code) {
+  return faulted(VECTOR_PF, error_code) && last_trap.cr2 == (uint64_t)address;
+}
+
+/* The scratch register of COM1 keeps a byte. The processor looks at IOPL before the intercept, at memory behind it. */
+static void test_ports(void) {
+  static volatile uint8_t kernel_data = 0x5a;
+  const uint8_t *kernel = (const uint8_t *)&kernel_data;
+
+  run(user_ins, (uint64_t)user_buffer, SCRATCH);
+  report(faulted(VECTOR_GP, 0), "INS in ring 3 without IOPL is #GP(0), not #VC");
+  run(user_outs, (uint64_t)user_buffer, SCRATCH);
+  report(faulted(VECTOR_GP, 0), "OUTS in ring 3 without IOPL is #GP(0), not #VC");
+
+  run_with(RFLAGS_IOPL, user_port, 0x77, SCRATCH);
+  report(left.rax == 0x77 && in8(SCRATCH) == 0x77, "with IOPL 3 a program reaches ports");
+  run_with(RFLAGS_IOPL, user_ins, (uint64_t)user_buffer, SCRATCH);
+  report(last_trap.vector == NO_TRAP && user_buffer[0] == 0x77 && left.rdi == (uint64_t)user_buffer + 1, "INS into its own memory");
+  user_buffer[0] = 0x66;
+  run_with(RFLAGS_IOPL, user_outs, (uint64_t)user_buffer, SCRATCH);
+  report(last_trap.vector == NO_TRAP && in8(SCRATCH) == 0x66 && left.rsi == (uint64_t)user_buffer + 1, "OUTS from its own memory");
+
+  run_with(RFLAGS_IOPL, user_ins, (uint64_t)kernel, SCRATCH);
+  report(page_fault(kernel, PAGE_FAULT_P | PAGE_FAULT_RW | PAGE_FAULT_US) && kernel_data == 0x5a, "INS into the kernel's memory is #PF(P RW US)");
+  run_with(RFLAGS_IOPL, user_ins, (uint64_t)user_page, SCRATCH);
+  report(page_fault(user_page, PAGE_FAULT_P | PAGE_FAULT_RW | PAGE_FAULT_US), "INS into a read-only page is #PF(P RW US)");
+  run_with(RFLAGS_IOPL, user_outs, (uint64_t)kernel, SCRATCH);
+  report(page_fault(kernel, PAGE_FAULT_P | PAGE_FAULT_US) && in8(SCRATCH) == 0x66, "OUTS from the kernel's memory is #PF(P US)");
+  run_with(RFLAGS_IOPL, user_outs, 0, SCRATCH);
+  report(page_fault(0, PAGE_FAULT_US), "OUTS from an unmapped page is #PF(US)");
+}
+
 void main(void) {
   load_user_mode();
   test_cpuid();
   test_syscall();
   test_forbidden();
+  test_ports();
 }

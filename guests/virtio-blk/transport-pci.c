@@ -1,4 +1,5 @@
 /* Virtio over PCI: vendor capabilities name a BAR and an offset for each structure (4.1.4). */
+#include "boot.h"
 #include "paging.h"
 #include "pci.h"
 #include "print.h"
@@ -11,6 +12,7 @@
 
 /* struct virtio_pci_cap */
 enum { CAP_TYPE = 3, CAP_BAR = 4, CAP_OFFSET = 8, CAP_MULTIPLIER = 16 };
+enum { LAST_BAR = 5 };
 enum { TYPE_COMMON = 1, TYPE_NOTIFY = 2, TYPE_ISR = 3, TYPE_DEVICE = 4 };
 
 /* struct virtio_pci_common_cfg */
@@ -78,16 +80,24 @@ static uint32_t take_interrupt(const struct transport *at) {
 
 static const struct transport_ops ops = {offered, accept, status, set_status, configuration, start_queue, notify, take_interrupt};
 
+/* The hypervisor says where the structures are. In memory the guest would write to its own. */
+static bool is_of_device(uint64_t place) {
+  return place >= boot.memory_size && place < 0x100000000ull;
+}
+
 bool transport_pci(unsigned device_id, struct transport *found) {
   struct pci_function fn;
   if (!pci_find((uint32_t)DEVICE(device_id) << 16 | VENDOR, &fn) && !pci_find((uint32_t)TRANSITIONAL_DISK << 16 | VENDOR, &fn))
     return false;
   *found = (struct transport){.name = "PCI", .ops = &ops};
   for (unsigned at = 0; (at = pci_capability(&fn, VENDOR_CAPABILITY, at)) != 0;) {
-    uint64_t size, bar = pci_bar(&fn, pci_read(&fn, at + CAP_BAR, 1), &size);
+    unsigned number = pci_read(&fn, at + CAP_BAR, 1);
+    if (number > LAST_BAR) continue; /* reserved */
+    uint64_t size, bar = pci_bar(&fn, number, &size);
     unsigned type = pci_read(&fn, at + CAP_TYPE, 1);
-    uint64_t place = bar + pci_read(&fn, at + CAP_OFFSET, 4);
-    if (type == TYPE_COMMON) found->common = place, print("BAR %u: %lu bytes at 0x%lx\n", pci_read(&fn, at + CAP_BAR, 1), size, bar);
+    uint64_t offset = pci_read(&fn, at + CAP_OFFSET, 4), place = bar + offset;
+    if (type >= TYPE_COMMON && type <= TYPE_DEVICE && offset >= size) return false; /* behind the end: not the device's */
+    if (type == TYPE_COMMON) found->common = place, print("BAR %u: %lu bytes at 0x%lx\n", number, size, bar);
     if (type == TYPE_ISR) found->isr = place;
     if (type == TYPE_DEVICE) found->device = place;
     if (type == TYPE_NOTIFY) {
@@ -95,7 +105,7 @@ bool transport_pci(unsigned device_id, struct transport *found) {
       found->notify_multiplier = pci_read(&fn, at + CAP_MULTIPLIER, 4);
     }
   }
-  if (!found->common || !found->notify || !found->isr || !found->device) return false;
+  if (!is_of_device(found->common) || !is_of_device(found->notify) || !is_of_device(found->isr) || !is_of_device(found->device)) return false;
   pci_write32(&fn, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
   page_map_device(found->common);
   return true;

@@ -153,11 +153,11 @@ static void fill(void) {
 
 static void use(void) {
   uint64_t sectors = disk.ops->configuration(&disk, 0) | (uint64_t)disk.ops->configuration(&disk, 4) << 32;
-  print("%lu sectors, a queue of up to %u\n", sectors, start_queue());
   if (sectors < 4) {
     report(false, "the disk has at least four sectors");
     return;
   }
+  print("%lu sectors, a queue of up to %u\n", sectors, start_queue());
   uint64_t last = sectors - 2;
   unsigned mmio = vc_count(EXIT_NPF);
   uint8_t status = request(REQUEST_IN, last, before, sizeof before);

@@ -59,29 +59,8 @@ static void test_send_ipi(void) {
   report(interrupts == 1, "and we are interrupted once");
 }
 
-/* What a hypervisor may answer that does not know the caller's privilege: nothing. */
-static void test_missing_cpl(void) {
-  struct ghcb *ghcb = ghcb_begin();
-  ghcb_set(ghcb, GHCB_RAX, 0x7fff);
-  enum ghcb_answer answer = ghcb_call(ghcb, EXIT_VMMCALL, 0, 0, 0);
-  ghcb_end(ghcb);
-  report(answer == GHCB_REFUSED, "a VMMCALL event without the CPL is refused");
-}
-
-static void test_vmgexit(void) {
-  unsigned before = vc_total();
-  struct ghcb *ghcb = ghcb_begin();
-  vmgexit(); /* no event at all: refused, and nothing happens */
-  ghcb_end(ghcb);
-  report(vc_total() == before, "VMGEXIT is no #VC");
-}
-
 void main(void) {
   test_unknown();
   test_registers();
   test_send_ipi();
-  if (is_sev_es()) {
-    test_missing_cpl();
-    test_vmgexit();
-  }
 }

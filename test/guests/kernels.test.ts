@@ -1,24 +1,12 @@
 // Every guest kernel under every technology: real compiled code on the whole machine, from launch to test device. What a
 // kernel proves stands in its source; here its lines must all say PASS, and the #VC that it took must be the right ones.
 
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type GuestOptions, memoryDisk, type Run, run } from '../../src/cbit.ts';
-import { elfPath, guestNames, isBare, root } from '../../tools/guest-manifest.ts';
+import type { Run } from '../../src/cbit.ts';
+import { guestNames, isBare } from '../../tools/guest-manifest.ts';
+import { runKernel, technologies } from '../system/runs.ts';
 
 const kernels = guestNames().filter((name) => !name.startsWith('bench-') && !isBare(name));
-const technologies = ['none', 'sev', 'sev-es'] as const;
-
-/** What a kernel wants besides itself. */
-const furnished: Readonly<Record<string, () => Partial<GuestOptions>>> = {
-  'virtio-blk': () => ({ disks: [memoryDisk(new Uint8Array(0x1_0000))] }),
-};
-
-function runKernel(name: string, options: Partial<GuestOptions> = {}): Run {
-  const bytes = new Uint8Array(readFileSync(join(root, elfPath(name))));
-  return run({ image: { name, bytes }, maxInstructions: 20_000_000, ...furnished[name]?.(), ...options });
-}
 
 const failures = ({ serial }: Run): string[] => serial.split('\n').filter((line) => line.startsWith('FAIL'));
 

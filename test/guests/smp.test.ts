@@ -15,9 +15,8 @@ describe.each(technologies)('guests/smp under %s', (technology) => {
     expect(trySeed('smp', 3, { technology, vcpus: 5, cpu }, false)).toMatchObject({ passed: true, complaint: '' });
   });
 
-  it('passes whatever the length of turns', () => {
-    for (const quantum of [1, 7, 1000, 100_000])
-      expect(trySeed('smp', 1, { technology, vcpus: 2, quantum }, false)).toMatchObject({ passed: true, complaint: '' });
+  it.each([1, 7, 1000, 100_000])('passes with turns of %i instructions', (quantum) => {
+    expect(trySeed('smp', 1, { technology, vcpus: 2, quantum }, false)).toMatchObject({ passed: true, complaint: '' });
   });
 });
 
