@@ -170,6 +170,11 @@ export abstract class Emitter {
   abstract nextRip(): I64;
   /** Runs `body` under a condition; if body does not give control on, or the condition fails, what follows runs. */
   abstract when(condition: I32, body: () => void): void;
+
+  /** The same where the body does without the exact routine, which might have recorded an exception in MXCSR. */
+  whenOrdinary(condition: I32, body: () => void): void {
+    this.when(condition, body);
+  }
   /** To the target of the direct branch. */
   abstract jump(): void;
   /** To a computed target, which is checked canonical before `commit`. */

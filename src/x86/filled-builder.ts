@@ -114,6 +114,11 @@ export class FilledBuilder extends FoldingBuilder {
     if (this.pageChanged) super.store(Op.s64, state, this.page.get, State.PAGE);
   }
 
+  /** State.PAGE, for whoever is called from within the region and asks where it is. */
+  storePage(): void {
+    super.store(Op.s64, this.state, this.page.get, State.PAGE);
+  }
+
   setPage(value: I64): void {
     this.pageChanged = true;
     this.set(this.page, value);

@@ -121,7 +121,7 @@ const divide =
       f.if(f.i32.and(most, i64.eq(d, f.const64(-1n))), () => b.fault(Vector.DE, 0));
     }
     const q = f.let64(signed ? divS(b, dividend, d) : i64.divU(dividend, d));
-    const r = f.let64(i64.sub(dividend, i64.mul(q, d)));
+    const r = f.let64(f.remainder(dividend, q, d));
     const cutQ = b.truncate(8, size, q as Value);
     f.if(i64.ne(q, signed ? b.toI64(size, cutQ) : b.zeroExtend(size, 8, cutQ)), () => b.fault(Vector.DE, 0));
     if (size === 1) {
@@ -161,7 +161,7 @@ function divide128(b: Emitter, signed: boolean, divisor: Value): void {
     f.i32.and(narrow, f.i32.eqz(overflow)),
     () => {
       const q = f.let64(signed ? divS(b, low, divisor) : i64.divU(low, divisor));
-      b.setGpr(8, Gpr.RDX, i64.sub(low, i64.mul(q, divisor)) as Value);
+      b.setGpr(8, Gpr.RDX, f.remainder(low, q, divisor) as Value);
       b.setGpr(8, Gpr.RAX, q as Value);
     },
     () => b.system(signed ? 'idiv128' : 'div128', divisor),

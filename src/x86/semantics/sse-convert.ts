@@ -34,7 +34,7 @@ const toDouble = (isPacked: boolean): Semantics =>
   sse((b) => {
     const l = new FloatLanes(b.f, 4);
     const x = isPacked ? halves(b) : source(b, l, false);
-    b.when(l.all(l.isNumber(x)), () => finish(b, new FloatLanes(b.f, 8), isPacked, unary(b.f, Simd.f64x2_promote_low_f32x4, x)));
+    b.whenOrdinary(l.all(l.isNumber(x)), () => finish(b, new FloatLanes(b.f, 8), isPacked, unary(b.f, Simd.f64x2_promote_low_f32x4, x)));
     exactly(b, x);
   });
 
@@ -43,7 +43,7 @@ const toSingle = (isPacked: boolean): Semantics =>
     const { f } = b;
     const l = new FloatLanes(f, 8);
     const x = source(b, l, isPacked);
-    b.when(l.all(l.isOrdinary(x)), () => {
+    b.whenOrdinary(l.all(l.isOrdinary(x)), () => {
       const r = f.let128(unary(f, Simd.f32x4_demote_f64x2_zero, x));
       const back = f.let128(unary(f, Simd.f64x2_promote_low_f32x4, r));
       const magnitude = f.let128(l.unary('abs', back));
@@ -51,8 +51,8 @@ const toSingle = (isPacked: boolean): Semantics =>
         l.binary('le', l.constant(TWICE_SMALLEST_SINGLE), magnitude),
         l.binary('le', magnitude, l.constant(LARGEST_SINGLE)),
       );
-      b.when(l.all(l.or(inRange, l.isZero(x))), () => {
-        b.when(
+      b.whenOrdinary(l.all(l.or(inRange, l.isZero(x))), () => {
+        b.whenOrdinary(
           acceptable(b, () => l.all(l.binary('eq', back, x))),
           () => finish(b, new FloatLanes(f, 4), isPacked, r),
         );
@@ -72,7 +72,7 @@ const integersToSingles: Semantics = sse((b) => {
   const l = new FloatLanes(f, 4);
   const x = source(b, l, true);
   const small = binary(f, Simd.i32x4_le_u, binary(f, Simd.i32x4_add, x, l.constant(1n << 24n)), l.constant(1n << 25n));
-  b.when(
+  b.whenOrdinary(
     acceptable(b, () => l.all(small)),
     () => finish(b, l, true, unary(f, Simd.f32x4_convert_i32x4_s, x)),
   );
@@ -91,7 +91,7 @@ const fromInteger = (size: 4 | 8): Semantics =>
         : f.op<I64>(Scalar.i64ReinterpretF64, f.op(Scalar.f64ConvertI64, x));
     if (size === 8 && b.size(1) === 4) return b.writeLow(0, size, bits as Value);
     const small = (): I32 => f.i64.leU(f.i64.add(x, f.const64(1n << precision)), f.const64(2n << precision));
-    b.when(acceptable(b, small), () => {
+    b.whenOrdinary(acceptable(b, small), () => {
       b.writeLow(0, size, bits as Value);
       b.next();
     });
@@ -111,8 +111,8 @@ const toInteger = (size: 4 | 8, truncate: boolean): Semantics =>
     const n = f.letF64(f.op<F64>(truncate ? Scalar.f64Trunc : Scalar.f64Nearest, x));
     const wide = b.size(0) === 8;
     const limit = f.op<F64>(Scalar.f64ReinterpretI64, f.const64(wide ? TWO_TO_63 : TWO_TO_31));
-    b.when(f.op<I32>(Scalar.f64Lt, f.op(Scalar.f64Abs, n), limit), () => {
-      b.when(
+    b.whenOrdinary(f.op<I32>(Scalar.f64Lt, f.op(Scalar.f64Abs, n), limit), () => {
+      b.whenOrdinary(
         acceptable(b, () => f.op<I32>(Scalar.f64Eq, n, x), !truncate),
         () => {
           b.write(0, (wide ? f.op<I64>(Scalar.i64TruncF64, n) : f.op<I32>(Scalar.i32TruncF64, n)) as Value);
@@ -130,9 +130,9 @@ const toIntegers = (size: 4 | 8, truncate: boolean): Semantics =>
     const l = new FloatLanes(f, size);
     const x = source(b, l, true);
     const n = f.let128(l.unary(truncate ? 'trunc' : 'nearest', x));
-    b.when(l.all(l.binary('lt', l.unary('abs', n), l.constant(size === 4 ? TWO_TO_31_SINGLE : TWO_TO_31))), () => {
+    b.whenOrdinary(l.all(l.binary('lt', l.unary('abs', n), l.constant(size === 4 ? TWO_TO_31_SINGLE : TWO_TO_31))), () => {
       const result = unary(f, size === 4 ? Simd.i32x4_trunc_sat_f32x4_s : Simd.i32x4_trunc_sat_f64x2_s_zero, n);
-      b.when(
+      b.whenOrdinary(
         acceptable(b, () => l.all(l.binary('eq', n, x)), !truncate),
         () => finish(b, l, true, result),
       );

@@ -123,10 +123,10 @@ const arithmetic =
       const l = new FloatLanes(f, size);
       const operand = source(b, l, packed);
       const [x, y] = arrange(l, destination(b, l, packed), operand, b).map((v) => f.let128(v)) as [V128, V128];
-      b.when(l.all(operands(l, x, y)), () => {
+      b.whenOrdinary(l.all(operands(l, x, y)), () => {
         const r = f.let128(l.binary(operation, x, y));
-        b.when(l.all(inRange(l, r, x, y)), () => {
-          b.when(
+        b.whenOrdinary(l.all(inRange(l, r, x, y)), () => {
+          b.whenOrdinary(
             acceptable(b, () => l.all(exact(l, r, x, y, (v) => f.let128(v)))),
             () => finish(b, l, packed, r),
           );
@@ -141,9 +141,9 @@ const root = (size: 4 | 8, packed: boolean): Semantics =>
     const l = new FloatLanes(f, size);
     const x = source(b, l, packed);
     const positive = l.and(l.binary('le', l.smallest, x), l.binary('le', x, l.largest));
-    b.when(l.all(l.or(positive, l.isZero(x))), () => {
+    b.whenOrdinary(l.all(l.or(positive, l.isZero(x))), () => {
       const r = f.let128(l.unary('sqrt', x));
-      b.when(
+      b.whenOrdinary(
         acceptable(b, () => l.all(quotient.exact(l, r, x, r, (v) => v))),
         () => finish(b, l, packed, r),
       );
@@ -160,7 +160,7 @@ const extreme =
       const l = new FloatLanes(b.f, size);
       const y = source(b, l, packed);
       const x = destination(b, l, packed);
-      b.when(l.all(l.and(l.isNumber(x), l.isNumber(y))), () => finish(b, l, packed, l.select(first(l, x, y), x, y)));
+      b.whenOrdinary(l.all(l.and(l.isNumber(x), l.isNumber(y))), () => finish(b, l, packed, l.select(first(l, x, y), x, y)));
       exactly(b, y);
     });
 
@@ -172,7 +172,7 @@ const compare = (size: 4 | 8, packed: boolean): Semantics =>
     const l = new FloatLanes(f, size);
     const y = source(b, l, packed);
     const x = destination(b, l, packed);
-    b.when(l.all(l.and(l.isNumber(x), l.isNumber(y))), () => {
+    b.whenOrdinary(l.all(l.and(l.isNumber(x), l.isNumber(y))), () => {
       const predicate = f.let32(b.immediate(1));
       // Bit n of `asked` says whether predicate n does; then in every bit.
       const where = (asked: number): V128 => {
@@ -193,7 +193,7 @@ const compareFlags = (size: 4 | 8): Semantics =>
     const l = new FloatLanes(f, size);
     const y = source(b, l, false);
     const x = destination(b, l, false);
-    b.when(l.all(l.and(l.isNumber(x), l.isNumber(y))), () => {
+    b.whenOrdinary(l.all(l.and(l.isNumber(x), l.isNumber(y))), () => {
       const flag = (mask: V128, bit: number): I32 => f.i32.and(lane32(f, mask, 0), f.const32(bit));
       b.setStatusFlags(f.i32.or(flag(l.binary('lt', x, y), Rflags.CF), flag(l.binary('eq', x, y), Rflags.ZF)));
       b.next();
@@ -210,7 +210,7 @@ const round = (size: 4 | 8, packed: boolean): Semantics =>
     const { i32 } = f;
     const l = new FloatLanes(f, size);
     const x = source(b, l, packed);
-    b.when(l.all(l.isNumber(x)), () => {
+    b.whenOrdinary(l.all(l.isNumber(x)), () => {
       const immediate = f.let32(b.immediate(1));
       const fromMxcsr = i32.shrU(mxcsr(b, Mxcsr.RC), f.const32(13));
       const mode = f.let32(i32.and(i32.select(i32.and(immediate, f.const32(4)), fromMxcsr, immediate), f.const32(3)));
@@ -219,7 +219,7 @@ const round = (size: 4 | 8, packed: boolean): Semantics =>
       for (const [n, operation] of (['floor', 'ceil', 'trunc'] as const).entries())
         f.if(i32.eq(mode, f.const32(n + 1)), () => f.set(r, l.unary(operation, x)));
       const quiet = i32.and(i32.shrU(immediate, f.const32(3)), f.const32(1));
-      b.when(
+      b.whenOrdinary(
         acceptable(b, () => i32.or(quiet, l.all(l.binary('eq', r.get, x))), false),
         () => finish(b, l, packed, r.get),
       );
