@@ -21,6 +21,7 @@ import type { GuestContext } from './guest-context.ts';
 import { isVmsaLength, launchFinish, launchMeasure, launchStart, launchUpdateData, launchUpdateVmsa } from './launch.ts';
 import { dfFlush, init, nop, Platform, platformStatus, shutdown } from './platform.ts';
 import type { AspPorts } from './ports.ts';
+import type { Fields, Stateful } from '../src/util/stateful.ts';
 
 /** When the buffer is copied back to the host: `out` after success, `always` also after an error, for the length that is needed. */
 type Results = 'in' | 'out' | 'always';
@@ -110,7 +111,7 @@ const commands: readonly Row[] = [
 
 const byId: ReadonlyMap<number, Row> = new Map(commands.map((row) => [row.id, row]));
 
-export class Asp {
+export class Asp implements Stateful {
   readonly #platform: Platform;
 
   constructor(ports: AspPorts) {
@@ -141,5 +142,9 @@ export class Asp {
     if (!context) return AspStatus.INVALID_GUEST;
     if (!row.guest.includes(context.state)) return AspStatus.INVALID_GUEST_STATE;
     return row.run(platform, bytes, context);
+  }
+
+  exchange(fields: Fields): void {
+    fields.part(this.#platform);
   }
 }

@@ -4,11 +4,12 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { GuestState } from '../src/arch/asp.ts';
 import type { Spa } from '../src/util/address.ts';
+import type { Fields, Stateful } from '../src/util/stateful.ts';
 
 /** Handles that the firmware gives out: 1 to this. */
 export const MOST_GUESTS = 1024;
 
-export class GuestContext {
+export class GuestContext implements Stateful {
   readonly handle: number;
   readonly policy: number;
   state: GuestState = GuestState.LUPDATE;
@@ -35,9 +36,16 @@ export class GuestContext {
     this.digest.destroy();
     this.state = GuestState.UNINIT;
   }
+
+  /** The digest runs only while a guest is launched, when nobody takes a snapshot. */
+  exchange(fields: Fields): void {
+    this.state = fields.value(this.state);
+    this.asid = fields.value(this.asid);
+    fields.list(this.integritySlots);
+  }
 }
 
-export class GuestTable {
+export class GuestTable implements Stateful {
   readonly #guests = new Map<number, GuestContext>();
 
   get count(): number {
@@ -65,5 +73,9 @@ export class GuestTable {
   remove(guest: GuestContext): void {
     guest.erase();
     this.#guests.delete(guest.handle);
+  }
+
+  exchange(fields: Fields): void {
+    for (const guest of this.#guests.values()) fields.part(guest);
   }
 }

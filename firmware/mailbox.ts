@@ -2,13 +2,14 @@
 // is there at the next read: the AMD-SP takes no time. Publication 55766, chapter on the mailbox; Linux drivers/crypto/ccp.
 
 import { ASP_ABSENT, AspFeature, AspRegister, CmdResp, SEV_COMMAND_COMPLETE } from '../src/arch/asp.ts';
+import type { Fields, Stateful } from '../src/util/stateful.ts';
 
 /** Whoever carries a command out. */
 export interface CommandProcessor {
   execute(id: number, address: bigint): number;
 }
 
-export class AspMailbox {
+export class AspMailbox implements Stateful {
   readonly #processor: CommandProcessor;
   readonly #interrupt: (() => void) | null;
   #cmdResp = 0;
@@ -71,5 +72,13 @@ export class AspMailbox {
     if ((value & CmdResp.INTERRUPT_ON_COMPLETION) === 0) return;
     this.#intStatus |= SEV_COMMAND_COMPLETE;
     if ((this.#intEnable & SEV_COMMAND_COMPLETE) !== 0) this.#interrupt?.();
+  }
+
+  exchange(fields: Fields): void {
+    this.#cmdResp = fields.value(this.#cmdResp);
+    this.#addressLow = fields.value(this.#addressLow);
+    this.#addressHigh = fields.value(this.#addressHigh);
+    this.#intEnable = fields.value(this.#intEnable);
+    this.#intStatus = fields.value(this.#intStatus);
   }
 }

@@ -9,12 +9,13 @@ import type { View } from '../src/util/struct.ts';
 import { type GuestContext, GuestTable } from './guest-context.ts';
 import type { AspPorts } from './ports.ts';
 import { IntegrityValues } from './vmsa-integrity.ts';
+import type { Fields, Stateful } from '../src/util/stateful.ts';
 
 /** A piece of DRAM and the key slot under which the host has it. */
 export type HostRange = { readonly start: Spa; readonly key: number };
 
 /** What outlives a command. */
-export class Platform {
+export class Platform implements Stateful {
   readonly ports: AspPorts;
   readonly guests = new GuestTable();
   readonly integrity: IntegrityValues;
@@ -51,6 +52,14 @@ export class Platform {
   remove(guest: GuestContext): void {
     for (const slot of guest.integritySlots) this.integrity.drop(slot);
     this.guests.remove(guest);
+  }
+
+  /** While guests neither come nor go. */
+  exchange(fields: Fields): void {
+    fields.part(this.guests);
+    fields.part(this.integrity);
+    this.state = fields.value(this.state);
+    this.es = fields.value(this.es);
   }
 }
 

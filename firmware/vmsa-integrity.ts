@@ -6,11 +6,12 @@ import { vmsaIntegrity } from '../src/sev/vmsa-integrity.ts';
 import { type Spa, spa } from '../src/util/address.ts';
 import { BytesPort } from '../src/util/struct.ts';
 import type { AspPorts } from './ports.ts';
+import type { Fields, Stateful } from '../src/util/stateful.ts';
 
 /** A reserved quadword of the VMSA, which LAUNCH_UPDATE_VMSA clears. */
 const RESERVED_BEFORE_SLOT = 0x380;
 
-export class IntegrityValues {
+export class IntegrityValues implements Stateful {
   readonly #ports: AspPorts;
   readonly #taken = new Set<Spa>();
   /** Slots below this number were handed out before; those that are free again are in `#free`. */
@@ -59,5 +60,11 @@ export class IntegrityValues {
     port.setU32(0, low);
     port.setU32(4, high);
     this.#ports.memory.write(slot, 0, bytes);
+  }
+
+  exchange(fields: Fields): void {
+    fields.set(this.#taken);
+    this.#next = fields.value(this.#next);
+    fields.list(this.#free);
   }
 }

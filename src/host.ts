@@ -100,7 +100,7 @@ export class HostedGuest {
   }
 
   get state(): GuestState {
-    if (this.guest.outcome !== null) return 'ended';
+    if (this.guest.outcome !== null || this.#host.disposed) return 'ended';
     if (this.#paused) return 'paused';
     return this.guest.vm.scheduler.asleep ? 'blocked' : 'running';
   }
@@ -124,11 +124,14 @@ export class HostedGuest {
   }
   /** Bytes of RAM that somebody wrote. */
   get touched(): number {
-    return this.#destroyed ? 0 : this.#host.touched(this.guest.vm.config.ram.at, this.memory);
+    return this.#gone ? 0 : this.#host.touched(this.guest.vm.config.ram.at, this.memory);
   }
   /** Its RAM as the chips hold it; none once it is destroyed. */
   get dram(): DramImage {
-    return this.#host.ciphertext(this.guest.vm.config.ram.at, this.#destroyed ? 0 : this.memory);
+    return this.#host.ciphertext(this.guest.vm.config.ram.at, this.#gone ? 0 : this.memory);
+  }
+  get #gone(): boolean {
+    return this.#destroyed || this.#host.disposed;
   }
   /** Takes effect when its turn is over. */
   pause(): void {
@@ -174,6 +177,7 @@ export class Host {
   readonly #memory: number;
   readonly #guests: HostedGuest[] = [];
   #running: HostedGuest | null = null;
+  #disposed = false;
   readonly #turn: number;
   #nextId = 1;
   /** Whose turn comes next, and how much of it is left. */
@@ -185,10 +189,14 @@ export class Host {
     const { model } = chooseModel(options.cpu);
     const memory = options.memory ?? DEFAULT_MEMORY;
     if (!Number.isInteger(memory) || memory % PAGE_SIZE !== 0 || memory <= hostMap.guest || memory > MOST_MEMORY)
-      throw new UserError(`the host's memory, ${memory} bytes, is not a whole number of pages from 16 MiB to 512 GiB: give for example 4 GiB`);
+      throw new UserError(
+        `the host's memory, ${memory} bytes, is not a whole number of pages from 16 MiB to 512 GiB: give for example 4 GiB`,
+      );
     const { turn = DEFAULT_TURN } = options;
     if (!Number.isInteger(turn) || turn < 1 || turn > MOST_TURN)
-      throw new UserError(`a guest's turn, ${turn}, is not a number of instructions from 1 to ${MOST_TURN}: give for example ${DEFAULT_TURN}`);
+      throw new UserError(
+        `a guest's turn, ${turn}, is not a number of instructions from 1 to ${MOST_TURN}: give for example ${DEFAULT_TURN}`,
+      );
     this.#options = options;
     this.#model = model.name;
     this.#memory = memory;
@@ -231,19 +239,16 @@ export class Host {
   /** Launches a guest, up to but not including its first instruction. Throws UserError. */
   create(options: HostedOptions): HostedGuest {
     const { machine, system } = this;
+    this.#between('create');
     // What is left to chance in a guest follows from its name, so that it is the same alone and among others.
     if (this.#guests.some(({ name }) => name === options.name))
       throw new UserError(`there is a guest named '${options.name}' already: give this one another name, or destroy that one`);
-    const id = this.#nextId;
+    if (options.trace && this.#current === null)
+      throw new UserError(`the guest '${options.name}' is to have a trace, and the host has none: give it traced: true`);
     const { withheld } = chooseModel(this.#options.cpu);
-    const trace = options.trace ?? null;
-    const seed = `${this.#options.seed} ${options.name}`;
-    const guest = new Guest(
-      { machine, system, withheld, firstProcessor: (id - 1) % machine.processors.length },
-      { ...options, seed, trace },
-    );
-    this.#nextId++;
-    const hosted = new HostedGuest(this, id, guest, options);
+    const home = { machine, system, withheld, firstProcessor: (this.#nextId - 1) % machine.processors.length };
+    const guest = new Guest(home, { ...options, seed: `${this.#options.seed} ${options.name}`, trace: options.trace ?? null });
+    const hosted = new HostedGuest(this, this.#nextId++, guest, options);
     this.#guests.push(hosted);
     return hosted;
   }
@@ -255,27 +260,37 @@ export class Host {
 
   /** Runs all that can go on, in turns, for about so many instructions together. True: there is none left. */
   advance(instructions: number): boolean {
+    this.#between('advance');
     for (let left = instructions; left > 0; ) {
       const guest = this.#pick();
       if (guest === null) return true;
-      const before = guest.consumed;
-      if (this.#current !== null) this.#current.guest = guest.trace;
-      this.#running = guest;
-      guest.guest.advance(this.#left);
-      this.#running = null;
-      if (this.#current !== null) this.#current.guest = null;
-      // Exits cost, too: a guest that only leaves has had its turn as well.
-      const used = Math.max(guest.consumed - before, 1);
-      left -= used;
-      this.#left -= used;
-      if (this.#left <= 0 || guest.consumed === before || guest.state !== 'running') this.#rotate(guest);
-      guest.turnEnds();
+      left -= this.#turnOf(guest);
     }
     return !this.busy;
   }
 
+  /** Gives what it used of it. */
+  #turnOf(guest: HostedGuest): number {
+    const before = guest.consumed;
+    if (this.#current !== null) this.#current.guest = guest.trace;
+    this.#running = guest;
+    try {
+      guest.guest.advance(this.#left);
+    } finally {
+      this.#running = null;
+      if (this.#current !== null) this.#current.guest = null;
+    }
+    // Exits cost, too: a guest that only leaves has had its turn as well.
+    const used = Math.max(guest.consumed - before, 1);
+    this.#left -= used;
+    if (this.#left <= 0 || guest.consumed === before || guest.state !== 'running') this.#rotate(guest);
+    guest.turnEnds();
+    return used;
+  }
+
   /** The AMD-SP is asked for its state. */
   info(): HostInfo {
+    this.#exists('info');
     const status = this.system.asp?.platformStatus();
     const asp = status?.ok
       ? {
@@ -310,7 +325,26 @@ export class Host {
 
   /** Gives the machine's memory back. The host is of no use afterwards. */
   dispose(): void {
+    if (this.#disposed) return;
+    this.#between('dispose');
+    this.#disposed = true;
     this.machine.dispose();
+  }
+
+  /** Its memory may be another machine's by now. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  #exists(what: string): void {
+    if (this.#disposed) throw new UserError(`${what}(): the host's memory was given back by dispose(): make another host`);
+  }
+
+  /** What cannot be done when all is over, nor from within a guest's turn. Throws UserError. */
+  #between(what: string): void {
+    this.#exists(what);
+    if (this.#running !== null)
+      throw new UserError(`${what}() in the middle of a turn of the guest '${this.#running.name}': do it when advance() has returned`);
   }
 
   // --- for its guests --------------------------------------------------------------------------------------------------------------
@@ -326,13 +360,13 @@ export class Host {
     this.#guests.splice(at, 1);
     if (at < this.#next) this.#next--;
     else if (at === this.#next) this.#left = this.#turn;
-    return guest.guest.retire();
+    return this.#disposed ? null : guest.guest.retire();
   }
 
   touched(at: number, size: number): number {
     const { frames } = this.machine.engine;
     let pages = 0;
-    for (let page = at / PAGE_SIZE; page < (at + size) / PAGE_SIZE; page++) if (!frames.blank(page)) pages++;
+    for (let page = at / PAGE_SIZE; page < (at + size) / PAGE_SIZE; page++) if (frames.writtenUnder(page) !== null) pages++;
     return pages * PAGE_SIZE;
   }
 

@@ -3,6 +3,7 @@
 // Hostile images end as Outcomes; only what a person did wrong is thrown, as UserError, by the constructor.
 
 import { BareProcessor } from './bare/bare-processor.ts';
+import { ExitCode } from './arch/exit-code.ts';
 import { Efer } from './arch/registers.ts';
 import { chooseModel } from './cpu/model-choice.ts';
 import { chipsetOf } from './guest/chipset.ts';
@@ -18,7 +19,9 @@ import type { Vcpu } from './hypervisor/vcpu.ts';
 import { Machine, type MachineOptions } from './machine/machine.ts';
 import { hostMap } from './machine/memory-map.ts';
 import { PAGE_SIZE } from './util/address.ts';
+import { Snapshot } from './util/snapshot.ts';
 import { assert, UserError } from './util/errors.ts';
+import type { Components, Fields, Stateful } from './util/stateful.ts';
 
 export type { NamedBytes, RunResult } from './guest/options.ts';
 
@@ -47,7 +50,7 @@ export type RunOptions = GuestOptions & {
 /** Instructions at a time: the end of a slice is an exit (INTR, the host's timer), so every surface uses this one. */
 export const SLICE = 1_000_000;
 
-export class VirtualMachine {
+export class VirtualMachine implements Stateful {
   readonly machine: Machine;
   readonly image: Image;
   /** The processor of a bare machine; null: there is a hypervisor. */
@@ -57,6 +60,10 @@ export class VirtualMachine {
   readonly #warnings = new Map<string, number>();
   #outcome: Outcome | null = null;
   #pollDevices: () => void = () => {};
+  /** Chips of a bare machine. */
+  #chips: Components = new Map();
+  #system: HostSystem | null = null;
+  #known: Map<string, Stateful> | null = null;
 
   constructor(options: RunOptions) {
     this.#options = options;
@@ -94,6 +101,7 @@ export class VirtualMachine {
         encryptedState,
         trace: options.trace,
       });
+      this.#system = system;
       this.#guest = new Guest({ machine, system, withheld, firstProcessor: 0 }, options);
       this.image = this.#guest.image;
     } catch (error) {
@@ -127,10 +135,13 @@ export class VirtualMachine {
     return this.#guest?.outcome ?? this.#outcome;
   }
 
-  /** Runs at most so many instructions more. True: the run has ended. */
-  advance(instructions: number): boolean {
+  /**
+   * Runs at most so many instructions more. True: the run has ended. With `until` it stops right behind a VMGEXIT, before the hypervisor has looked
+   * at it (`atVmgexit`); the next call begins with that and goes on to the end of the same slice, whatever number it is given.
+   */
+  advance(instructions: number, { until }: { readonly until?: 'vmgexit' | undefined } = {}): boolean {
     const { bare } = this;
-    if (bare === null) return this.guest.advance(instructions);
+    if (bare === null) return this.guest.advance(instructions, until === 'vmgexit' ? ExitCode.VMGEXIT : null);
     if (this.#outcome !== null) return true;
     const { maxInstructions } = this.#options;
     this.#pollDevices();
@@ -139,6 +150,49 @@ export class VirtualMachine {
     if (outcome !== null) this.#end(outcome);
     else if (maxInstructions !== null && bare.consumed >= maxInstructions) this.#end({ kind: 'limit', instructions: maxInstructions });
     return this.#outcome !== null;
+  }
+
+  /** Has the last `advance` stopped at a VMGEXIT that is not answered yet? */
+  get atVmgexit(): boolean {
+    return this.pendingVcpu !== null;
+  }
+
+  /** The virtual CPU that has executed it; null: there is none. */
+  get pendingVcpu(): Vcpu | null {
+    return this.#guest?.pending ?? null;
+  }
+
+  /** The run as it is now; between calls of `advance`. From the first one on the machine notes which pages change. */
+  snapshot(): Snapshot {
+    return Snapshot.of(this.#components);
+  }
+
+  /** The run is as it was: any snapshot of it, any number of times, in any order, also after its end. */
+  restore(snapshot: Snapshot): void {
+    snapshot.restore(this.#components);
+  }
+
+  /** A reader of the run (a trace hash, what a guest wrote to its serial port) is part of snapshots from now on. */
+  capture(name: string, component: Stateful | { capture(): unknown; restore(state: never): void }): void {
+    assert(!this.#components.has(name), 'a component of that name is captured already');
+    this.#known?.set(name, 'exchange' in component ? component : new Reader(component as ReaderState));
+  }
+
+  get #components(): Components {
+    const { machine } = this;
+    this.#known ??= new Map<string, Stateful>([
+      ...machine.components,
+      ...(this.#system === null ? [] : [['hypervisor', this.#system] as const]),
+      ...(this.#guest?.components ?? []),
+      ...(this.bare === null ? [] : [['run', this] as const, ['board', this.bare] as const, ...this.#chips]),
+    ]);
+    return this.#known;
+  }
+
+  /** Of a bare machine; the others are guests. */
+  exchange(fields: Fields): void {
+    this.#outcome = fields.value(this.#outcome);
+    fields.map(this.#warnings);
   }
 
   /** Somebody wants the run to end here. */
@@ -202,12 +256,29 @@ export class VirtualMachine {
       stopped: (why) => bare?.stop(why),
     });
     this.#pollDevices = chipset.poll;
+    this.#chips = chipset.components;
     bare = new BareProcessor(machine, chipset);
     for (const { start, end } of ranges) bare.memory.write(BigInt(start), new Uint8Array(end - start));
     for (const { start, bytes } of contents) bare.memory.write(BigInt(start), bytes);
     for (const text of warnings) this.#warnings.set(text, 1);
     bare.start(vmsaImage({ ...state, efer: state.efer & ~BigInt(Efer.SVME) }));
     return bare;
+  }
+}
+
+/** Something outside the machine that is captured as a whole. */
+type ReaderState = { capture(): unknown; restore(state: unknown): void };
+
+class Reader implements Stateful {
+  readonly #state: ReaderState;
+
+  constructor(state: ReaderState) {
+    this.#state = state;
+  }
+
+  exchange(fields: Fields): void {
+    if (fields.restoring) this.#state.restore(fields.value<unknown>(null));
+    else fields.value(this.#state.capture());
   }
 }
 

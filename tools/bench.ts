@@ -1,6 +1,7 @@
 // How fast we are, on this machine, and against others: `npm run bench`. docs/benchmarks.md says what is measured and how.
 //
 //   --quick              fewer repeats, ends within 50 s
+//   --many-guests        with --quick: hosts of many guests as well, some 8 s more
 //   --peer NAME          qemu, bochs, v86: the same workloads there, in turn with ours; may be repeated
 //   --only REGEX         these workloads and no other figures
 //   --tier NAME          interpreter or compiler: how far our engine goes

@@ -151,7 +151,7 @@ async function main(): Promise<number> {
       peer: { type: 'string' },
       only: { type: 'string', default: '' },
       show: { type: 'boolean', default: false },
-      seconds: { type: 'string', default: '90' },
+      seconds: { type: 'string', default: '300' },
     },
   });
   const [tree] = positionals;

@@ -1,7 +1,7 @@
 // Runs vector files (test/vectors/README.md) through every tier of the processor.
 //
 //   npm run vectors -- FILE.x86vec.gz ...
-//   npm run vectors -- --tier compiler FILE ...                one tier alone
+//   npm run vectors -- --tier compiler FILE ...                one tier alone; labels is the third
 //   npm run vectors -- --watched FILE ...                      every frame watched, so that no store takes the fast path
 //   npm run vectors -- --only '^Add_' --examples 5 FILE ...    some instructions, and more failures of each
 //
@@ -20,10 +20,13 @@ import { runSection, type SectionResult } from '../test/vectors/run.ts';
 const tiers = {
   interpreter: (watched: boolean) => new VectorMachine(null, watched),
   compiler: (watched: boolean) => new VectorMachine(eachAlone, watched),
+  labels: (watched: boolean) => new VectorMachine('labels', watched),
 };
+/** Without --tier. Labels must make no difference, but take their time. */
+const usual = ['interpreter', 'compiler'] as const;
 type Tier = keyof typeof tiers;
 
-const USAGE = 'usage: npm run vectors -- [--tier interpreter|compiler] [--watched] [--only REGEX] [--examples N] FILE.x86vec.gz ...';
+const USAGE = 'usage: npm run vectors -- [--tier interpreter|compiler|labels] [--watched] [--only REGEX] [--examples N] FILE.x86vec.gz ...';
 
 class Wrong extends Error {}
 
@@ -95,7 +98,7 @@ function main(): number {
     if (!Number.isInteger(examples) || examples < 0) throw new Wrong(`${values.examples} is no number of examples`);
     const names = Object.keys(tiers) as Tier[];
     if (values.tier !== undefined && !names.includes(values.tier as Tier)) throw new Wrong(`${values.tier} is no tier`);
-    const chosen = values.tier === undefined ? names : [values.tier as Tier];
+    const chosen = values.tier === undefined ? usual : [values.tier as Tier];
     return run(positionals, chosen, values.watched, pattern(values.only), examples);
   } catch (error) {
     if (!(error instanceof Wrong) && !(error instanceof TypeError && 'code' in error)) throw error;

@@ -18,6 +18,7 @@ import { Interrupts } from './interrupts.ts';
 import { BareMsrs } from './msrs.ts';
 import { initialise, loadRegisters } from './registers.ts';
 import { SystemMemory } from './system-memory.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** How a run ends by itself. */
 export type BareEnd =
@@ -31,7 +32,7 @@ export type BareEnd =
 const STOPS_PER_SLICE = 20_000;
 const LONGEST_RUN = 0x4000_0000;
 
-export class BareProcessor implements Board, DeviceMemory {
+export class BareProcessor implements Board, DeviceMemory, Stateful {
   readonly interrupts: Interrupts;
   readonly msrs: BareMsrs;
   readonly memory: SystemMemory;
@@ -156,5 +157,11 @@ export class BareProcessor implements Board, DeviceMemory {
     const { encrypts } = this.msrs;
     const bits = encrypts ? model.physicalBits - model.reducedBits : model.physicalBits;
     return { ...BARE, cBit: model.cBit, hostKey: encrypts ? encryption.hostKey : 0, guestPhysicalBits: bits, hostPhysicalBits: bits };
+  }
+
+  exchange(fields: Fields): void {
+    fields.part(this.interrupts.apic);
+    fields.part(this.msrs);
+    this.#ended = fields.value(this.#ended);
   }
 }

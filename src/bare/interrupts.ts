@@ -14,7 +14,7 @@ import { PAGE_SIZE } from '../util/address.ts';
 
 /** Above every value of CR8. */
 const HIGHEST_PRIORITY = 16;
-/** Wakes in a row that turn out not to be any: the processor then counts as asleep for good. */
+/** Wakes in a row that turn out not to be any: the processor then waits for the APIC's timer only, whose interrupts nothing takes the place of. */
 const MOST_FALSE_WAKES = 64;
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -84,10 +84,10 @@ export class Interrupts {
 
   /** The processor executed HLT. False: nothing will ever wake it. */
   sleep(): boolean {
-    for (let n = 0; n < MOST_FALSE_WAKES; n++) {
+    for (let n = 0; n < 2 * MOST_FALSE_WAKES; n++) {
       this.#settle();
       if (this.#wakes()) return true;
-      const deadline = nextTimer(this.apic, this.#chipset);
+      const deadline = n < MOST_FALSE_WAKES ? nextTimer(this.apic, this.#chipset) : this.apic.deadline;
       if (deadline === NEVER || !this.enabled) return false;
       this.#machine.host.idle(instructionsUntil(deadline, this.#machine.time));
     }

@@ -5,6 +5,7 @@
 import { Msr } from '../arch/msr.ts';
 import { Hwcr, Syscfg, VmCr } from '../arch/sev-features.ts';
 import { command, constant, isAddress, type MsrOwner, type MsrRow, passiveRows, ruled, storage } from '../machine/msr-rows.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const PATCH_LEVEL = 0x0a00_1173n; // no public meaning: any value that does not change
 /** MtrrFixDramEn to Tom2ForceMemTypeWB, and MemEncryptionModEn. SEV-SNP's bits are reserved without SEV-SNP. */
@@ -15,7 +16,7 @@ const HWCR_RESET = 0x0100_0010n | BigInt(Hwcr.SMM_LOCK);
 const HWCR_WRITABLE = 0x4100_0018n;
 const VM_CR = BigInt(VmCr.SVM_LOCK | VmCr.SVME_DISABLE);
 
-export class BareMsrs implements MsrOwner {
+export class BareMsrs implements MsrOwner, Stateful {
   readonly msrValues = new Map<number, bigint>();
   readonly physicalBits: number;
   readonly #encryption: boolean;
@@ -60,5 +61,9 @@ export class BareMsrs implements MsrOwner {
     this.msrValues.set(Msr.SYSCFG, value);
     this.#changed();
     return true;
+  }
+
+  exchange(fields: Fields): void {
+    fields.map(this.msrValues);
   }
 }

@@ -6,12 +6,13 @@ import { technologies } from '../arch/boot-page.ts';
 import { ExitStatus } from '../hypervisor/outcome.ts';
 import { UserError } from '../util/errors.ts';
 import { packageVersion } from './image.ts';
+import type { ConformFlags } from './conform.ts';
 import type { HostFlags } from './host.ts';
 import type { PagesFlags } from './pages.ts';
 import type { RunFlags } from './run.ts';
 
 const EPILOGUE = `
-Exit status: 0 the guest ended itself with 0; 1 it ended otherwise; 2 a mistake in what was asked;
+Exit status: 0 the guest ended itself with 0; 1 it ended otherwise, or something was found; 2 a mistake in what was asked;
 3 the instruction limit was reached; 130 interrupted; 70 a bug of cbit.
 Serial output goes to stdout, everything of ours to stderr; stdin reaches the guest's COM1.`;
 
@@ -19,6 +20,10 @@ const PAGES_EPILOGUE = `
 Exit status: 0 it was shown, whatever the guest did; 2 a mistake in what was asked, or the moment never came;
 130 interrupted, and shown as it was then; 70 a bug of cbit.
 Nothing is changed by being looked at. What the guest sends over COM1 is dropped.`;
+
+const CONFORM_EPILOGUE = `
+Exit status: 0 nothing was violated; 1 something was; 2 a mistake in what was asked; 130 interrupted; 70 a bug of cbit.
+What the variants are, and what each judgement means: docs/conform.md.`;
 
 const HOST_EPILOGUE = `
 On a terminal verbs are typed at a prompt (\`help\` lists them), otherwise they are read from stdin, one a line.
@@ -44,6 +49,9 @@ function program(done: (status: number) => void): Command {
     .option('--registers <format>', "print the guest's registers at the end on stdout: json")
     .option('--halt-ok', 'a guest that halts for good has succeeded')
     .option('--map', 'show whose memory is whose at the end, in the account or the JSON object')
+    .option('--sanitize', 'judge what guest and hypervisor do with the GHCB; findings make the exit status 1 (docs/sanitizer.md)')
+    .option('--taint', 'follow private data to the hypervisor, and what it says to addresses and branches (docs/taint.md)')
+    .option('--secret <where>', 'with --taint: a symbol, or GPA:LENGTH, whose bytes are private; may be repeated', gather)
     .addHelpText('after', EPILOGUE)
     .action(async (image: string | undefined, flags: RunFlags) => {
       // Nothing of the machine is loaded for a version or a mistake.
@@ -62,6 +70,24 @@ function program(done: (status: number) => void): Command {
     .action(async (image: string | undefined, flags: PagesFlags) => {
       const { pages } = await import('./pages.ts');
       done(await pages(image, flags));
+    });
+  withMachine(
+    cbit.command('conform').description("judge a guest's #VC handler: every answer to every VMGEXIT, as it should not be: docs/conform.md"),
+  )
+    .option('--event <what>', 'only VMGEXITs with this code (72h) or name (CPUID)')
+    .option('--only <what>', 'only these variants or groups of them, separated by commas; or list the cells with a result: violated')
+    .option('--occurrences <n>', 'of equal requests from one place so many (default: 2)')
+    .option('--all', 'every VMGEXIT')
+    .option('--cell <id>', 'one cell again, as the report names it: NUMBER.VARIANT')
+    .option('--trace [file]', `with --cell: write everything that happens as NDJSON, to --trace=FILE (default: ${DEFAULT_TRACE})`)
+    .option('--format <format>', 'text, json or junit (default: what the ending of --output says, or text)')
+    .option('--output <file>', 'write to this file instead of stdout')
+    .option('--halt-ok', 'a guest that halts for good has succeeded')
+    .option('--schema', 'print the JSON Schema of --format json')
+    .addHelpText('after', CONFORM_EPILOGUE)
+    .action(async (image: string | undefined, flags: ConformFlags) => {
+      const { conform } = await import('./conform.ts');
+      done(await conform(image, flags));
     });
   cbit
     .command('host')
@@ -144,7 +170,7 @@ function complain(error: unknown, args: readonly string[]): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return ExitStatus.OK; // help or version
     const said = error.code === 'commander.help' ? 'say what to do' : error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
-    const command = ['pages', 'host'].find((name) => name === args[0]) ?? 'run';
+    const command = ['pages', 'conform', 'host'].find((name) => name === args[0]) ?? 'run';
     process.stderr.write(`cbit: ${said}: see \`cbit ${command} --help\`\n`);
     return ExitStatus.MISTAKE;
   }

@@ -17,12 +17,16 @@ import { describeOutcome, ExitStatus } from '../hypervisor/outcome.ts';
 import { VirtualMachine } from '../virtual-machine.ts';
 import { nodeAes } from './aes-node.ts';
 import { paintFor } from './colours.ts';
+import { attachSanitizer } from '../sanitizer/sanitizer.ts';
+import { Taint } from '../taint/taint.ts';
 import { drive } from './drive.ts';
+import { findingLines, findingsJson } from './findings.ts';
 import { parseRegisters } from './options.ts';
 import { Progress } from './progress.ts';
 import { SerialLog } from './serial.ts';
 import { type MachineFlags, readSettings } from './settings.ts';
 import { Stopwatch } from './stopwatch.ts';
+import { secretsOf } from './secrets.ts';
 import { endsOf, Terminal } from './terminal.ts';
 import { TraceFile } from './trace-file.ts';
 import { dramOf, viewsOf } from './views.ts';
@@ -34,6 +38,9 @@ export type RunFlags = MachineFlags & {
   readonly registers?: string;
   readonly haltOk?: boolean;
   readonly map?: boolean;
+  readonly sanitize?: boolean;
+  readonly taint?: boolean;
+  readonly secret?: readonly string[];
 };
 
 /** Columns of the account where there is no terminal. */
@@ -48,6 +55,7 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
   const stopwatch = new Stopwatch();
   const { seed, options, origin, shown } = readSettings(named, flags);
   const json = flags.json ?? false;
+  const secrets = secretsOf(flags, options, shown);
   const withRegisters = flags.registers !== undefined && parseRegisters(flags.registers) === 'json';
   const account = new Account();
   const hash = json ? new TraceHash() : null;
@@ -66,6 +74,7 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
   try {
     vm = new VirtualMachine({
       ...options,
+      ...(secrets === null ? {} : { tier: 'labels' as const }),
       haltOk: flags.haltOk ?? false,
       ...endsOf(terminal, flags.virtioConsole ?? false),
       aes: nodeAes,
@@ -73,11 +82,19 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
     });
     const { host } = vm.machine;
     tracer.clock = () => host.retired;
+    const sanitizer = flags.sanitize === true ? attachSanitizer(vm) : null;
+    const taint = secrets === null ? null : new Taint(vm, secrets);
     if (seed.drawn) process.stderr.write(`cbit: seed ${seed.value}\n`);
     await drive(vm, terminal, progress);
     progress.clear();
+    sanitizer?.finish();
+    taint?.finish();
+    const findings = sanitizer === null && taint === null ? null : [...(sanitizer?.findings ?? []), ...(taint?.findings ?? [])];
+    const symbols = readSymbols(shown);
     const result = vm.result();
-    const { status, instructions, elements } = result;
+    const { instructions, elements } = result;
+    // A guest that ended well and did wrong on the way has not passed.
+    const status = result.status === ExitStatus.OK && (findings?.length ?? 0) > 0 ? ExitStatus.FAILED : result.status;
     const ending = describeOutcome(result.outcome);
     const scene = flags.map === true ? sceneOf(vm) : null;
     const maps = scene === null ? [] : mapMemory(scene);
@@ -100,25 +117,28 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
         seconds: Math.round(seconds * 1000) / 1000,
         registers,
         map: scene === null ? undefined : mapJson(maps, scene.keys),
+        findings: findings === null ? undefined : findingsJson(findings),
       };
       process.stdout.write(`${JSON.stringify(report(given, account.tally))}\n`);
     } else {
       if (registers !== undefined) process.stdout.write(`${terminal.atLineStart ? '' : '\n'}${JSON.stringify(registers)}\n`);
       const width = process.stderr.isTTY ? process.stderr.columns : DEFAULT_WIDTH;
+      const colours = paintFor(process.stderr, process.env);
       const input = {
         ...origin,
         instructions,
         elements,
         seconds: stopwatch.seconds,
-        status,
+        status: result.status,
         ending,
         views: viewsOf(vm),
         map: scene === null ? undefined : (columns: number, paint: Paint) => mapLines(maps, scene.keys, columns, paint),
-        symbols: readSymbols(shown),
+        symbols,
         codeAt: readCode(shown, vm.image.segments[0]?.start ?? 0, vm.image.mode),
         warnings: result.warnings,
       };
-      process.stderr.write(`\n${account.render(input, width, paintFor(process.stderr, process.env))}`);
+      process.stderr.write(`\n${account.render(input, width, colours)}`);
+      if (findings) process.stderr.write(`\n${findingLines(findings, symbols, width, colours).join('\n')}\n`);
       if (file) process.stderr.write(`\ntrace: ${file.path}, ${file.events} events\n`);
     }
     return status;

@@ -19,9 +19,11 @@ import { injectedSource, Source } from './delivery/event.ts';
 import { Fetch } from './fetch.ts';
 import type { Board } from './board.ts';
 import { type Callbacks, FormSet, Interpreter } from './interpreter.ts';
+import { labelImports } from './labels.ts';
 import { Processor, type ProcessorOptions, SHADOW_OF_SS } from './processor.ts';
 import { admits } from './segment-access.ts';
 import { routines } from './system/routines.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** Why `run` returned. */
 export const Stopped = {
@@ -39,7 +41,7 @@ const LONGEST_SLICE = 10_000_000;
 /** So many deliveries in a row without an instruction retired are free; each one more counts as one. */
 const FREE_DELIVERIES = 8;
 
-export class Cpu {
+export class Cpu implements Stateful {
   readonly #p: Processor;
   readonly #i32: Int32Array;
   readonly #interpreter: Interpreter;
@@ -76,10 +78,19 @@ export class Cpu {
         admits(p, segment as Segment, offset, size & ~SEGMENT_WRITE, (size & SEGMENT_WRITE) !== 0) ? 1 : 0,
       system: (state, record, routine, low, high) => {
         memory.i32[(state + State.RECORD) >>> 2] = record;
+        if (p.labels !== null) return p.labels.routine(p, record, routine, low, high, routines[routine]!);
         return routines[routine]!(p, record, low, high);
       },
     };
-    this.#interpreter = new Interpreter(memory, callbacks, options.forms ?? FormSet.shared(compiler?.threshold ?? 0));
+    this.#interpreter =
+      options.labels === true
+        ? new Interpreter(
+            memory,
+            callbacks,
+            FormSet.labelled(),
+            labelImports(memory, () => p.labels),
+          )
+        : new Interpreter(memory, callbacks, options.forms ?? FormSet.shared(compiler?.threshold ?? 0));
     this.#code = new CodeCache(memory, frames, this.#interpreter, () => p.retired);
     this.#fetch = new Fetch(p, this.#code, compiler?.threshold ?? 0);
     this.#compiler = compiler ? new Compiler(memory, this.#interpreter, this.#code, compiler) : null;
@@ -148,6 +159,8 @@ export class Cpu {
     this.#p.idle = 0;
     this.#p.fuelGiven = 0;
     this.#p.board = null;
+    this.#p.observer = null;
+    this.#p.labels = null;
   }
 
   /**
@@ -242,7 +255,7 @@ export class Cpu {
       const resume = flags & Rflags.RF;
       if (resume !== 0) i32[s + (State.RFLAGS >> 2)] = flags & ~Rflags.RF;
       i32[s + (State.RESUME_AT >> 2)] = resume === 0 ? -1 : fuel;
-      i32[s + (State.WAITING >> 2)] = this.virtualInterrupt >= 0 || this.virtualNmi ? 1 : 0;
+      i32[s + (State.WAITING >> 2)] = this.virtualInterrupt >= 0 || this.virtualNmi || p.observer !== null ? 1 : 0;
       p.enteredHandler = false;
       p.fuelGiven = fuel;
       if (forDevice) i32[s + (State.FUEL >> 2)] = 0;
@@ -385,5 +398,19 @@ export class Cpu {
     const p = this.#p;
     p.setU32(State.HALTED, 0);
     return this.#conclude(deliver(p, injectedSource(type, vector), vector, -1));
+  }
+
+  /** Between runs, behind the state blocks and the environment. */
+  exchange(fields: Fields): void {
+    const p = this.#p;
+    p.state = fields.value(p.state);
+    p.retiredBefore = fields.value(p.retiredBefore);
+    p.idle = fields.value(p.idle);
+    this.elements = fields.value(this.elements);
+    this.virtualInterrupt = fields.value(this.virtualInterrupt);
+    this.virtualPriority = fields.value(this.virtualPriority);
+    this.virtualNmi = fields.value(this.virtualNmi);
+    this.#shutdown = fields.value(this.#shutdown);
+    if (fields.restoring) p.settle();
   }
 }

@@ -6,9 +6,12 @@ import type { EngineMemory } from '../memory/map.ts';
 import { FunctionBuilder, type I32, type Label, Type } from '../wasm/function.ts';
 import { ModuleBuilder, NAMESPACE } from '../wasm/module.ts';
 import { type Form, formKey } from '../x86/form.ts';
-import { type Imports, OpenOperands } from '../x86/open.ts';
+import { importLabelFunctions } from '../x86/label-algebra.ts';
+import { type Embedding, type Imports, OpenOperands } from '../x86/open.ts';
 import { Record, Steering } from '../x86/record.ts';
 import { semanticsOf } from '../x86/semantics/all.ts';
+import { TaintedBuilder } from '../x86/tainted-builder.ts';
+import { TaintedOperands } from '../x86/tainted.ts';
 import { Leave, State } from '../memory/state.ts';
 import { hotForms } from './hot-forms.ts';
 import { type PreparedCore, preparedCore } from './prepared-core.ts';
@@ -40,6 +43,8 @@ type Run = (state: number, record: number, fuel: number) => number;
 const STEERING = Object.values(Steering).map(() => undefined);
 
 const shared = new Map<number, FormSet>();
+/** In the place of a threshold: forms that follow labels. */
+const LABELLED = -1;
 
 /** Forms, and the modules made for them: the same for every engine of the process, unless one is handed in. */
 export class FormSet {
@@ -54,15 +59,17 @@ export class FormSet {
   /** Modules of cold forms, oldest first; `serial` says how new one is. */
   readonly modules: { readonly serial: number; readonly from: number; readonly module: WebAssembly.Module }[] = [];
   serial = 0;
+  readonly #labels: boolean;
   #small = 0;
   #compiled: number;
 
   /**
    * `hot`: the forms that stand in the one function. None: all are reached by call_indirect, which must make no difference.
-   * `prepared`: what was emitted for them before, and for more.
+   * `prepared`: what was emitted for them before, and for more. `labels`: handlers follow labels, too; then none stands in the one function.
    */
-  constructor(hot: readonly Form[] = hotForms(), threshold = 0, prepared: PreparedCore | null = null) {
+  constructor(hot: readonly Form[] = hotForms(), threshold = 0, prepared: PreparedCore | null = null, labels = false) {
     this.#threshold = threshold;
+    this.#labels = labels;
     for (const form of hot) this.#add(form);
     this.hot = this.forms.length;
     this.#compiled = this.hot;
@@ -78,6 +85,13 @@ export class FormSet {
   static shared(threshold: number): FormSet {
     let set = shared.get(threshold);
     if (!set) shared.set(threshold, (set = new FormSet(preparedCore?.hot, threshold, preparedCore)));
+    return set;
+  }
+
+  /** That of all processors which follow labels. */
+  static labelled(): FormSet {
+    let set = shared.get(LABELLED);
+    if (!set) shared.set(LABELLED, (set = new FormSet([], 0, null, true)));
     return set;
   }
 
@@ -101,7 +115,11 @@ export class FormSet {
   }
 
   #publish(from: number): void {
-    this.modules.push({ serial: ++this.serial, from, module: new WebAssembly.Module(emitCold(this.forms, from, this.#threshold)) });
+    this.modules.push({
+      serial: ++this.serial,
+      from,
+      module: new WebAssembly.Module(emitCold(this.forms, from, this.#threshold, this.#labels)),
+    });
   }
 
   #add(form: Form): number {
@@ -126,10 +144,11 @@ export class Interpreter {
   #serial = 0;
   readonly run: Run;
 
-  constructor(memory: EngineMemory, callbacks: Callbacks, forms = FormSet.shared(0)) {
+  /** `labels`: what forms that follow labels import besides. */
+  constructor(memory: EngineMemory, callbacks: Callbacks, forms = FormSet.shared(0), labels: WebAssembly.ModuleImports = {}) {
     this.#set = forms;
     this.#table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
-    this.#imports = { [NAMESPACE]: { memory: memory.memory, table: this.#table, ...callbacks } };
+    this.#imports = { [NAMESPACE]: { memory: memory.memory, table: this.#table, ...callbacks, ...labels } };
     this.run = new WebAssembly.Instance(this.#set.core, this.#imports).exports['run'] as Run;
     this.sync();
   }
@@ -205,17 +224,37 @@ export function declareImports(m: ModuleBuilder): Imports {
 const COLD_LEAVE = 0;
 const COLD_FAULT = 1;
 
-function emitCold(forms: readonly (Form | undefined)[], from: number, threshold: number): Uint8Array<ArrayBuffer> {
+function emitCold(forms: readonly (Form | undefined)[], from: number, threshold: number, labels = false): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const imports = declareImports(m);
+  const functions = labels ? importLabelFunctions(m) : null;
   const type = m.type([Type.I32, Type.I32], [Type.I32]);
-  for (let k = from; k < forms.length; k++) m.function(type, emitOne(forms[k] as Form, imports, threshold), String(k));
+  for (let k = from; k < forms.length; k++) {
+    const form = forms[k] as Form;
+    if (functions === null) m.function(type, emitOne(form, imports, threshold), String(k));
+    else {
+      const f = new TaintedBuilder(functions);
+      emitAlone(f, new TaintedOperands(f, form, imports, alone(f, 0)), form);
+      m.function(type, f, String(k));
+    }
+  }
   return m.build();
 }
 
 function emitOne(form: Form, imports: Imports, threshold: number): FunctionBuilder {
   const f = new FunctionBuilder(2);
-  const b = new OpenOperands(f, form, imports, {
+  return emitAlone(f, new OpenOperands(f, form, imports, alone(f, threshold)), form);
+}
+
+function emitAlone(f: FunctionBuilder, b: OpenOperands, form: Form): FunctionBuilder {
+  emitMeaning(b, form);
+  f.unreachable();
+  return f;
+}
+
+/** How a function for one form ends. */
+function alone(f: FunctionBuilder, threshold: number): Embedding {
+  return {
     next: (record) => f.return(record),
     fault: () => f.return(f.const32(COLD_FAULT)),
     leave: () => f.return(f.const32(COLD_LEAVE)),
@@ -224,10 +263,7 @@ function emitOne(form: Form, imports: Imports, threshold: number): FunctionBuild
       left: f.load32(f.parameter(0), State.FUEL),
       spend: (units) => f.store32(f.parameter(0), f.i32.sub(f.load32(f.parameter(0), State.FUEL), units), State.FUEL),
     },
-  });
-  emitMeaning(b, form);
-  f.unreachable();
-  return f;
+  };
 }
 
 function emitMeaning(b: OpenOperands, form: Form): void {

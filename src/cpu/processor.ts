@@ -17,6 +17,8 @@ import type { Board } from './board.ts';
 import { Breakpoints } from './breakpoints.ts';
 import type { CompilerSettings } from './compiler/compiler.ts';
 import type { FormSet } from './interpreter.ts';
+import type { LabelKeeper } from './labels.ts';
+import type { ProcessorObserver } from './observer.ts';
 import { cr4Implemented } from './control-registers.ts';
 import { gprAt, Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../memory/state.ts';
 
@@ -44,6 +46,8 @@ export type ProcessorOptions = {
   readonly tscPerInstruction: number;
   /** How hot code is compiled; null: it is not. */
   readonly compiler?: CompilerSettings | null;
+  /** It follows labels (x86/tainted.ts): its memory has room for them, and nothing is compiled. */
+  readonly labels?: boolean;
   /** Other forms than those that all processors of the process share. */
   readonly forms?: FormSet;
 };
@@ -75,6 +79,9 @@ export class Processor {
   idle = 0;
   /** Null where a hypervisor decides what the program reaches. */
   board: Board | null = null;
+  observer: ProcessorObserver | null = null;
+  /** Who keeps the labels of a processor that follows them. */
+  labels: LabelKeeper | null = null;
   /** The instruction under way has asked the board for something, and what waits may be another thing now. */
   askedBoard = false;
 

@@ -14,6 +14,7 @@ import type { CodeAt } from './code.ts';
 import type { Symbols } from './symbols.ts';
 import { byFrequency, Tally } from './tally.ts';
 import type { TraceReader } from './tracer.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** The same bytes of guest memory, as the guest sees them and as the hypervisor does. */
 export type MemoryViews = { readonly gpa: number; readonly spa: number; readonly guest: Uint8Array; readonly hypervisor: Uint8Array };
@@ -50,7 +51,7 @@ const guestName = {
 const LEAST_WIDTH = 80;
 const MOST_WIDTH = 160;
 
-export class Account implements TraceReader {
+export class Account implements TraceReader, Stateful {
   readonly tally: Tally;
   readonly #trip = new RoundTrip();
 
@@ -210,6 +211,11 @@ export class Account implements TraceReader {
       );
     }
     return lines;
+  }
+
+  exchange(fields: Fields): void {
+    fields.part(this.tally);
+    fields.part(this.#trip);
   }
 }
 

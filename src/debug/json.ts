@@ -35,12 +35,29 @@ export type Report = {
   readonly registers?: Registers | undefined;
   /** Only if asked for: whose memory is whose, as docs/pages.md states it. */
   readonly map?: readonly object[] | undefined;
+  /** Only if asked for: what --sanitize and --taint have found (docs/sanitizer.md, docs/taint.md). */
+  readonly findings?: readonly object[] | undefined;
 };
 
 export type ReportInput = Omit<Report, 'version' | 'exits' | 'vc' | 'unimplemented' | 'measurement' | 'measurementNonce'>;
 
 export function report(input: ReportInput, tally: Tally): Report {
-  const { outcome, reason, status, value, serial, serialDropped, instructions, elements, traceHash, seed, seconds, registers, map } = input;
+  const {
+    outcome,
+    reason,
+    status,
+    value,
+    serial,
+    serialDropped,
+    instructions,
+    elements,
+    traceHash,
+    seed,
+    seconds,
+    registers,
+    map,
+    findings,
+  } = input;
   return {
     version: JSON_VERSION,
     outcome,
@@ -61,5 +78,6 @@ export function report(input: ReportInput, tally: Tally): Report {
     seconds,
     ...(registers === undefined ? {} : { registers }),
     ...(map === undefined ? {} : { map }),
+    ...(findings === undefined ? {} : { findings }),
   };
 }

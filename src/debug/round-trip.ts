@@ -6,6 +6,7 @@ import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
 import type { TraceEvent } from '../util/trace.ts';
 import type { TraceReader } from './tracer.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** The MSR protocol answers a register at a time, so that one CPUID is up to four trips of four events. */
 const LONGEST = 32;
@@ -14,7 +15,7 @@ const LONGEST = 32;
 export const Way = { NONE: 0, EXIT: 1, MSR: 2, PAGE: 3 } as const;
 export type Way = (typeof Way)[keyof typeof Way];
 
-export class RoundTrip implements TraceReader {
+export class RoundTrip implements TraceReader, Stateful {
   /** The events of the trip that is shown, in order; empty if there was none. */
   events: readonly TraceEvent[] = [];
   way: Way = Way.NONE;
@@ -47,6 +48,13 @@ export class RoundTrip implements TraceReader {
       this.way = this.#found;
     }
     if (this.#found !== Way.MSR) this.#current = null;
+  }
+
+  exchange(fields: Fields): void {
+    this.events = fields.value(this.events);
+    this.way = fields.value(this.way);
+    this.#found = fields.value(this.#found);
+    this.#current = fields.value(this.#current?.slice() ?? null)?.slice() ?? null;
   }
 }
 

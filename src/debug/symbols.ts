@@ -31,7 +31,14 @@ export function readSymbols(image: Uint8Array): Symbols {
   };
 }
 
-function functions(image: Uint8Array): Known[] {
+/** Where something that has a name lies, and how long it is; null: the image does not say. */
+export function findSymbol(image: Uint8Array, name: string): { readonly start: bigint; readonly size: bigint } | null {
+  return symbolsOf(image, (type) => type <= STT_FUNC).find((symbol) => symbol.name === name) ?? null;
+}
+
+const functions = (image: Uint8Array): Known[] => symbolsOf(image, (type) => type === STT_FUNC || type === STT_NOTYPE);
+
+function symbolsOf(image: Uint8Array, wanted: (type: number) => boolean): Known[] {
   if (image.length < Header.size || image[0] !== 0x7f || image[1] !== 0x45 || image[2] !== 0x4c || image[3] !== 0x46) return [];
   const { shoff, shentsize, shnum } = Header(new BytesPort(image));
   if (shentsize !== Section.size) return [];
@@ -46,7 +53,7 @@ function functions(image: Uint8Array): Known[] {
   for (let at = 0; at + Symbol64.size <= symbols.length && found.length < MOST_SYMBOLS; at += Symbol64.size) {
     const { name, info, value, size } = Symbol64(new BytesPort(symbols.subarray(at, at + Symbol64.size)));
     const type = info & 0xf;
-    const text = (type === STT_FUNC || type === STT_NOTYPE) && name !== 0 ? textAt(names, name) : '';
+    const text = wanted(type) && name !== 0 ? textAt(names, name) : '';
     if (text !== '') found.push({ start: value, size, name: text });
   }
   return found;

@@ -4,6 +4,7 @@ import { vectorName, Vector } from '../arch/exception.ts';
 import { ExitCode, exitName } from '../arch/exit-code.ts';
 import type { TraceEvent } from '../util/trace.ts';
 import type { TraceReader } from './tracer.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 type Of<K extends TraceEvent['kind']> = Extract<TraceEvent, { kind: K }>;
 type Count = Map<string, number>;
@@ -16,12 +17,12 @@ const EXCEPTIONS_KEPT = 3;
 
 const add = (count: Count, name: string): void => void count.set(name, (count.get(name) ?? 0) + 1);
 
-export class Tally implements TraceReader {
+export class Tally implements TraceReader, Stateful {
   readonly exits: Count = new Map();
   readonly vc: Count = new Map();
   readonly exceptions: Count = new Map();
   readonly commands: Of<'asp'>[] = [];
-  readonly unimplemented = new Map<string, { readonly rip: bigint; count: number }>();
+  readonly unimplemented = new Map<string, { readonly rip: bigint; readonly count: number }>();
   /** The last few exceptions that were not #VC, oldest first: a triple fault is the end of a chain. */
   readonly lastExceptions: Of<'exception'>[] = [];
   lastVc: Of<'vc'> | null = null;
@@ -53,7 +54,7 @@ export class Tally implements TraceReader {
         return;
       case 'unimplemented': {
         const known = this.unimplemented.get(event.instruction);
-        if (known) known.count++;
+        if (known) this.unimplemented.set(event.instruction, { ...known, count: known.count + 1 });
         else if (this.unimplemented.size < UNIMPLEMENTED_NAMED) this.unimplemented.set(event.instruction, { rip: event.rip, count: 1 });
         return;
       }
@@ -84,6 +85,17 @@ export class Tally implements TraceReader {
   /** The guest took a #VC, never got to a VMGEXIT, and shut down: it has no handler for #VC. */
   get diedWithoutHandler(): boolean {
     return this.lastVc !== null && !this.exits.has(exitName(ExitCode.VMGEXIT)) && this.exits.has(exitName(ExitCode.SHUTDOWN));
+  }
+
+  exchange(fields: Fields): void {
+    for (const count of [this.exits, this.vc, this.exceptions]) fields.map(count);
+    fields.map(this.unimplemented);
+    fields.list(this.commands);
+    fields.list(this.lastExceptions);
+    this.lastVc = fields.value(this.lastVc);
+    this.lastExit = fields.value(this.lastExit);
+    this.lastGhcb = fields.value(this.lastGhcb);
+    this.end = fields.value(this.end);
   }
 }
 

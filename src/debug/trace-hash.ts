@@ -19,8 +19,10 @@ export interface DramImage {
 /** Lines are gathered before they are hashed: an update costs more than its bytes. */
 const GATHER = 64 * 1024;
 
+export type TraceHashState = { readonly hash: ReturnType<typeof sha256.create>; readonly gathered: string; readonly done: boolean };
+
 export class TraceHash implements TraceReader {
-  readonly #hash = sha256.create();
+  #hash = sha256.create();
   readonly #encoder = new TextEncoder();
   #gathered = '';
   #done = false;
@@ -48,6 +50,17 @@ export class TraceHash implements TraceReader {
       this.#hash.update(record);
     }
     return bytesToHex(this.#hash.digest());
+  }
+
+  /** The hash so far, for snapshots (VirtualMachine.capture). */
+  capture(): TraceHashState {
+    return { hash: this.#hash.clone(), gathered: this.#gathered, done: this.#done };
+  }
+
+  restore({ hash, gathered, done }: TraceHashState): void {
+    this.#hash = hash.clone();
+    this.#gathered = gathered;
+    this.#done = done;
   }
 
   #flush(): void {

@@ -4,6 +4,7 @@
 
 import type { PortDevice, PortSize } from './device.ts';
 import type { PmTimer } from './pm-timer.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const Offset = { STATUS: 0, ENABLE: 2, CONTROL: 4, TIMER: 8 } as const;
 const ENABLE_BITS = 0x0521;
@@ -13,7 +14,7 @@ const Control = { SCI_ENABLE: 1 << 0, KEPT: 0x1c06, TYPE_SHIFT: 10, TYPE: 7, SLE
 const SOFT_OFF = 0;
 export const ACPI_PORTS = 64;
 
-export class AcpiPm implements PortDevice {
+export class AcpiPm implements PortDevice, Stateful {
   readonly name = 'ACPI registers';
   /** SCI_EN: the machine is in ACPI mode. */
   enabled = false;
@@ -54,13 +55,19 @@ export class AcpiPm implements PortDevice {
     this.#control = value & Control.KEPT;
     if ((value & Control.SLEEP) !== 0 && ((value >>> Control.TYPE_SHIFT) & Control.TYPE) === SOFT_OFF) this.#powerOff();
   }
+
+  exchange(fields: Fields): void {
+    this.enabled = fields.value(this.enabled);
+    this.#enable = fields.value(this.#enable);
+    this.#control = fields.value(this.#control);
+  }
 }
 
 /** Commands that turn ACPI mode on and off, as QEMU's firmware tables name them. */
 const AcpiCommand = { ENABLE: 0xf1, DISABLE: 0xf0 } as const;
 
 /** APMC and APMS, ports B2h and B3h: a command, and a byte that stays. */
-export class ApmPorts implements PortDevice {
+export class ApmPorts implements PortDevice, Stateful {
   readonly name = 'APM control';
   readonly width = 1;
   readonly #pm: AcpiPm;
@@ -79,5 +86,9 @@ export class ApmPorts implements PortDevice {
     if (offset !== 0) return;
     if (value === AcpiCommand.ENABLE) this.#pm.enabled = true;
     else if (value === AcpiCommand.DISABLE) this.#pm.enabled = false;
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(this.#bytes);
   }
 }

@@ -1,7 +1,8 @@
 // Between the local APICs of a machine and its I/O APICs: who is named by a message gets it. APM vol. 2, 16.5 and 16.6.
 
-import { type ApicMessage, type LocalApic } from './local-apic.ts';
+import { type ApicMessage, widened } from './apic-message.ts';
 import { MessageType } from './apic-registers.ts';
+import type { LocalApic } from './local-apic.ts';
 
 export class ApicBus {
   readonly #apics: LocalApic[] = [];
@@ -11,7 +12,8 @@ export class ApicBus {
   }
 
   /** A message of an I/O APIC or of a device. False: nobody is named by it. */
-  deliver(message: ApicMessage): boolean {
+  deliver(given: ApicMessage): boolean {
+    const message = widened(given);
     return this.#give(
       this.#apics.filter((apic) => apic.isNamedBy(message)),
       message,
@@ -32,9 +34,12 @@ export class ApicBus {
 
   /** Lowest priority: one of those that are named, the one that is least busy (16.6.2). */
   #give(named: readonly LocalApic[], message: ApicMessage): boolean {
-    if (named.length === 0) return false;
-    if (message.type === MessageType.LOWEST_PRIORITY) named.reduce((a, b) => (b.priority < a.priority ? b : a)).accepts(message);
-    else for (const apic of named) apic.accepts(message);
-    return true;
+    if (message.type !== MessageType.LOWEST_PRIORITY) {
+      for (const apic of named) apic.accepts(message);
+      return named.length > 0;
+    }
+    const candidates = named.filter((apic) => apic.arbitrates);
+    if (candidates.length > 0) candidates.reduce((a, b) => (b.priority < a.priority ? b : a)).accepts(message);
+    return candidates.length > 0;
   }
 }

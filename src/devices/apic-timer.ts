@@ -3,6 +3,8 @@
 // value (TSC-deadline mode, which CPUID Fn0000_0001 ECX[24] reports). Nothing counts here: the count follows from the time, and
 // `next` tells when it will be zero.
 
+import type { Fields, Stateful } from '../util/stateful.ts';
+
 /** Virtual time as the timer sees it. */
 export interface ApicClock {
   /** Nanoseconds since power-on. */
@@ -18,7 +20,7 @@ export type TimerMode = (typeof TimerMode)[keyof typeof TimerMode];
 
 const NEVER = Number.POSITIVE_INFINITY;
 
-export class ApicTimer {
+export class ApicTimer implements Stateful {
   readonly #clock: ApicClock;
   /** When the count will be zero next; Infinity: the timer stands still. */
   next = NEVER;
@@ -116,5 +118,14 @@ export class ApicTimer {
       this.#deadline = 0n;
     }
     return true;
+  }
+
+  exchange(fields: Fields): void {
+    this.next = fields.value(this.next);
+    this.#mode = fields.value(this.#mode);
+    this.#initial = fields.value(this.#initial);
+    this.#tick = fields.value(this.#tick);
+    this.#divide = fields.value(this.#divide);
+    this.#deadline = fields.value(this.#deadline);
   }
 }

@@ -3,6 +3,7 @@
 // clock is accepted into RAM and does not move it. Never in update: UIP reads 0.
 
 import type { PortDevice } from './device.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const Offset = { INDEX: 0, DATA: 1 } as const;
 const Cmos = {
@@ -35,7 +36,7 @@ const BASE_KIB = 640;
 const KIB = 0x400;
 const MIB = 0x10_0000;
 
-export class CmosRtc implements PortDevice {
+export class CmosRtc implements PortDevice, Stateful {
   readonly name = 'real-time clock';
   readonly width = 1;
   readonly #now: () => number;
@@ -110,5 +111,10 @@ export class CmosRtc implements PortDevice {
   /** Binary or BCD, as status B says. */
   #code(value: number): number {
     return (this.#ram[Cmos.B] ?? 0) & StatusB.BINARY ? value : (Math.floor(value / 10) << 4) | (value % 10);
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(this.#ram);
+    this.#index = fields.value(this.#index);
   }
 }

@@ -4,6 +4,7 @@
 
 import type { DmaMemory, Line } from './device.ts';
 import type { MmioDevice, MmioSize } from './mmio-bus.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** Offsets of registers, 32 bits each. */
 export const DmaRegister = { DESCRIPTORS: 0x00, COMMAND: 0x04, STATUS: 0x08, FAULT: 0x0c, COUNT: 0x10 } as const;
@@ -20,7 +21,7 @@ const LONGEST = 0x1_0000;
 const STEP = 4096;
 const TWO_32 = 2 ** 32;
 
-export class DmaEngine implements MmioDevice {
+export class DmaEngine implements MmioDevice, Stateful {
   readonly name = 'DMA engine';
   readonly #memory: DmaMemory;
   readonly #line: Line;
@@ -107,5 +108,12 @@ export class DmaEngine implements MmioDevice {
       done += size;
     }
     return true;
+  }
+
+  exchange(fields: Fields): void {
+    this.#descriptors = fields.value(this.#descriptors);
+    this.#status = fields.value(this.#status);
+    this.#fault = fields.value(this.#fault);
+    this.#count = fields.value(this.#count);
   }
 }

@@ -3,6 +3,7 @@
 // of an encrypted guest's private pages DMA stores into, and reads, ciphertext, so that its guests must share what they name.
 
 import type { DmaMemory, PortDevice, PortSize } from './device.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** Numbers of items that every machine has, and those of directly booted kernels. */
 export const FwCfgItem = {
@@ -33,7 +34,7 @@ const LONGEST_NAME = 55;
 const STEP = 0x1_0000;
 const NONE = new Uint8Array(0);
 
-export class FwCfg implements PortDevice {
+export class FwCfg implements PortDevice, Stateful {
   readonly name = 'fw_cfg';
   readonly #memory: DmaMemory;
   readonly #items = new Map<number, Uint8Array>();
@@ -142,6 +143,12 @@ export class FwCfg implements PortDevice {
       bytes.set(new TextEncoder().encode(name).subarray(0, LONGEST_NAME), at + 8);
     });
     this.add(FwCfgItem.DIRECTORY, bytes);
+  }
+
+  exchange(fields: Fields): void {
+    this.#selected = fields.value(this.#selected);
+    this.#position = fields.value(this.#position);
+    this.#dmaHigh = fields.value(this.#dmaHigh);
   }
 }
 

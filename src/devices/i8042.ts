@@ -2,6 +2,7 @@
 // controller as drivers probe it, and a keyboard on which nobody types, which answers its commands. There is no auxiliary device.
 
 import type { Line, PortDevice, PortSize } from './device.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const Status = { OUTPUT_FULL: 1 << 0, SYSTEM: 1 << 2, COMMAND: 1 << 3, NOT_LOCKED: 1 << 4 } as const;
 /** Command byte, byte 0 of the controller's RAM. */
@@ -42,7 +43,7 @@ const isPlain = (byte: number): boolean => byte >= 0xf4 && byte <= 0xf6;
 /** Bytes that wait for whoever reads them; a guest that never does gets no more. */
 const MOST_WAITING = 16;
 
-export class I8042 {
+export class I8042 implements Stateful {
   readonly name = 'keyboard controller';
   readonly #line: Line;
   readonly #reset: () => void;
@@ -170,5 +171,14 @@ export class I8042 {
 
   #drive(): void {
     this.#line(this.#waiting.length > 0 && ((this.#ram[0] ?? 0) & Control.INTERRUPT) !== 0);
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(this.#ram);
+    fields.list(this.#waiting);
+    this.#pending = fields.value(this.#pending);
+    this.#parameter = fields.value(this.#parameter);
+    this.#commandLast = fields.value(this.#commandLast);
+    this.#last = fields.value(this.#last);
   }
 }

@@ -3,8 +3,9 @@
 // devices; messages go to local APICs.
 
 import type { MessageType } from './apic-registers.ts';
-import type { ApicMessage } from './local-apic.ts';
+import type { ApicMessage } from './apic-message.ts';
 import type { MmioDevice, MmioSize } from './mmio-bus.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 export const IO_APIC_PINS = 24;
 
@@ -24,7 +25,7 @@ const Entry = {
 } as const;
 const WRITABLE = Entry.VECTOR | Entry.TYPE | Entry.LOGICAL | Entry.LOW_ACTIVE | Entry.LEVEL | Entry.MASK;
 
-export class IoApic implements MmioDevice {
+export class IoApic implements MmioDevice, Stateful {
   readonly name = 'I/O APIC';
   readonly #send: (message: ApicMessage) => boolean;
   readonly #settle: () => void;
@@ -120,5 +121,13 @@ export class IoApic implements MmioDevice {
       destination: (this.#high[pin] ?? 0) >>> 24,
     });
     if (taken && level && fixed) this.#low[pin] = entry | Entry.REMOTE_IRR;
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(this.#low);
+    fields.numbers(this.#high);
+    fields.numbers(this.#lines);
+    this.#id = fields.value(this.#id);
+    this.#index = fields.value(this.#index);
   }
 }

@@ -3,6 +3,7 @@
 
 import { assert } from '../util/errors.ts';
 import type { PortDevice, PortSize } from './device.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const PORTS = 0x1_0000;
 
@@ -11,7 +12,7 @@ type Range = { readonly base: number; readonly device: PortDevice };
 /** Where a device is at the moment whose place software chooses. */
 export type PortPlace = { base: number; readonly length: number; enabled: boolean };
 
-export class IoBus {
+export class IoBus implements Stateful {
   /** One entry per port: 0 nobody, else 1 + index of the range. */
   readonly #owner = new Uint8Array(PORTS);
   readonly #ranges: Range[] = [];
@@ -75,5 +76,13 @@ export class IoBus {
       return size > (device.width ?? 4) || port + size > base + length ? undefined : { base, device };
     }
     return undefined;
+  }
+
+  /** Where devices are that move. */
+  exchange(fields: Fields): void {
+    for (const { place } of this.#moving) {
+      place.base = fields.value(place.base);
+      place.enabled = fields.value(place.enabled);
+    }
   }
 }

@@ -4,6 +4,7 @@
 
 import type { DmaMemory } from './device.ts';
 import { Dte, Entry, Event, type EventCode, EventFlag, NextLevel, RESERVED_MODE } from './iommu-layout.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const PAGE_BITS = 12n;
 const LEVEL_BITS = 9n;
@@ -35,7 +36,7 @@ export type Refusal = {
   readonly quiet: boolean;
 };
 
-export class IommuWalk {
+export class IommuWalk implements Stateful {
   readonly #memory: DmaMemory;
   readonly #devices = new Map<number, Device>();
   readonly #pages = new Map<string, Page>();
@@ -150,6 +151,11 @@ export class IommuWalk {
       table = entry & Entry.ADDRESS;
       level = next;
     }
+  }
+
+  exchange(fields: Fields): void {
+    fields.map(this.#devices);
+    fields.map(this.#pages);
   }
 }
 

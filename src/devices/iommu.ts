@@ -6,6 +6,7 @@ import type { DmaMemory } from './device.ts';
 import { Command, Control, Event, type EventCode, EXTENDED_FEATURES_LOW, Pages, Register, Status, Wait } from './iommu-layout.ts';
 import { IommuWalk, type Refusal } from './iommu-walk.ts';
 import type { MmioDevice, MmioSize } from './mmio-bus.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const PAGE = 4096n;
 const POINTER = 0x7_fff0;
@@ -27,7 +28,7 @@ const writable: ReadonlyMap<number, bigint> = new Map([
   [Register.EVENT_TAIL, BigInt(POINTER)],
 ]);
 
-export class Iommu implements MmioDevice {
+export class Iommu implements MmioDevice, Stateful {
   readonly name = 'IOMMU';
   readonly #memory: DmaMemory;
   readonly #walk: IommuWalk;
@@ -228,6 +229,12 @@ export class Iommu implements MmioDevice {
       this.#memory.write(first & Wait.ADDRESS, bytes);
     }
     if ((first & Wait.I) !== 0n) this.#status |= Status.COM_WAIT_INT;
+  }
+
+  exchange(fields: Fields): void {
+    fields.map(this.#registers);
+    this.#status = fields.value(this.#status);
+    fields.part(this.#walk);
   }
 }
 

@@ -2,6 +2,7 @@
 // An address that nobody claims reads all-ones and swallows writes, as a bus does on which nobody answers.
 
 import { assert } from '../util/errors.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** Bytes that a device is asked for at once; the bus splits wider and unaligned accesses, low byte first. */
 export type MmioSize = 1 | 2 | 4;
@@ -20,7 +21,7 @@ export type MmioPlace = { base: number; readonly length: number; enabled: boolea
 
 type Range = { readonly place: MmioPlace; readonly device: MmioDevice };
 
-export class MmioBus {
+export class MmioBus implements Stateful {
   /** Few, and earlier ones hide later ones: a device that was moved over another answers if it was mapped first. */
   readonly #ranges: Range[] = [];
 
@@ -70,6 +71,14 @@ export class MmioBus {
       if (place.enabled && address >= place.base && address < place.base + place.length) return range;
     }
     return undefined;
+  }
+
+  /** Where devices are at the moment. */
+  exchange(fields: Fields): void {
+    for (const { place } of this.#ranges) {
+      place.base = fields.value(place.base);
+      place.enabled = fields.value(place.enabled);
+    }
   }
 }
 

@@ -3,9 +3,10 @@
 // 16.1; Intel SDM vol. 3, 11.11).
 
 import type { MessageType } from './apic-registers.ts';
-import type { ApicMessage } from './local-apic.ts';
+import type { ApicMessage } from './apic-message.ts';
 import type { MmioDevice, MmioSize } from './mmio-bus.ts';
 import type { PciFunction } from './pci-function.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const CAPABILITY = 0x11;
 /** Message control, the word behind identifier and link: 10:0 entries less 1, 14 all are masked, 15 on. */
@@ -19,7 +20,7 @@ export const MSIX_SPACE = 0x1000;
 export const NO_VECTOR = 0xffff;
 
 /** The table and the pending bits, as the BAR shows them. */
-export class Msix implements MmioDevice {
+export class Msix implements MmioDevice, Stateful {
   readonly name: string;
   readonly vectors: number;
   readonly #fn: PciFunction;
@@ -106,6 +107,11 @@ export class Msix implements MmioDevice {
   #masked(vector: number): boolean {
     const all = (this.#fn.get(this.#control, 2) & Control.FUNCTION_MASK) !== 0;
     return all || (this.#table.getUint32(vector * Entry.SIZE + Entry.CONTROL, true) & MASKED) !== 0;
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(new Uint8Array(this.#table.buffer));
+    fields.numbers(this.#pending);
   }
 }
 

@@ -4,6 +4,7 @@
 import { assert } from '../util/errors.ts';
 import type { PortDevice, PortSize } from './device.ts';
 import type { PciFunction } from './pci-function.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const Offset = { ADDRESS: 0, RESET_CONTROL: 1, DATA: 4 } as const;
 /** CONFADD: bit 31 turns the window on, 23:16 bus, 15:8 device and function, 7:2 register. */
@@ -36,7 +37,7 @@ export class PciBus {
 }
 
 /** Ports CF8h to CFFh. */
-export class PciConfigurationPorts implements PortDevice {
+export class PciConfigurationPorts implements PortDevice, Stateful {
   readonly name = 'PCI configuration';
   readonly #bus: PciBus;
   readonly #reset: () => void;
@@ -74,5 +75,10 @@ export class PciConfigurationPorts implements PortDevice {
     const go = (value & ~this.#resetControl & Reset.GO) !== 0;
     this.#resetControl = value & (Reset.HARD | Reset.GO);
     if (go) this.#reset();
+  }
+
+  exchange(fields: Fields): void {
+    this.#address = fields.value(this.#address);
+    this.#resetControl = fields.value(this.#resetControl);
   }
 }

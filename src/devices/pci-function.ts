@@ -3,6 +3,7 @@
 
 import { assert } from '../util/errors.ts';
 import type { Line, PortSize } from './device.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** Offsets in the header (6.1, figure 6-1). */
 export const PciHeader = {
@@ -57,7 +58,7 @@ export type PciBar = {
 /** Capabilities as they follow each other: identifier and link are not part of `bytes`, nor of `mask`. */
 export type PciCapability = { readonly id: number; readonly bytes: Uint8Array; readonly mask?: Uint8Array };
 
-export class PciFunction {
+export class PciFunction implements Stateful {
   readonly name: string;
   readonly #bytes = new Uint8Array(SIZE);
   readonly #view = new DataView(this.#bytes.buffer);
@@ -187,5 +188,11 @@ export class PciFunction {
       this.#placed[index] = place;
       bar.place(place);
     });
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(this.#bytes);
+    fields.list(this.#placed);
+    this.#asking = fields.value(this.#asking);
   }
 }

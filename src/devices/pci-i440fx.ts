@@ -6,6 +6,7 @@ import type { Line } from './device.ts';
 import { devfn, type PciBus } from './pci-bus.ts';
 import { PciFunction, PciHeader } from './pci-function.ts';
 import { SharedLine } from './shared-line.ts';
+import type { Fields } from '../util/stateful.ts';
 
 const INTEL = 0x8086;
 /** QEMU's own subsystem, by which firmware knows the machine. */
@@ -89,10 +90,18 @@ export class IsaBridge extends PciFunction {
     const level = this.#levels[pirq] === 1;
     this.#outputs[pirq]?.forEach((output, irq) => output(level && irq === target));
   }
+
+  override exchange(fields: Fields): void {
+    super.exchange(fields);
+    fields.numbers(this.#levels);
+    for (const pirq of this.#pirqs) fields.part(pirq);
+  }
 }
 
 /** Tells where in the I/O space the ACPI registers are. */
 export class PowerManagement extends PciFunction {
+  #placed: number | null = null;
+
   /** `place`: of the ACPI registers; null: nowhere. */
   constructor(place: (base: number | null) => void) {
     super('PIIX4 power management', POWER);
@@ -100,12 +109,11 @@ export class PowerManagement extends PciFunction {
     this.set(Power.BASE, 4, Power.IO);
     this.writable(Power.BASE, 4, Power.BASE_BITS);
     this.writable(Power.MISCELLANEOUS, 1, Power.ENABLE);
-    let placed: number | null = null;
     this.written = () => {
       const base = this.get(Power.BASE, 4) & Power.BASE_BITS;
       const at = base !== 0 && (this.get(Power.MISCELLANEOUS, 1) & Power.ENABLE) !== 0 ? base : null;
-      if (at !== placed) place(at);
-      placed = at;
+      if (at !== this.#placed) place(at);
+      this.#placed = at;
     };
   }
 
@@ -113,6 +121,11 @@ export class PowerManagement extends PciFunction {
   decodeAt(base: number): void {
     this.write(Power.BASE, 4, base);
     this.write(Power.MISCELLANEOUS, 1, Power.ENABLE);
+  }
+
+  override exchange(fields: Fields): void {
+    super.exchange(fields);
+    this.#placed = fields.value(this.#placed);
   }
 }
 

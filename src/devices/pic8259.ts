@@ -5,6 +5,7 @@
 // the same, and guests for virtual machines send such short pulses). So "default IR7" is what a vanished level gives.
 
 import type { Line, PortDevice } from './device.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const Icw1 = { IC4: 1 << 0, SINGLE: 1 << 1, LTIM: 1 << 3, INIT: 1 << 4 } as const;
 const Icw4 = { AUTO_EOI: 1 << 1, SPECIAL_FULLY_NESTED: 1 << 4 } as const;
@@ -19,7 +20,7 @@ const Expect = { OCW1: 0, ICW2: 2, ICW3: 3, ICW4: 4 } as const;
 type Expect = (typeof Expect)[keyof typeof Expect];
 
 /** One chip. Who has it calls for what follows from a change. */
-class Pic {
+class Pic implements Stateful {
   /** Of ELCR: a bit for each input that is level-triggered. */
   elcr = 0;
   /** Inputs of which another chip's output is one: it counts as it is, and nothing is remembered. */
@@ -182,6 +183,24 @@ class Pic {
     if ((value & Ocw3.POLL) !== 0) this.#poll = true;
     else if ((value & Ocw3.READ) !== 0) this.#readIsr = (value & Ocw3.READ_ISR) !== 0;
   }
+
+  exchange(fields: Fields): void {
+    this.elcr = fields.value(this.elcr);
+    this.#inputs = fields.value(this.#inputs);
+    this.#edges = fields.value(this.#edges);
+    this.#isr = fields.value(this.#isr);
+    this.#imr = fields.value(this.#imr);
+    this.#vector = fields.value(this.#vector);
+    this.#lowest = fields.value(this.#lowest);
+    this.#expect = fields.value(this.#expect);
+    this.#ready = fields.value(this.#ready);
+    this.#icw1 = fields.value(this.#icw1);
+    this.#icw4 = fields.value(this.#icw4);
+    this.#rotateOnAutoEoi = fields.value(this.#rotateOnAutoEoi);
+    this.#specialMask = fields.value(this.#specialMask);
+    this.#readIsr = fields.value(this.#readIsr);
+    this.#poll = fields.value(this.#poll);
+  }
 }
 
 const CASCADE = 2;
@@ -193,7 +212,7 @@ const PC_VECTORS = [0x08, 0x70] as const;
 const PC_ICW1 = Icw1.INIT | Icw1.IC4;
 const PC_ICW4 = 1;
 
-export class Pic8259Pair {
+export class Pic8259Pair implements Stateful {
   readonly #master = new Pic(1 << CASCADE);
   readonly #slave = new Pic(0);
   readonly #output: Line;
@@ -281,5 +300,11 @@ export class Pic8259Pair {
     if (level === this.#level) return;
     this.#level = level;
     this.#output(level);
+  }
+
+  exchange(fields: Fields): void {
+    fields.part(this.#master);
+    fields.part(this.#slave);
+    this.#level = fields.value(this.#level);
   }
 }

@@ -4,6 +4,7 @@
 // At power-on mode, count and output are undefined: here OUT is high, and nothing counts.
 
 import type { Line, PortDevice } from './device.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const FREQUENCY = 1_193_182;
 const SECOND = 1e9;
@@ -28,7 +29,7 @@ const fromBcd = (value: number): number => [12, 8, 4, 0].reduce((sum, shift) => 
 const toBcd = (value: number): number =>
   (Math.floor(value / 1000) << 12) | ((Math.floor(value / 100) % 10) << 8) | ((Math.floor(value / 10) % 10) << 4) | (value % 10);
 
-class Counter {
+class Counter implements Stateful {
   #mode: number = Mode.SQUARE_WAVE;
   #access: number = Access.BOTH;
   #bcd = false;
@@ -266,9 +267,30 @@ class Counter {
     }
     this.gate = gate;
   }
+
+  exchange(fields: Fields): void {
+    this.#mode = fields.value(this.#mode);
+    this.#access = fields.value(this.#access);
+    this.#bcd = fields.value(this.#bcd);
+    this.#programmed = fields.value(this.#programmed);
+    this.gate = fields.value(this.gate);
+    this.#count = fields.value(this.#count);
+    this.#loaded = fields.value(this.#loaded);
+    this.#stopped = fields.value(this.#stopped);
+    this.#before = fields.value(this.#before);
+    this.#outBefore = fields.value(this.#outBefore);
+    this.#waiting = fields.value(this.#waiting);
+    this.#waitsUntil = fields.value(this.#waitsUntil);
+    this.#nullCount = fields.value(this.#nullCount);
+    this.#low = fields.value(this.#low);
+    this.#writesHigh = fields.value(this.#writesHigh);
+    this.#readsHigh = fields.value(this.#readsHigh);
+    this.#latched = fields.value(this.#latched);
+    this.#status = fields.value(this.#status);
+  }
 }
 
-export class Pit8254 implements PortDevice {
+export class Pit8254 implements PortDevice, Stateful {
   readonly name = '8254 timer';
   readonly width = 1;
   readonly #now: () => number;
@@ -348,5 +370,12 @@ export class Pit8254 implements PortDevice {
     if (level === this.#level) return;
     this.#level = level;
     this.#line(level);
+  }
+
+  exchange(fields: Fields): void {
+    for (const counter of this.#counters) fields.part(counter);
+    this.#rise = fields.value(this.#rise);
+    this.#level = fields.value(this.#level);
+    this.next = fields.value(this.next);
   }
 }

@@ -2,13 +2,14 @@
 
 import type { PortDevice } from './device.ts';
 import type { Pit8254 } from './pit8254.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const PortB = { GATE_2: 1 << 0, WRITABLE: 0x0f, REFRESH: 1 << 4, OUT_2: 1 << 5 } as const;
 /** CLK pulses of the timer between two refresh requests of memory, which toggle bit 4: 15 microseconds. */
 const REFRESH_CLOCKS = 18;
 
 /** Port 61h: gate and output of counter 2, the speaker, the refresh toggle. No NMI comes of the two enable bits. */
-export class SystemControlB implements PortDevice {
+export class SystemControlB implements PortDevice, Stateful {
   readonly name = 'system control port B';
   readonly width = 1;
   readonly #pit: Pit8254;
@@ -27,12 +28,16 @@ export class SystemControlB implements PortDevice {
     this.#bits = value & PortB.WRITABLE;
     this.#pit.gate2 = (value & PortB.GATE_2) !== 0;
   }
+
+  exchange(fields: Fields): void {
+    this.#bits = fields.value(this.#bits);
+  }
 }
 
 const PortA = { RESET: 1 << 0, A20: 1 << 1 } as const;
 
 /** Port 92h: A20 is always on; bit 0 resets the processor as it goes from 0 to 1. */
-export class SystemControlA implements PortDevice {
+export class SystemControlA implements PortDevice, Stateful {
   readonly name = 'system control port A';
   readonly width = 1;
   readonly #reset: () => void;
@@ -52,5 +57,9 @@ export class SystemControlA implements PortDevice {
     if (!reset) return;
     this.#bits &= ~PortA.RESET;
     this.#reset();
+  }
+
+  exchange(fields: Fields): void {
+    this.#bits = fields.value(this.#bits);
   }
 }

@@ -3,9 +3,10 @@
 
 import type { PortDevice, PortSize } from './device.ts';
 import type { MmioDevice, MmioSize } from './mmio-bus.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** Ports E0h to E3h: bytes that stay. */
-export class EchoPorts implements PortDevice {
+export class EchoPorts implements PortDevice, Stateful {
   readonly name = 'echo ports';
   readonly #bytes = new DataView(new ArrayBuffer(4));
 
@@ -21,6 +22,10 @@ export class EchoPorts implements PortDevice {
     if (size === 1) this.#bytes.setUint8(offset, value);
     else if (size === 2) this.#bytes.setUint16(offset, value, true);
     else this.#bytes.setUint32(offset, value, true);
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(new Uint8Array(this.#bytes.buffer));
   }
 }
 
@@ -44,9 +49,11 @@ export class LinePorts implements PortDevice {
 }
 
 /** Memory behind the device side of the bus. */
-export class TestMemory implements MmioDevice {
+export class TestMemory implements MmioDevice, Stateful {
   readonly name = 'test memory';
   readonly #bytes: DataView;
+  /** A copy, as long as nothing is written. */
+  #image: Uint8Array | null = null;
 
   constructor(size: number) {
     this.#bytes = new DataView(new ArrayBuffer(size));
@@ -61,8 +68,15 @@ export class TestMemory implements MmioDevice {
   }
 
   write(offset: number, size: MmioSize, value: number): void {
+    this.#image = null;
     if (size === 1) this.#bytes.setUint8(offset, value);
     else if (size === 2) this.#bytes.setUint16(offset, value, true);
     else this.#bytes.setUint32(offset, value, true);
+  }
+
+  exchange(fields: Fields): void {
+    const image = fields.value((this.#image ??= new Uint8Array(this.#bytes.buffer.slice(0))));
+    if (image !== this.#image) new Uint8Array(this.#bytes.buffer).set(image);
+    this.#image = image;
   }
 }

@@ -4,6 +4,7 @@
 // sent: the other end takes bytes as written. On a PC the INTR pin reaches the interrupt controller only while OUT2 is on.
 
 import type { Line, PortDevice } from './device.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const Register = { DATA: 0, IER: 1, IIR_FCR: 2, LCR: 3, MCR: 4, LSR: 5, MSR: 6, SCR: 7 } as const;
 const Ier = { RECEIVED_DATA: 1 << 0, THR_EMPTY: 1 << 1, LINE_STATUS: 1 << 2, MODEM_STATUS: 1 << 3, ALL: 0x0f } as const;
@@ -45,7 +46,7 @@ type Received = { readonly byte: number; readonly errors: number };
 /** The other end of the wire. `next` gives the next byte that waits to be received, or undefined; it is asked when there is room. */
 export type SerialPeer = { transmit(byte: number): void; next(): number | undefined };
 
-export class Uart16550 implements PortDevice {
+export class Uart16550 implements PortDevice, Stateful {
   readonly name = '16550 UART';
   readonly width = 1;
   readonly #peer: SerialPeer;
@@ -240,6 +241,22 @@ export class Uart16550 implements PortDevice {
     if (level === this.#level) return;
     this.#level = level;
     this.#line(level);
+  }
+
+  exchange(fields: Fields): void {
+    this.#ier = fields.value(this.#ier);
+    this.#lcr = fields.value(this.#lcr);
+    this.#mcr = fields.value(this.#mcr);
+    this.#scr = fields.value(this.#scr);
+    this.#divisor = fields.value(this.#divisor);
+    this.#fifos = fields.value(this.#fifos);
+    this.#trigger = fields.value(this.#trigger);
+    this.#modem = fields.value(this.#modem);
+    this.#overrun = fields.value(this.#overrun);
+    this.#errors = fields.value(this.#errors);
+    this.#thrEmptied = fields.value(this.#thrEmptied);
+    this.#level = fields.value(this.#level);
+    fields.list(this.#received);
   }
 }
 

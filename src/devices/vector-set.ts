@@ -1,6 +1,8 @@
 // 256 bits by interrupt vector, as IRR, ISR and TMR of a local APIC are (APM vol. 2, 16.6.3). The highest vector has the highest priority.
 
-export class VectorSet {
+import type { Fields, Stateful } from '../util/stateful.ts';
+
+export class VectorSet implements Stateful {
   readonly #words = new Uint32Array(8);
   /** The highest vector; -1: none. */
   highest = -1;
@@ -35,5 +37,10 @@ export class VectorSet {
       if (word !== 0) return 32 * n + 31 - Math.clz32(word);
     }
     return -1;
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(this.#words);
+    this.highest = fields.value(this.highest);
   }
 }

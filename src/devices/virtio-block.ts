@@ -2,6 +2,8 @@
 
 import type { Chain } from './virtio-chain.ts';
 import type { VirtioKind } from './virtio-device.ts';
+import type { Fields } from '../util/stateful.ts';
+import { SavedStore } from './saved-store.ts';
 
 /** What keeps the sectors. False: it could not. Offsets and lengths are whole sectors within `size`. */
 export interface BlockStore {
@@ -56,13 +58,13 @@ export class VirtioBlock implements VirtioKind {
   readonly queueSize = QUEUE_SIZE;
   readonly features: readonly number[];
   readonly configuration = new Uint8Array(Configuration.SIZE);
-  readonly #store: BlockStore;
+  readonly #store: SavedStore;
   readonly #serial: string;
   readonly #buffer = new Uint8Array(STEP);
 
   /** `serial`: what GET_ID tells, up to 20 bytes of ASCII. */
   constructor(store: BlockStore, serial: string) {
-    this.#store = store;
+    this.#store = new SavedStore(store);
     this.#serial = serial;
     const common = [Feature.SIZE_MAX, Feature.SEG_MAX, Feature.BLK_SIZE, Feature.FLUSH];
     this.features = [...common, ...(store.readOnly ? [Feature.RO] : [Feature.DISCARD, Feature.WRITE_ZEROES])];
@@ -157,6 +159,10 @@ export class VirtioBlock implements VirtioKind {
     const sector = Number(view.getBigUint64(Range.SECTOR, true));
     if (sectors > MOST_SECTORS) return BlockStatus.IO_ERROR;
     return this.#transfer(sector, sectors * SECTOR, (at, zeros) => this.#store.write(at, zeros.fill(0)));
+  }
+
+  exchange(fields: Fields): void {
+    fields.part(this.#store);
   }
 }
 

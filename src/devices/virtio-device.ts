@@ -4,6 +4,7 @@
 import type { DmaMemory } from './device.ts';
 import type { Chain } from './virtio-chain.ts';
 import { BROKEN, type RingFeatures, SplitQueue } from './virtio-queue.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** 2.1 */
 export const VirtioStatus = {
@@ -35,6 +36,8 @@ export interface VirtioKind {
   readonly configuration: Uint8Array;
   /** Does what a chain asks; gives the bytes written to it, or null: nothing can be done with it now. */
   serve(queue: number, chain: Chain): number | null;
+  /** What of its own changes, for snapshots. */
+  exchange?(fields: Fields): void;
   /** Class code and identification for a PCI function; 01_00_00h is a SCSI controller, which a disk of QEMU's is. */
   readonly classCode: number;
 }
@@ -47,7 +50,7 @@ export interface VirtioTransport {
 
 const SILENT: VirtioTransport = { queueInterrupt: () => {}, configurationInterrupt: () => {} };
 
-export class VirtioDevice {
+export class VirtioDevice implements Stateful {
   readonly kind: VirtioKind;
   readonly queues: readonly SplitQueue[];
   transport: VirtioTransport = SILENT;
@@ -157,6 +160,14 @@ export class VirtioDevice {
     this.#status = 0;
     this.#accepted.fill(0);
     for (const queue of this.queues) queue.reset();
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(this.#accepted);
+    this.#status = fields.value(this.#status);
+    this.#features = fields.value(this.#features);
+    for (const queue of this.queues) fields.part(queue);
+    this.kind.exchange?.(fields);
   }
 }
 

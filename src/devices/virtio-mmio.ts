@@ -4,6 +4,7 @@ import type { Line } from './device.ts';
 import type { MmioDevice, MmioSize } from './mmio-bus.ts';
 import { configurationAt, type VirtioDevice, VirtioInterrupt, type VirtioTransport } from './virtio-device.ts';
 import type { SplitQueue } from './virtio-queue.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** 4.2.2 */
 export const VirtioMmioRegister = {
@@ -38,7 +39,7 @@ const VERSION = 2;
 const VENDOR = 0x7469_6263; // 'cbit'
 export const VIRTIO_MMIO_SPACE = 0x200;
 
-export class VirtioMmio implements MmioDevice, VirtioTransport {
+export class VirtioMmio implements MmioDevice, VirtioTransport, Stateful {
   readonly name: string;
   readonly #device: VirtioDevice;
   readonly #line: Line;
@@ -140,6 +141,13 @@ export class VirtioMmio implements MmioDevice, VirtioTransport {
   #acknowledge(causes: number): void {
     this.#interrupts &= ~causes;
     if (this.#interrupts === 0) this.#line(false);
+  }
+
+  exchange(fields: Fields): void {
+    this.#deviceWord = fields.value(this.#deviceWord);
+    this.#driverWord = fields.value(this.#driverWord);
+    this.#queue = fields.value(this.#queue);
+    this.#interrupts = fields.value(this.#interrupts);
   }
 }
 

@@ -6,6 +6,7 @@ import { NO_VECTOR } from './msix.ts';
 import type { VirtioDevice } from './virtio-device.ts';
 import { withHalf } from './virtio-mmio.ts';
 import type { SplitQueue } from './virtio-queue.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** Offsets of struct virtio_pci_common_cfg. */
 export const VirtioCommonField = {
@@ -66,7 +67,7 @@ const address = (at: number, name: 'descriptors' | 'available' | 'used'): Field[
     },
   }));
 
-const fields: readonly Field[] = [
+const registers: readonly Field[] = [
   { at: F.DEVICE_FEATURE_SELECT, size: 4, get: (s) => s.deviceWord, set: (s, value) => (s.deviceWord = value) },
   { at: F.DEVICE_FEATURE, size: 4, get: (s) => s.device.offered(s.deviceWord) },
   { at: F.DRIVER_FEATURE_SELECT, size: 4, get: (s) => s.driverWord, set: (s, value) => (s.driverWord = value) },
@@ -116,7 +117,7 @@ function enable(state: State, value: number): void {
   if (queue !== undefined && value === 1) queue.ready = true;
 }
 
-export class VirtioCommon {
+export class VirtioCommon implements Stateful {
   readonly #state: State;
 
   /** `vectors`: of the MSI-X table; `reset`: the driver has reset the device. */
@@ -150,6 +151,15 @@ export class VirtioCommon {
     const field = fieldAt(offset);
     if (field !== undefined && field.at === offset && field.size === size) field.set?.(this.#state, value);
   }
+
+  exchange(fields: Fields): void {
+    const state = this.#state;
+    state.deviceWord = fields.value(state.deviceWord);
+    state.driverWord = fields.value(state.driverWord);
+    state.queue = fields.value(state.queue);
+    state.configurationVector = fields.value(state.configurationVector);
+    fields.numbers(state.queueVectors);
+  }
 }
 
-const fieldAt = (offset: number): Field | undefined => fields.find(({ at, size }) => offset >= at && offset < at + size);
+const fieldAt = (offset: number): Field | undefined => registers.find(({ at, size }) => offset >= at && offset < at + size);

@@ -1,12 +1,13 @@
 // Virtio over PCI (OASIS Virtual I/O Device, version 1.2, 4.1), without the legacy interface: a function whose vendor capabilities say where in
 // BAR 4 the structures are. Interrupts go by MSI-X (BAR 1) where software turned it on, else by INTA#.
 
-import type { ApicMessage } from './local-apic.ts';
+import type { ApicMessage } from './apic-message.ts';
 import type { MmioDevice, MmioSize } from './mmio-bus.ts';
 import { Msix, MSIX_SPACE, NO_VECTOR } from './msix.ts';
 import { PciCommand, PciFunction } from './pci-function.ts';
 import { VirtioCommon } from './virtio-pci-common.ts';
 import { configurationAt, type VirtioDevice, VirtioInterrupt, type VirtioTransport } from './virtio-device.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const VENDOR = 0x1af4;
 const FIRST_DEVICE = 0x1040;
@@ -27,7 +28,7 @@ type Placed = { readonly device: MmioDevice; readonly length: number; readonly p
 /** Puts a device of a BAR on the bus; what it gives moves it. */
 export type BarSpace = (device: MmioDevice, length: number) => Placed['place'];
 
-export class VirtioPci implements VirtioTransport {
+export class VirtioPci implements VirtioTransport, Stateful {
   readonly fn: PciFunction;
   readonly #device: VirtioDevice;
   readonly #msix: Msix;
@@ -133,6 +134,13 @@ export class VirtioPci implements VirtioTransport {
   #writeThroughWindow(size: MmioSize): void {
     const offset = this.#place(size);
     if (offset !== null) this.#write(offset, size, this.fn.get(this.#window + 16, size));
+  }
+
+  exchange(fields: Fields): void {
+    this.#isr = fields.value(this.#isr);
+    fields.part(this.fn);
+    fields.part(this.#msix);
+    fields.part(this.#common);
   }
 }
 

@@ -3,6 +3,7 @@
 
 import type { DmaMemory } from './device.ts';
 import { Chain, type Segment } from './virtio-chain.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const Descriptor = { ADDRESS: 0, LENGTH: 8, FLAGS: 12, NEXT: 14, SIZE: 16 } as const;
 const Flag = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const;
@@ -18,7 +19,7 @@ export type RingFeatures = { readonly indirect: boolean; readonly eventIndex: bo
 /** Thrown nowhere: the queue gives it for a ring that makes no sense. */
 export const BROKEN = 'broken';
 
-export class SplitQueue {
+export class SplitQueue implements Stateful {
   readonly most: number;
   readonly #memory: DmaMemory;
   readonly #bytes = new Uint8Array(Descriptor.SIZE);
@@ -148,5 +149,15 @@ export class SplitQueue {
   #setU16(at: bigint, value: number): boolean {
     this.#view.setUint16(0, value, true);
     return this.#memory.write(at, this.#bytes.subarray(0, 2));
+  }
+
+  exchange(fields: Fields): void {
+    this.size = fields.value(this.size);
+    this.ready = fields.value(this.ready);
+    this.descriptors = fields.value(this.descriptors);
+    this.available = fields.value(this.available);
+    this.used = fields.value(this.used);
+    this.#taken = fields.value(this.#taken);
+    this.#given = fields.value(this.#given);
   }
 }

@@ -2,7 +2,7 @@
 
 import type { DmaMemory } from '../devices/device.ts';
 import { e820File, FwCfg, FwCfgItem } from '../devices/fw-cfg.ts';
-import type { ApicMessage } from '../devices/local-apic.ts';
+import type { ApicMessage } from '../devices/apic-message.ts';
 import type { Image } from '../hypervisor/images/image.ts';
 import { type Chipset, wireChipset } from '../machine/chipset.ts';
 import { guestMap } from '../machine/memory-map.ts';

@@ -10,6 +10,7 @@ import { launch, type Launched, retire } from '../hypervisor/launcher.ts';
 import type { Emulator } from '../hypervisor/mmio.ts';
 import { describeOutcome, exitStatus, type Outcome } from '../hypervisor/outcome.ts';
 import { parseSevFeatures } from '../hypervisor/sev-features.ts';
+import type { Vcpu } from '../hypervisor/vcpu.ts';
 import type { Vm } from '../hypervisor/vm.ts';
 import type { Machine } from '../machine/machine.ts';
 import { PAGE_SIZE, type Spa } from '../util/address.ts';
@@ -18,6 +19,7 @@ import { RandomSource, type RandomStream } from '../util/random.ts';
 import { chipsetOf } from './chipset.ts';
 import { findImage, planFor } from './image.ts';
 import { checkGuest, type GuestOptions, type RunResult, scheduleOf } from './options.ts';
+import type { Components, Fields, Stateful } from '../util/stateful.ts';
 
 /** The host that a guest is on. */
 export type GuestHome = {
@@ -29,7 +31,7 @@ export type GuestHome = {
   readonly firstProcessor: number;
 };
 
-export class Guest {
+export class Guest implements Stateful {
   readonly image: Image;
   readonly vm: Vm;
   readonly measurement: Uint8Array | null;
@@ -38,6 +40,7 @@ export class Guest {
   readonly #home: GuestHome;
   readonly #launched: Launched;
   readonly #pollDevices: () => void;
+  readonly #chips: Components;
   /** What RDRAND and RDSEED give: nobody else's draws shift it. */
   readonly #chance: RandomStream;
   #outcome: Outcome | null = null;
@@ -78,6 +81,7 @@ export class Guest {
       },
     });
     this.#pollDevices = chipset.poll;
+    this.#chips = chipset.components;
     const romSize = bios === undefined ? 0 : Math.ceil(bios.bytes.length / PAGE_SIZE) * PAGE_SIZE;
     const ram = { at: system.takeRam(memory), size: memory };
     let rom: { readonly at: Spa; readonly size: number } | undefined;
@@ -90,6 +94,7 @@ export class Guest {
         rom,
         intercepts,
         ghcbVersion: options.ghcbVersion,
+        interposer: options.interposer,
         sevFeatures,
         ...chipset,
         emulator,
@@ -108,7 +113,12 @@ export class Guest {
     this.vm = vm;
     this.measurement = this.#launched.measurement;
     const { failure } = this.#launched;
-    if (failure !== null) this.#end({ kind: 'stopped', reason: failure });
+    try {
+      if (failure !== null) this.#end({ kind: 'stopped', reason: failure });
+    } catch (error) {
+      this.retire(); // whoever gets the trace threw something
+      throw error;
+    }
   }
 
   /** Instructions of the budget used up so far: those retired, elements of string instructions included, and those emulated. */
@@ -121,19 +131,41 @@ export class Guest {
     return this.#outcome;
   }
 
-  /** Runs at most so many instructions more. True: the run has ended. */
-  advance(instructions: number): boolean {
+  /**
+   * Runs at most so many instructions more. True: the run has ended. With `until` it stops right behind an exit of that code, before the hypervisor
+   * has looked at it (`pending`); the next call goes on with the same slice.
+   */
+  advance(instructions: number, until: number | null = null): boolean {
     if (this.#outcome !== null) return true;
     const { maxInstructions } = this.#options;
     const { vm } = this;
     this.#home.machine.countVcs(this.vc);
     this.#home.machine.drawFrom(this.#chance);
-    this.#pollDevices();
+    const resumes = vm.scheduler.pending !== null;
+    if (!resumes) this.#pollDevices();
+    vm.stopsAt = until;
     const left = maxInstructions === null ? Number.POSITIVE_INFINITY : maxInstructions - vm.consumed;
-    const outcome = left > 0 ? vm.scheduler.run(Math.min(instructions, left), left) : null;
+    const outcome = left > 0 || resumes ? this.#run(Math.min(instructions, left), left) : null;
     if (outcome !== null) this.#end(outcome);
+    else if (vm.scheduler.pending !== null) return false;
     else if (maxInstructions !== null && vm.consumed >= maxInstructions) this.#end({ kind: 'limit', instructions: maxInstructions });
     return this.#outcome !== null;
+  }
+
+  /** The virtual CPU with an exit that the hypervisor has not looked at yet; null: there is none. */
+  get pending(): Vcpu | null {
+    return this.vm.scheduler.pending;
+  }
+
+  /** All that has a state, by name: for snapshots, between calls of `advance`. */
+  get components(): Components {
+    const { vm } = this;
+    return new Map<string, Stateful>([
+      ['guest', this],
+      ['virtual machine', vm],
+      ...vm.vcpus.map((vcpu): [string, Stateful] => [`virtual cpu ${vcpu.number}`, vcpu]),
+      ...this.#chips,
+    ]);
   }
 
   /** Somebody wants the run to end here. */
@@ -168,12 +200,28 @@ export class Guest {
     return retire(this.#home.system, this.#launched);
   }
 
+  #run(budget: number, limit: number): Outcome | null {
+    try {
+      return this.vm.scheduler.run(budget, limit);
+    } finally {
+      this.vm.clock.leave(); // also if whoever gets the guest's output threw something
+    }
+  }
+
   #end(given: Outcome): void {
     if (this.#outcome !== null) return;
     const { refusal } = this.#home.machine;
     const outcome: Outcome = given.kind === 'refused' && refusal !== null ? { kind: 'refused', reason: refusal } : given;
     this.#outcome = outcome;
     this.#options.trace?.emit({ kind: 'end', outcome: outcome.kind, detail: describeOutcome(outcome) });
+  }
+
+  /** How far it has come; what it consists of are `components`. */
+  exchange(fields: Fields): void {
+    fields.part(this.vc);
+    fields.part(this.#chance);
+    this.#outcome = fields.value(this.#outcome);
+    this.#retired = fields.value(this.#retired);
   }
 }
 

@@ -3,6 +3,7 @@
 import { technologies, type Technology } from '../arch/boot-page.ts';
 import type { GhcbVersion } from '../arch/ghcb.ts';
 import type { SerialPeer } from '../devices/uart16550.ts';
+import type { Interposer } from '../hypervisor/ghcb/interposer.ts';
 import type { Placement } from '../hypervisor/images/image.ts';
 import type { Outcome } from '../hypervisor/outcome.ts';
 import { DEFAULT_QUANTUM, type Schedule, type SchedulePolicy, schedules } from '../hypervisor/scheduler.ts';
@@ -41,6 +42,8 @@ export type GuestOptions = Chosen & {
   readonly intercepts: readonly string[];
   /** The highest GHCB protocol version that the hypervisor speaks; left out: the highest that there is. */
   readonly ghcbVersion?: GhcbVersion | undefined;
+  /** Comes between the hypervisor's answers to VMGEXIT and the guest. */
+  readonly interposer?: Interposer | undefined;
   /** Features that an SEV-ES guest's VMSAs enable, as --sev-features has them: `debug-swap`. */
   readonly sevFeatures?: readonly string[] | undefined;
   readonly append: string;
@@ -96,5 +99,5 @@ export function checkGuest({ technology, memory, vcpus = 1, schedule, quantum }:
 
 export function scheduleOf({ schedule, quantum, seed }: GuestOptions): Schedule {
   const stream = new RandomSource(seed).stream('schedule');
-  return { policy: schedule ?? 'round-robin', quantum: quantum ?? DEFAULT_QUANTUM, chance: () => stream.u32() };
+  return { policy: schedule ?? 'round-robin', quantum: quantum ?? DEFAULT_QUANTUM, chance: () => stream.u32(), stream };
 }

@@ -25,6 +25,7 @@ import type { HostProcessor } from '../svm/host-processor.ts';
 import { type Spa, spa } from '../util/address.ts';
 import type { Layout, Struct, View } from '../util/struct.ts';
 import type { TraceSink } from '../util/trace.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** The status of a command that never reached the firmware. */
 export const NO_FIRMWARE_CALL = -1;
@@ -52,7 +53,7 @@ const MEASUREMENT_OFFSET = 0x100;
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
-export class AspDriver {
+export class AspDriver implements Stateful {
   readonly #host: Pick<HostProcessor, 'memory' | 'mailbox'>;
   readonly #page: Spa;
   readonly #physical: (place: Spa) => Spa;
@@ -248,6 +249,10 @@ export class AspDriver {
   #emit<T>(command: AspCommandName, result: AspResult<T>, detail: Detail): AspResult<T> {
     this.#trace?.emit({ kind: 'asp', command, status: result.ok ? aspStatusName(AspStatus.SUCCESS) : result.name, detail });
     return result;
+  }
+
+  exchange(fields: Fields): void {
+    this.#dead = fields.value(this.#dead);
   }
 }
 

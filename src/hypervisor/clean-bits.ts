@@ -3,11 +3,12 @@
 
 import { CleanBits, VmcbControl } from '../arch/vmcb.ts';
 import type { Port } from '../util/struct.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const { offset } = VmcbControl.layout.cleanBits;
 const MARKED = CleanBits.I | CleanBits.IOPM | CleanBits.ASID;
 
-export class CleanFields {
+export class CleanFields implements Stateful {
   readonly #port: Port;
   #changed = true;
 
@@ -25,5 +26,9 @@ export class CleanFields {
     if (!this.#changed) return;
     this.#changed = false;
     this.#port.setU32(offset, MARKED);
+  }
+
+  exchange(fields: Fields): void {
+    this.#changed = fields.value(this.#changed);
   }
 }

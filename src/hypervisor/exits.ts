@@ -9,6 +9,7 @@ import { givesDoubleFault, pushesErrorCode, Vector } from '../arch/exception.ts'
 import { VmcbControl } from '../arch/vmcb.ts';
 import { fromHalves, highHalf, lowHalf } from '../util/halves.ts';
 import { XSAVE_LEAF } from './cpuid.ts';
+import type { Interposer } from './ghcb/interposer.ts';
 import { handleVmgexit } from './ghcb/vmgexit.ts';
 import { handleIoio } from './io.ts';
 import { handleNestedPageFault } from './mmio.ts';
@@ -48,7 +49,7 @@ const always: readonly (readonly [code: number, handler: Handler])[] = [
 
 // biome-ignore format: a table
 const encrypted: readonly (readonly [code: number, handler: Handler])[] = [
-  [ExitCode.VMGEXIT,         handleVmgexit],
+  [ExitCode.VMGEXIT,         vmgexit],
   [ExitCode.EFER_WRITE_TRAP, (vcpu) => (vcpu.trappedEfer(vcpu.vmcb.exitInfo1), null)],
   ...Array.from({ length: 16 }, (_, n): [number, Handler] =>
     [ExitCode.CR0_WRITE_TRAP + n, (vcpu) => (vcpu.trappedControlRegister(n, vcpu.vmcb.exitInfo1), null)]),
@@ -76,14 +77,32 @@ const readable: readonly (readonly [code: number, handler: Handler])[] = [
   ...Array.from({ length: 32 }, (_, vector): [number, Handler] => [ExitCode.EXCEPTION + vector, exception]),
 ];
 
+/** By exit code: a plain array, since every exit asks, but for those whose codes are negative. */
+class ExitTable {
+  readonly #handlers: (Handler | undefined)[] = [];
+  readonly #negative = new Map<number, Handler>();
+
+  constructor(rows: readonly (readonly [code: number, handler: Handler])[]) {
+    const last = Math.max(...rows.map(([code]) => code));
+    for (let code = 0; code <= last; code++) this.#handlers.push(undefined);
+    for (const [code, handler] of rows)
+      if (code < 0) this.#negative.set(code, handler);
+      else this.#handlers[code] = handler;
+  }
+
+  of(code: number): Handler | undefined {
+    return code < 0 ? this.#negative.get(code) : code < this.#handlers.length ? this.#handlers[code] : undefined;
+  }
+}
+
 const tables = {
-  encrypted: new Map([...always, ...encrypted]),
-  readable: new Map([...always, ...readable]),
+  encrypted: new ExitTable([...always, ...encrypted]),
+  readable: new ExitTable([...always, ...readable]),
 };
 
 /** What the exit means for the run: null, on with it. */
 export function handleExit(vcpu: Vcpu, code: number): Outcome | null {
-  const handler = (vcpu.vm.encryptedState ? tables.encrypted : tables.readable).get(code);
+  const handler = (vcpu.vm.encryptedState ? tables.encrypted : tables.readable).of(code);
   if (handler === undefined) {
     if (vcpu.vm.encryptedState || code < 0 || code >= ExitCode.NPF)
       return { kind: 'stopped', reason: `nothing is known about the exit ${exitName(code)}` };
@@ -113,6 +132,16 @@ function resumeDelivery(vcpu: Vcpu): void {
   const isFault = type === EventInj.TYPE_EXCEPTION && vector !== Vector.DB;
   if (isFault && !vcpu.vm.encryptedState) vcpu.save.rflags |= BigInt(Rflags.RF);
   vcpu.inject(vcpu.vmcb.exitIntInfo);
+}
+
+function vmgexit(vcpu: Vcpu): Outcome | null {
+  const { interposer } = vcpu.vm.config;
+  return interposer === undefined ? handleVmgexit(vcpu) : interposed(vcpu, interposer);
+}
+
+/** A function of its own: where a closure is made, V8 makes room for it at the beginning. */
+function interposed(vcpu: Vcpu, interposer: Interposer): Outcome | null {
+  return interposer.vmgexit(vcpu, () => handleVmgexit(vcpu));
 }
 
 function cpuid(vcpu: Vcpu): null {

@@ -2,11 +2,12 @@
 // not in it, so that no guest can tell whether it is alone.
 
 import type { HostProcessor } from '../svm/host-processor.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 type Counts = Pick<HostProcessor, 'time' | 'retired' | 'elements'>;
 const NOTHING: Counts = { time: 0, retired: 0, elements: 0 };
 
-export class GuestClock {
+export class GuestClock implements Stateful {
   /** The processor that works for the guest at the moment. */
   #processor: Counts = NOTHING;
   // What to add to the processor's counts.
@@ -47,5 +48,12 @@ export class GuestClock {
   /** The guest's time less that of a processor. */
   ahead(processor: Counts): number {
     return this.time - processor.time;
+  }
+
+  /** While no processor works for the guest. */
+  exchange(fields: Fields): void {
+    this.#time = fields.value(this.#time);
+    this.#retired = fields.value(this.#retired);
+    this.#elements = fields.value(this.#elements);
   }
 }

@@ -28,6 +28,9 @@ export class HostPages {
 
   /** Whoever had them has gone. */
   giveBack(): void {
-    for (const { at, size } of this.#taken.splice(0)) this.#heap.give(at, size);
+    for (const { at, size } of this.#taken.splice(0)) {
+      this.#memory.zero(spa(at), size); // they may be some guest's RAM next
+      this.#heap.give(at, size);
+    }
   }
 }

@@ -17,6 +17,7 @@ import { ioPermissionMap } from './msrs.ts';
 import { MemoryHeap } from './memory-heap.ts';
 import { enterOwnTables } from './own-tables.ts';
 import type { Vcpu } from './vcpu.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** What CPUID Fn8000_001F says of this processor. */
 export type SevCapabilities = {
@@ -53,7 +54,7 @@ const SVM_LEAF = 0x8000_000a;
 /** Guest RAM begins on boundaries of large pages. */
 const RAM_ALIGNMENT = 0x20_0000;
 
-export class HostSystem {
+export class HostSystem implements Stateful {
   readonly processors: readonly HostProcessor[];
   readonly capabilities: SevCapabilities;
   readonly heap = new MemoryHeap();
@@ -65,6 +66,7 @@ export class HostSystem {
   readonly #options: HostSystemOptions;
   readonly #places: readonly Place[];
   #asp: AspDriver | null = null;
+  #aspPage: Spa | null = null;
 
   constructor(processors: readonly HostProcessor[], options: HostSystemOptions) {
     this.processors = processors;
@@ -104,7 +106,7 @@ export class HostSystem {
     return at;
   }
 
-  /** A piece of memory for a guest: whole pages of zeros. Throws UserError. */
+  /** A piece of memory for a guest: whole pages as they were at power-on. Throws UserError. */
   takeRam(size: number): Spa {
     const { guest } = hostMap;
     const at = this.heap.take(size, RAM_ALIGNMENT, guest) ?? this.heap.take(size, PAGE_SIZE, guest);
@@ -132,7 +134,8 @@ export class HostSystem {
    */
   initialiseAsp(): string | null {
     if (this.#asp !== null) return null;
-    const asp = this.driver(this.pages.take(), this.#options.trace);
+    this.#aspPage ??= this.pages.take(); // another guest may try again
+    const asp = this.driver(this.#aspPage, this.#options.trace);
     const { encryptedState } = this.#options;
     const problem = refused('INIT', asp.init(encryptedState ? { at: hostMap.trustedMemory.start, size: TMR_SIZE } : null));
     if (problem !== null) return problem;
@@ -216,6 +219,16 @@ export class HostSystem {
     this.wbinvd();
     const flushed = this.#asp?.dfFlush() ?? { ok: true };
     return flushed.ok ? null : flushed.name;
+  }
+
+  /** While no guest comes or goes: nobody takes memory then. */
+  exchange(fields: Fields): void {
+    for (const place of this.#places) {
+      place.resident = fields.value(place.resident);
+      fields.map(place.lastOf);
+    }
+    fields.part(this.asids);
+    if (this.#asp !== null) fields.part(this.#asp);
   }
 }
 

@@ -15,6 +15,7 @@ import type { MmioPlace } from '../devices/mmio-bus.ts';
 import { nextTimer } from '../machine/chipset.ts';
 import { instructionsUntil, NANOSECONDS } from '../machine/time.ts';
 import type { Vcpu } from './vcpu.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const TICKS_PER_NANOSECOND = 2n;
 
@@ -28,7 +29,7 @@ const NMI_EVENT = EventInjection.V + (EventType.NMI << 8) + 2;
 const HIGHEST_CLASS = 0xf;
 const NEVER = Number.POSITIVE_INFINITY;
 
-export class Interrupts {
+export class Interrupts implements Stateful {
   readonly apic: LocalApic;
   readonly #vcpu: Vcpu;
   /** Each virtual CPU has its APIC at the same address: the page of the one that runs is there. */
@@ -109,10 +110,17 @@ export class Interrupts {
     return this.#wakes();
   }
 
-  /** INIT: the local APIC is as after reset, and nothing is blocked. */
+  /** INIT: the local APIC is as after reset, no NMI waits or is blocked. */
   reset(): void {
     this.apic.reset();
     this.nmiComplete();
+    if (this.#virtualNmi) {
+      const { port } = this.#vcpu;
+      port.setU32(
+        virtualInterrupt.offset,
+        (port.u32(virtualInterrupt.offset) & ~(VirtualInterrupt.V_NMI | VirtualInterrupt.V_NMI_MASK)) >>> 0,
+      );
+    }
     this.#closeWindow();
   }
 
@@ -208,5 +216,13 @@ export class Interrupts {
       (port.u32(virtualInterrupt.offset) & ~(VirtualInterrupt.V_IRQ | VirtualInterrupt.V_INTR_PRIO | VirtualInterrupt.V_IGN_TPR)) >>> 0,
     );
     this.#vcpu.intercept(ExitCode.VINTR, false);
+  }
+
+  exchange(fields: Fields): void {
+    fields.part(this.apic);
+    this.#pageEnabled = fields.value(this.#pageEnabled);
+    this.#running = fields.value(this.#running);
+    this.#window = fields.value(this.#window);
+    this.#nmiBlocked = fields.value(this.#nmiBlocked);
   }
 }

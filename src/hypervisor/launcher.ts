@@ -19,6 +19,7 @@ import { type HostSystem, refused } from './host-system.ts';
 import { initialise } from './init.ts';
 import { msrPermissionMap } from './msrs.ts';
 import { buildNestedTables, reservedEntry } from './nested-paging.ts';
+import { PatientTrace } from './patient-trace.ts';
 import { ShiftedPort } from './shifted-port.ts';
 import { Vcpu } from './vcpu.ts';
 import { Vm, type VmConfig } from './vm.ts';
@@ -40,6 +41,7 @@ export type Launched = {
 
 type GuestContext = {
   readonly asp: AspDriver;
+  readonly trace: PatientTrace | null;
   readonly handle: number;
   /** Its key is in the ASID's slot. */
   readonly active: boolean;
@@ -60,8 +62,8 @@ export function launch(system: HostSystem, config: Omit<VmConfig, 'asid' | 'cBit
     for (const text of plan.warnings) vm.warn(text);
     // Whatever may find no memory left comes before the AMD-SP hears of the guest.
     const { vmsas } = place(system, vm, plan);
-    const launched = technology === 'none' ? NOT_ENCRYPTED : launchEncrypted(system, vm, plan, vmsas);
-    return { vm, ...launched };
+    if (technology === 'none') return { vm, ...NOT_ENCRYPTED };
+    return { vm, ...launchEncrypted(system, vm, plan, vmsas) };
   } catch (error) {
     vm.pages.giveBack();
     system.asids.release(given.asid);
@@ -74,20 +76,27 @@ const NOT_ENCRYPTED: Encrypted = { measurement: null, failure: null, context: nu
 /** The guest is no more: its ASID and its key are taken back, its memory is wiped. A text: what the AMD-SP refused. */
 export function retire(system: HostSystem, { vm, context }: Launched): string | null {
   for (const vcpu of vm.vcpus) system.forget(vcpu);
-  let failure: string | null = null;
-  if (context !== null) {
-    const { asp, handle, active } = context;
-    // Lines that the guest left in caches would some time overwrite what the next owner of its pages writes (15.34.9; KVM's sev_vm_destroy).
-    if (!coherent(system.first)) system.wbinvd();
-    if (active) failure = refused('DEACTIVATE', asp.deactivate(handle));
-    failure ??= refused('DECOMMISSION', asp.decommission(handle));
-  }
+  const { failure, bound } = context === null ? NOTHING_LEFT : forget(system, context);
   const { ram, rom, asid } = vm.config;
   system.giveRam(ram.at, ram.size);
   if (rom !== undefined) system.giveRam(rom.at, rom.size);
   vm.pages.giveBack();
-  system.asids.release(asid);
+  if (!bound) system.asids.release(asid); // one that the AMD-SP does not let go of is no other guest's
+  context?.trace?.settle();
   return failure;
+}
+
+/** `failure`: what the AMD-SP refused; `bound`: its ASID still has the guest's key. */
+type Forgotten = { readonly failure: string | null; readonly bound: boolean };
+const NOTHING_LEFT: Forgotten = { failure: null, bound: false };
+
+/** The AMD-SP forgets a guest. */
+function forget(system: HostSystem, { asp, handle, active }: GuestContext): Forgotten {
+  // Lines that the guest left in caches would some time overwrite what the next owner of its pages writes (15.34.9; KVM's sev_vm_destroy).
+  if (!coherent(system.first)) system.wbinvd();
+  const failure = active ? refused('DEACTIVATE', asp.deactivate(handle)) : null;
+  if (failure !== null) return { failure, bound: true };
+  return { failure: refused('DECOMMISSION', asp.decommission(handle)), bound: false };
 }
 
 /** How a virtual CPU begins. */
@@ -161,22 +170,30 @@ function flushUnlessCoherent(host: HostProcessor, at: Spa, size: number): void {
 /** Are the views of a page under different keys kept coherent (CPUID Fn8000_001F EAX[10])? */
 const coherent = (host: HostProcessor): boolean => (host.cpuid(0x8000_001f, 0)[0] & (1 << Feature.HW_CACHE_COHERENCY.bit)) !== 0;
 
-/** The launch commands, up to the first that fails. The measurement: 32 bytes, then 16 of nonce. */
-function launchEncrypted(
-  system: HostSystem,
-  vm: Vm,
-  { ranges }: BootPlan,
-  vmsas: readonly Spa[],
-): Encrypted {
+function launchEncrypted(system: HostSystem, vm: Vm, plan: BootPlan, vmsas: readonly Spa[]): Encrypted {
+  const { trace: sink } = vm.config;
+  const trace = sink === null ? null : new PatientTrace(sink);
+  const encrypted = launchCommands(system, vm, plan, vmsas, trace);
+  try {
+    trace?.settle();
+  } catch (error) {
+    if (encrypted.context !== null) forget(system, encrypted.context);
+    throw error;
+  }
+  return encrypted;
+}
+
+/** Up to the first that fails. The measurement: 32 bytes, then 16 of nonce. */
+function launchCommands(system: HostSystem, vm: Vm, { ranges }: BootPlan, vmsas: readonly Spa[], trace: PatientTrace | null): Encrypted {
   const { host, config } = vm;
   const notReady = system.initialiseAsp();
   if (notReady !== null) return { ...NOT_ENCRYPTED, failure: notReady };
-  const asp = system.driver(vm.pages.take(), config.trace);
+  const asp = system.driver(vm.pages.take(), trace);
   const started = asp.launchStart(GuestPolicy.NODBG | (vmsas.length > 0 ? GuestPolicy.ES : 0));
   if (!started.ok) return { ...NOT_ENCRYPTED, failure: refused('LAUNCH_START', started) };
   const { handle } = started;
   let failure = refused('ACTIVATE', asp.activate(handle, config.asid));
-  const context = { asp, handle, active: failure === null };
+  const context = { asp, trace, handle, active: failure === null };
   const failed = (why: string | null): Encrypted => ({ measurement: null, failure: why, context });
   for (const { start, end } of ranges)
     for (const { at, size } of vm.find(start, end - start)) {

@@ -2,12 +2,12 @@
 // (decode assists); the instruction is executed in the guest's stead, its operand at the faulting address being the device's.
 // SEV-ES guests do this themselves, through the GHCB.
 
-import { vectorName } from '../arch/exception.ts';
+import { Vector, vectorName } from '../arch/exception.ts';
 import { EventInj } from '../arch/ghcb.ts';
-import { Efer, SegmentAttribute } from '../arch/registers.ts';
+import { Cr4, Efer, Rflags, SegmentAttribute } from '../arch/registers.ts';
 import { INSTRUCTION_BYTES, NestedPageFault } from '../arch/vmcb.ts';
 import { spa } from '../util/address.ts';
-import { translateLinear } from './guest-walk.ts';
+import { type Tables, translateLinear } from './guest-walk.ts';
 import type { Outcome } from './outcome.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -34,6 +34,7 @@ export interface Emulator {
 }
 
 const OFFSET = 0xfffn;
+const PAGE_FAULT = BigInt(EventInj.VALID + EventInj.ERROR_CODE + EventInj.TYPE_EXCEPTION + Vector.PF);
 const RAX = 0;
 const RSP = 4;
 
@@ -51,7 +52,13 @@ export function handleNestedPageFault(vcpu: Vcpu): Outcome | null {
   vcpu.vm.host.memory.read(spa(vcpu.vmcbAddress + INSTRUCTION_BYTES.offset), instruction);
   const bytes = instruction.subarray(0, vcpu.vmcb.instructionBytesFetched);
   const state = registersOf(vcpu);
-  if (!vcpu.vm.config.emulator.execute(bytes, state, operandsOf(vcpu, gpa))) {
+  const operands = new Operands(vcpu, gpa);
+  if (!vcpu.vm.config.emulator.execute(bytes, state, operands)) {
+    if (operands.fault !== null) {
+      vcpu.save.cr2 = operands.fault.linear;
+      vcpu.inject(PAGE_FAULT | (BigInt(operands.fault.errorCode) << 32n));
+      return null;
+    }
     return stopped(`an instruction that cannot be emulated (${hex(bytes)}) accesses memory`);
   }
   vcpu.registers.set(state.registers);
@@ -83,43 +90,64 @@ const operandView = new DataView(operand.buffer);
  * By the guest's tables if they can be read. If not, the operand whose offset in its page is that of the fault lies there, and any other
  * is out of reach.
  */
-function operandsOf(vcpu: Vcpu, gpa: bigint): OperandMemory {
-  let faulting: bigint | null = null;
-  const locate = (linear: bigint): bigint | null => {
-    const found = translate(vcpu, linear);
-    if (found !== null) return found;
-    if ((linear & OFFSET) !== (gpa & OFFSET) || (faulting !== null && faulting !== linear)) return null;
-    faulting = linear;
-    return gpa;
-  };
-  return {
-    load(linear, size) {
-      const at = locate(linear);
-      if (at === null) return undefined;
-      const bytes = operand.subarray(0, size);
-      operand.fill(0);
-      if (!vcpu.readMemory(at, bytes)) vcpu.mmioRead(at, bytes);
-      return operandView.getBigUint64(0, true);
-    },
-    store(linear, size, value) {
-      const at = locate(linear);
-      if (at === null) return false;
-      operandView.setBigUint64(0, BigInt.asUintN(64, value), true);
-      const bytes = operand.subarray(0, size);
-      if (!vcpu.writeMemory(at, bytes)) vcpu.mmioWrite(at, bytes);
-      return true;
-    },
-  };
-}
+class Operands implements OperandMemory {
+  /** The page fault that an operand met. */
+  fault: { readonly linear: bigint; readonly errorCode: number } | null = null;
+  readonly #vcpu: Vcpu;
+  readonly #gpa: bigint;
+  readonly #tables: Tables;
+  #faulting: bigint | null = null;
 
-/** null: not mapped, or in tables that a host cannot read. */
-function translate(vcpu: Vcpu, linear: bigint): bigint | null {
-  if (vcpu.vm.config.technology !== 'none') return null;
-  return translateLinear(vcpu.save, linear, (gpa, size) => {
+  constructor(vcpu: Vcpu, gpa: bigint) {
+    this.#vcpu = vcpu;
+    this.#gpa = gpa;
+    this.#tables = {
+      read: (at, size) => {
+        operand.fill(0);
+        return vcpu.readMemory(at, operand.subarray(0, size)) ? operandView.getBigUint64(0, true) : null;
+      },
+      write: (at, size, entry) => {
+        operandView.setBigUint64(0, entry, true);
+        vcpu.writeMemory(at, operand.subarray(0, size));
+      },
+    };
+  }
+
+  load(linear: bigint, size: number): bigint | undefined {
+    const at = this.#locate(linear, false);
+    if (at === null) return undefined;
     const bytes = operand.subarray(0, size);
     operand.fill(0);
-    return vcpu.readMemory(gpa, bytes) ? operandView.getBigUint64(0, true) : null;
-  });
+    if (!this.#vcpu.readMemory(at, bytes)) this.#vcpu.mmioRead(at, bytes);
+    return operandView.getBigUint64(0, true);
+  }
+
+  store(linear: bigint, size: number, value: bigint): boolean {
+    const at = this.#locate(linear, true);
+    if (at === null) return false;
+    operandView.setBigUint64(0, BigInt.asUintN(64, value), true);
+    const bytes = operand.subarray(0, size);
+    if (!this.#vcpu.writeMemory(at, bytes)) this.#vcpu.mmioWrite(at, bytes);
+    return true;
+  }
+
+  /** null: a page fault, or out of reach. */
+  #locate(linear: bigint, write: boolean): bigint | null {
+    const { save, vm } = this.#vcpu;
+    if (vm.config.technology === 'none') {
+      const user = save.cpl === 3;
+      const userPages = (save.cr4 & BigInt(Cr4.SMAP)) === 0n || (save.rflags & BigInt(Rflags.AC)) !== 0n;
+      const found = translateLinear(save, linear, { write, user, userPages }, this.#tables);
+      if (found !== null && 'gpa' in found) return found.gpa;
+      if (found !== null) {
+        this.fault = { linear, errorCode: found.fault };
+        return null;
+      }
+    }
+    if ((linear & OFFSET) !== (this.#gpa & OFFSET) || (this.#faulting !== null && this.#faulting !== linear)) return null;
+    this.#faulting = linear;
+    return this.#gpa;
+  }
 }
 
 /** The event of EXITINTINFO, for people. */

@@ -6,6 +6,7 @@ import type { Outcome } from './outcome.ts';
 import { Activity } from './activity.ts';
 import type { Vcpu } from './vcpu.ts';
 import type { Vm } from './vm.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** How the next one is chosen: in order, or by chance, and then the length of its turn, too. */
 export const schedules = ['round-robin', 'random'] as const;
@@ -17,6 +18,8 @@ export type Schedule = {
   readonly quantum: number;
   /** 32 bits from the machine's seed. */
   readonly chance: () => number;
+  /** What it draws from, for snapshots. */
+  readonly stream?: Stateful | undefined;
 };
 
 /** Long enough that compiled code gets to run. */
@@ -24,10 +27,13 @@ export const DEFAULT_QUANTUM = 10_000;
 const NEVER = Number.POSITIVE_INFINITY;
 /** Turns that are longer are cut after all: a surface wants its own, too. */
 const LONGEST_UNCUT = 2_000_000;
-/** Wakes in a row that turn out not to be any: the guest then counts as asleep for good. */
+/** Wakes in a row that turn out not to be any: the guest then waits for APIC timers only, whose interrupts nothing takes the place of. */
 const MOST_FALSE_WAKES = 64;
 
-export class Scheduler {
+/** By the account of what the guest has consumed: where a slice ends, where a turn that is not cut does, and how far the virtual CPU may run. */
+type Slice = { readonly end: number; readonly last: number; readonly until: number };
+
+export class Scheduler implements Stateful {
   readonly #vm: Vm;
   readonly #schedule: Schedule;
   /** Which processor a virtual CPU runs on, by its number. */
@@ -35,6 +41,8 @@ export class Scheduler {
   /** Whose turn it is, and when it ends by the account of what the guest has consumed. */
   #turn: Vcpu | null = null;
   #end = 0;
+  /** The slice that was left because a run stopped at an exit: it is gone on with. */
+  #slice: Slice | null = null;
 
   constructor(vm: Vm, schedule: Schedule, processor: (vcpu: number) => number) {
     this.#vm = vm;
@@ -44,22 +52,31 @@ export class Scheduler {
 
   /**
    * Runs until the guest's run ends (an Outcome), or so many instructions or the exits of a slice are used up (null). Several virtual CPUs go on to the
-   * end of a turn, but never beyond `limit` instructions.
+   * end of a turn, but never beyond `limit` instructions. A slice that ended at an exit (Vm.stopsAt) is gone on with, whatever the budget.
    */
   run(budget: number, limit = NEVER): Outcome | null {
     const vm = this.#vm;
+    let slice = this.#slice;
+    this.#slice = null;
     const { consumed } = vm;
-    const end = consumed + budget;
-    const last = consumed + (vm.vcpus.length === 1 ? Math.min(budget, limit) : Math.min(Math.max(budget, LONGEST_UNCUT), limit));
-    vm.beginSlice();
+    const end = slice?.end ?? consumed + budget;
+    const last =
+      slice?.last ?? consumed + (vm.vcpus.length === 1 ? Math.min(budget, limit) : Math.min(Math.max(budget, LONGEST_UNCUT), limit));
+    if (slice === null) vm.beginSlice();
     for (;;) {
-      const vcpu = this.#next();
+      const vcpu = slice === null ? this.#next() : this.#turn;
       if (vcpu === null) {
         if (this.#idle()) continue;
         return { kind: 'halted', interruptsEnabled: vm.vcpus.some((any) => any.activity === Activity.HALTED && any.interruptsEnabled) };
       }
-      if (vm.consumed >= end || vm.exitsLeft <= 0) return null;
-      const outcome = vm.run(vcpu, this.#processor(vcpu.number), this.#allowance(vcpu, last));
+      if (slice === null && (vm.consumed >= end || vm.exitsLeft <= 0)) return null;
+      const until: number = slice?.until ?? vm.consumed + this.#allowance(vcpu, last);
+      slice = null;
+      const outcome = vm.run(vcpu, this.#processor(vcpu.number), until - vm.consumed);
+      if (vcpu.pendingExit !== null) {
+        this.#slice = { end, last, until };
+        return null;
+      }
       if (vcpu.yielded) {
         vcpu.yielded = false;
         this.#turn = null;
@@ -67,6 +84,11 @@ export class Scheduler {
       }
       if (outcome !== null) return outcome;
     }
+  }
+
+  /** The virtual CPU with an exit that nobody has looked at yet; null: there is none. */
+  get pending(): Vcpu | null {
+    return this.#slice === null ? null : this.#turn;
   }
 
   /** Is there nothing to do but wait for a timer, or for a key that somebody presses? */
@@ -107,7 +129,7 @@ export class Scheduler {
     let most = Math.min(last, this.#end) - consumed;
     if (vcpus.length === 1) return most;
     for (const other of vcpus) {
-      if (other === vcpu || other.activity !== Activity.HALTED) continue;
+      if (other === vcpu || other.activity !== Activity.HALTED || other.awake()) continue; // awake: it has its turn when this one is over
       const { deadline } = other.interrupts;
       if (deadline !== NEVER) most = Math.min(most, instructionsUntil(deadline, clock.time));
     }
@@ -117,14 +139,25 @@ export class Scheduler {
   /** All sleep: time passes until a timer wakes somebody. False: nothing ever will. */
   #idle(): boolean {
     const vm = this.#vm;
-    for (let n = 0; n < MOST_FALSE_WAKES; n++) {
+    for (let n = 0; n < 2 * MOST_FALSE_WAKES; n++) {
       let deadline = NEVER;
-      for (const vcpu of vm.vcpus)
-        if (vcpu.activity === Activity.HALTED && vcpu.interruptsEnabled) deadline = Math.min(deadline, vcpu.interrupts.deadline);
+      for (const { activity, interruptsEnabled, interrupts } of vm.vcpus) {
+        if (activity !== Activity.HALTED || !interruptsEnabled) continue;
+        deadline = Math.min(deadline, n < MOST_FALSE_WAKES ? interrupts.deadline : interrupts.apic.deadline);
+      }
       if (deadline === NEVER) return false;
       vm.idle(instructionsUntil(deadline, vm.clock.time));
       if (!this.asleep) return true;
     }
     return false;
+  }
+
+  exchange(fields: Fields): void {
+    const { vcpus } = this.#vm;
+    this.#turn = vcpus[fields.value(this.#turn?.number ?? -1)] ?? null;
+    this.#end = fields.value(this.#end);
+    this.#behind = fields.value(this.#behind);
+    this.#slice = fields.value(this.#slice);
+    if (this.#schedule.stream !== undefined) fields.part(this.#schedule.stream);
   }
 }

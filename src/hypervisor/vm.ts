@@ -14,6 +14,7 @@ import type { Gpa, Spa } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import type { TraceSink } from '../util/trace.ts';
 import type { HostProcessor } from '../svm/host-processor.ts';
+import type { Interposer } from './ghcb/interposer.ts';
 import { type Backing, locatePage, memoryRegions, type MemoryRegion, type Piece, pieces } from './guest-memory.ts';
 import { GuestClock } from './guest-clock.ts';
 import { HostPages } from './host-pages.ts';
@@ -23,6 +24,7 @@ import type { Intercepts } from './intercepts.ts';
 import type { Outcome } from './outcome.ts';
 import { type Schedule, Scheduler } from './scheduler.ts';
 import type { Vcpu } from './vcpu.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 export type VmConfig = {
   readonly technology: Technology;
@@ -37,6 +39,8 @@ export type VmConfig = {
   readonly intercepts: Intercepts;
   /** The highest GHCB protocol version to speak; left out: the highest that there is. */
   readonly ghcbVersion?: GhcbVersion | undefined;
+  /** Comes between the answers to VMGEXIT and the guest. */
+  readonly interposer?: Interposer | undefined;
   /** SEV_FEATURES of every VMSA; left out: 0. */
   readonly sevFeatures?: number | undefined;
   readonly io: IoBus;
@@ -77,7 +81,7 @@ const EXITS_PER_SLICE = 20_000;
 /** So many different warnings are kept; a guest that provokes more has made its point. */
 const MOST_WARNINGS = 32;
 
-export class Vm {
+export class Vm implements Stateful {
   readonly config: VmConfig;
   readonly pages: HostPages;
   /** The guest's memory, ascending. */
@@ -95,6 +99,10 @@ export class Vm {
   emulated = 0;
   /** Exits that are left of the slice. */
   exitsLeft = EXITS_PER_SLICE;
+  /** A run stops right behind an exit of this code, before anybody has looked at it; null: none does. */
+  stopsAt: number | null = null;
+  /** Told of what software on the host reads of the guest's memory: devices, for their DMA. */
+  taken: ((gpa: number, length: number) => void) | null = null;
   /** The processor that works for the guest, or did last. */
   host: HostProcessor;
   readonly #home: VmHost;
@@ -182,6 +190,7 @@ export class Vm {
   read(gpa: bigint, into: Uint8Array): boolean {
     const found = pieces(this.regions, gpa, into.length);
     if (found === null) return false;
+    this.taken?.(Number(gpa), into.length);
     for (const { at, offset, size } of found) this.host.memory.read(at, into.subarray(offset, offset + size));
     return true;
   }
@@ -220,5 +229,18 @@ export class Vm {
     const times = this.warnings.get(text);
     if (times !== undefined) this.warnings.set(text, times + 1);
     else if (this.warnings.size < MOST_WARNINGS) this.warnings.set(text, 1);
+  }
+
+  exchange(fields: Fields): void {
+    fields.part(this.clock);
+    fields.part(this.scheduler);
+    fields.map(this.warnings);
+    this.#running = this.vcpus[fields.value(this.#running?.number ?? -1)] ?? null;
+    this.#processor = fields.value(this.#processor);
+    this.host = fields.value(this.host);
+    this.jumpTable = fields.value(this.jumpTable);
+    this.ended = fields.value(this.ended);
+    this.emulated = fields.value(this.emulated);
+    this.exitsLeft = fields.value(this.exitsLeft);
   }
 }

@@ -12,7 +12,8 @@ import { IO_APIC_PINS, IoApic } from '../devices/io-apic.ts';
 import { IoBus } from '../devices/io-bus.ts';
 import { Iommu } from '../devices/iommu.ts';
 import { REGISTER_SPACE } from '../devices/iommu-layout.ts';
-import type { ApicMessage, LocalApic } from '../devices/local-apic.ts';
+import type { ApicMessage } from '../devices/apic-message.ts';
+import type { LocalApic } from '../devices/local-apic.ts';
 import { MmioBus } from '../devices/mmio-bus.ts';
 import { type PciBus, PciConfigurationPorts } from '../devices/pci-bus.ts';
 import { Pic8259Pair } from '../devices/pic8259.ts';
@@ -24,6 +25,7 @@ import { TestDevice } from '../devices/test-device.ts';
 import { EchoPorts, LinePorts, TestMemory } from '../devices/test-ports.ts';
 import { type SerialPeer, Uart16550 } from '../devices/uart16550.ts';
 import { PAGE_SIZE } from '../util/address.ts';
+import type { Components, Stateful } from '../util/stateful.ts';
 import { guestMap } from './memory-map.ts';
 import { type VirtioParts, wirePci } from './pci.ts';
 import { COM1_LINE, DMA_DEVICE, DMA_LINE, KEYBOARD_LINE, portMap, timerLines } from './ports.ts';
@@ -71,6 +73,8 @@ export type Chipset = {
   readonly pci: PciBus;
   /** Something may have come from outside: devices that do not look for themselves do. */
   readonly poll: () => void;
+  /** All that have a state. */
+  readonly components: Components;
 };
 
 export function wireChipset(parts: ChipsetParts): Chipset {
@@ -93,11 +97,13 @@ export function wireChipset(parts: ChipsetParts): Chipset {
     ioApic.line(timerLines.pin, level);
   });
   mmio.map(guestMap.ioApic, PAGE_SIZE, ioApic);
-  mmio.map(guestMap.testMemory.start, guestMap.testMemory.size, new TestMemory(guestMap.testMemory.size));
+  const testMemory = new TestMemory(guestMap.testMemory.size);
+  mmio.map(guestMap.testMemory.start, guestMap.testMemory.size, testMemory);
   const iommu = parts.iommu ? new Iommu(parts.memory) : null;
   if (iommu !== null) mmio.map(guestMap.iommu, REGISTER_SPACE, iommu);
   const memory = (deviceId: number): DmaMemory => iommu?.behind(deviceId) ?? parts.memory;
-  mmio.map(guestMap.dmaEngine, PAGE_SIZE, new DmaEngine(memory(DMA_DEVICE), line(DMA_LINE)));
+  const dmaEngine = new DmaEngine(memory(DMA_DEVICE), line(DMA_LINE));
+  mmio.map(guestMap.dmaEngine, PAGE_SIZE, dmaEngine);
   const pmTimer = new PmTimer(now);
   const acpi = new AcpiPm(pmTimer, () => parts.stopped('powered-off'));
   const reset = (): void => parts.stopped('reset');
@@ -130,7 +136,15 @@ export function wireChipset(parts: ChipsetParts): Chipset {
   const poll = (): void => {
     for (const device of pci.devices) device.poll();
   };
-  return { io, mmio, ioApic, pic, pit, pci: pci.bus, poll };
+  const { systemControlA, systemControlB, realTimeClock, apm, echoPorts, com1, fwCfg, pciConfiguration } = devices;
+  const components = new Map<string, Stateful>([
+    ...Object.entries({ io, mmio, ioApic, pic, pit, testMemory, dmaEngine, acpi, keyboard }),
+    ...Object.entries({ systemControlA, systemControlB, realTimeClock, apm, echoPorts, com1, fwCfg, pciConfiguration }),
+    ['lines', { exchange: (fields) => lines.forEach((shared) => fields.part(shared)) }],
+    ...pci.components,
+  ]);
+  if (iommu !== null) components.set('iommu', iommu);
+  return { io, mmio, ioApic, pic, pit, pci: pci.bus, poll, components };
 }
 
 /** When a timer may have an interrupt for the processor: nanoseconds since power-on; Infinity: none will. */

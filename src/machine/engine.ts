@@ -8,16 +8,20 @@ import { InstructionEmulator } from '../cpu/emulator.ts';
 import type { Dram } from '../memory/dram.ts';
 import type { EncryptionEngine } from '../memory/encryption.ts';
 import { Frames } from '../memory/frames.ts';
-import { EngineMemory } from '../memory/map.ts';
+import { EngineMemory, FULL_MAP } from '../memory/map.ts';
 import { Mmu } from '../mmu/mmu.ts';
+import { NotingMmu } from '../mmu/noting-mmu.ts';
 import type { TraceSink } from '../util/trace.ts';
 import { TICKS } from './time.ts';
 
 /** How far code is taken: it is only ever interpreted, or compiled where it is hot. No guest can tell. */
 export const tiers = ['interpreter', 'compiler'] as const;
 export type Tier = (typeof tiers)[number];
-/** A tier, or the compiler with other settings than its own: for tests that want all ways in and out of regions taken. */
-export type Execution = Tier | CompilerSettings;
+/**
+ * A tier, or the compiler with other settings than its own: for tests that want all ways in and out of regions taken. `labels`: the interpreter, and where
+ * every value comes from is followed besides.
+ */
+export type Execution = Tier | 'labels' | CompilerSettings;
 
 /** What the machine of the moment gives its processor. */
 export type EngineUser = {
@@ -41,9 +45,10 @@ export class Engine {
 
   constructor(dram: Dram, encryption: EncryptionEngine, tier: Execution) {
     this.tier = tier;
-    this.memory = new EngineMemory();
+    const labels = tier === 'labels';
+    this.memory = new EngineMemory({ ...FULL_MAP, labels });
     this.frames = new Frames(this.memory, dram, encryption);
-    this.mmu = new Mmu(this.memory, this.frames);
+    this.mmu = labels ? new NotingMmu(this.memory, this.frames) : new Mmu(this.memory, this.frames);
     const user = (): EngineUser => this.#user;
     this.cpu = new Cpu(this.memory, this.frames, this.mmu, {
       cpuid: (leaf, subleaf) => user().cpuid(leaf, subleaf),
@@ -52,7 +57,8 @@ export class Engine {
         return user().trace;
       },
       tscPerInstruction: TICKS,
-      compiler: tier === 'interpreter' ? null : tier === 'compiler' ? compilerDefaults : tier,
+      labels,
+      compiler: tier === 'interpreter' || tier === 'labels' ? null : tier === 'compiler' ? compilerDefaults : tier,
     });
   }
 

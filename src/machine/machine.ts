@@ -25,6 +25,8 @@ import { RandomSource, type RandomStream } from '../util/random.ts';
 import type { TraceSink } from '../util/trace.ts';
 import { apicFeatures } from './apic-features.ts';
 import { type Engine, type Execution, returnEngine, takeEngine } from './engine.ts';
+import { type MachineObserver, Observers } from './observer.ts';
+import type { Components, Fields, Stateful } from '../util/stateful.ts';
 
 export type MachineOptions = {
   /** A processor model, as `chooseModel` reads it. */
@@ -55,7 +57,7 @@ export type MachineOptions = {
 /** Each has two state blocks of the engine's memory. */
 export const MOST_PROCESSORS = 64;
 
-export class Machine {
+export class Machine implements Stateful {
   readonly model: ProcessorModel;
   /** The processors as the host's software meets them. */
   readonly processors: readonly HostProcessor[];
@@ -66,10 +68,13 @@ export class Machine {
   readonly evictions: Evictions | null = null;
   readonly #cleanFaults: CleanFaults | null;
   readonly #svms: readonly Svm[];
+  /** All that has a state, by name, in the order in which it can be put back: keys before memory, memory before registers. */
+  readonly components: Components;
   /** The processor that executed last. */
   #latest: Svm;
   /** Where RDRAND and RDSEED draw from. */
   #chance: RandomStream;
+  readonly #observers = new Observers();
   #disposed = false;
 
   constructor(options: MachineOptions) {
@@ -80,7 +85,8 @@ export class Machine {
     const processors = options.processors ?? 1;
     checkProcessors(processors);
     const random = new RandomSource(options.seed);
-    this.#chance = random.stream('rdrand');
+    const chance = random.stream('rdrand');
+    this.#chance = chance;
     const tweaks = random.stream('memory tweak');
     const hostKeys = random.stream('memory host key');
     const firmware = random.stream('amd-sp');
@@ -111,10 +117,8 @@ export class Machine {
       addresses: () => this.#svms[0]!.addresses,
       syscfg: () => Number((this.host.rdmsr(Msr.SYSCFG) ?? 0n) & 0xffff_ffffn),
     });
-    if (options.evict === 'random') {
-      const chance = random.stream('evictions');
-      this.evictions = new Evictions(frames, () => chance.u32());
-    }
+    const evicted = random.stream('evictions');
+    if (options.evict === 'random') this.evictions = new Evictions(frames, () => evicted.u32());
     const { evictions } = this;
     const cleanFaults: CleanFaults | null = (options.checkCleanBits ?? trace !== null) ? new Map() : null;
     this.#cleanFaults = cleanFaults;
@@ -128,6 +132,24 @@ export class Machine {
     this.#latest = this.#svms[0]!;
     this.processors = this.#svms;
     this.countVcs(new CodeCounts());
+    const components = new Map<string, Stateful>([
+      ['machine', this],
+      ['memory keys', this.encryption],
+      ['memory', frames],
+      ['asids', asids],
+      ['trusted memory', trustedMemory],
+      ['amd-sp', asp],
+      ['amd-sp mailbox', mailbox],
+      ['amd-sp chance', firmware],
+      ['chance', chance],
+      ['chance of evictions', evicted],
+      ...this.#svms.map((svm, n): [string, Stateful] => [`processor ${n}`, svm]),
+      ['vmsas', vmsas],
+      ['translation', mmu],
+      ['execution', cpu],
+    ]);
+    if (evictions !== null) components.set('evictions', evictions);
+    this.components = components;
   }
 
   /** The first processor. */
@@ -148,6 +170,27 @@ export class Machine {
   /** From now on RDRAND and RDSEED draw from there. */
   drawFrom(chance: RandomStream): void {
     this.#chance = chance;
+  }
+
+  /** From now on somebody looks on. */
+  observe(observer: MachineObserver): void {
+    this.#observers.add(observer);
+    this.#handIn();
+  }
+
+  unobserve(observer: MachineObserver): void {
+    this.#observers.remove(observer);
+    if (!this.#disposed) this.#handIn();
+  }
+
+  /** Nobody costs nothing. Pages that are observed have no translations kept. */
+  #handIn(): void {
+    const observers = this.#observers.size === 0 ? null : this.#observers;
+    const { mmu, cpu } = this.engine;
+    mmu.observer = observers;
+    cpu.processor.observer = observers;
+    for (const svm of this.#svms) svm.observer = observers;
+    mmu.flush();
   }
 
   /** Why the last VMRUN gave INVALID, in words: the processor tells no hypervisor. */
@@ -193,6 +236,13 @@ export class Machine {
     if (this.#disposed) return;
     this.#disposed = true;
     returnEngine(this.engine);
+  }
+
+  /** What belongs to no one part; the others are `components`. */
+  exchange(fields: Fields): void {
+    const latest = fields.value(this.#svms.indexOf(this.#latest));
+    this.#latest = this.#svms[latest]!;
+    if (this.#cleanFaults !== null) fields.map(this.#cleanFaults);
   }
 }
 

@@ -3,7 +3,7 @@
 
 import type { DmaMemory, Line } from '../devices/device.ts';
 import type { IoBus } from '../devices/io-bus.ts';
-import type { ApicMessage } from '../devices/local-apic.ts';
+import type { ApicMessage } from '../devices/apic-message.ts';
 import type { MmioBus, MmioDevice } from '../devices/mmio-bus.ts';
 import { devfn, PciBus } from '../devices/pci-bus.ts';
 import { PciCommand, PciHeader } from '../devices/pci-function.ts';
@@ -13,6 +13,7 @@ import { VirtioDevice, type VirtioKind } from '../devices/virtio-device.ts';
 import { VIRTIO_MMIO_SPACE, VirtioMmio } from '../devices/virtio-mmio.ts';
 import { MSIX_BAR, VIRTIO_BAR, virtioFunction, VirtioPci } from '../devices/virtio-pci.ts';
 import { assert } from '../util/errors.ts';
+import type { Components, Stateful } from '../util/stateful.ts';
 import { guestMap } from './memory-map.ts';
 import { ACPI_BASE, FIRST_SLOT, pirqLines, virtioMmioLines } from './ports.ts';
 
@@ -42,7 +43,11 @@ export type PciParts = {
 };
 
 /** Fills the buses. */
-export function wirePci(parts: PciParts): { readonly bus: PciBus; readonly devices: readonly VirtioDevice[] } {
+export function wirePci(parts: PciParts): {
+  readonly bus: PciBus;
+  readonly devices: readonly VirtioDevice[];
+  readonly components: Components;
+} {
   const { io, acpi } = parts;
   const bus = new PciBus();
   const isaBridge = new IsaBridge(parts.line);
@@ -53,12 +58,25 @@ export function wirePci(parts: PciParts): { readonly bus: PciBus; readonly devic
   });
   addChipset(bus, isaBridge, power);
   const { virtio } = parts;
-  const devices = virtio === null ? [] : virtio.transport === 'pci' ? onPci(parts, virtio, bus, isaBridge) : onMmio(parts, virtio);
+  const components = new Map<string, Stateful>([...bus.functions].map(([at, fn]) => [`pci ${at.toString(16)}h`, fn]));
+  const devices =
+    virtio === null
+      ? []
+      : virtio.transport === 'pci'
+        ? onPci(parts, virtio, bus, isaBridge, components)
+        : onMmio(parts, virtio, components);
   if (parts.configured) configure(bus, isaBridge, power, acpi);
-  return { bus, devices };
+  devices.forEach((device, n) => components.set(`virtio ${n}`, device));
+  return { bus, devices, components };
 }
 
-function onPci(parts: PciParts, { kinds, encrypted }: VirtioParts, bus: PciBus, isaBridge: IsaBridge): VirtioDevice[] {
+function onPci(
+  parts: PciParts,
+  { kinds, encrypted }: VirtioParts,
+  bus: PciBus,
+  isaBridge: IsaBridge,
+  components: Map<string, Stateful>,
+): VirtioDevice[] {
   assert(kinds.length <= mostVirtio.pci, 'more virtio devices than slots');
   const space = (device: MmioDevice, length: number) => {
     const place = parts.mmio.map(0, length, device);
@@ -78,18 +96,22 @@ function onPci(parts: PciParts, { kinds, encrypted }: VirtioParts, bus: PciBus, 
     };
     const device = new VirtioDevice(kind, mastered, encrypted);
     fn.line = isaBridge.intx(slot, fn.get(PciHeader.INTERRUPT_PIN, 1));
-    bus.add(devfn(slot), new VirtioPci(fn, device, space, parts.deliver).fn);
+    const transport = new VirtioPci(fn, device, space, parts.deliver);
+    components.set(`virtio ${n} on pci`, transport);
+    bus.add(devfn(slot), transport.fn);
     return device;
   });
 }
 
-function onMmio(parts: PciParts, { kinds, encrypted }: VirtioParts): VirtioDevice[] {
+function onMmio(parts: PciParts, { kinds, encrypted }: VirtioParts, components: Map<string, Stateful>): VirtioDevice[] {
   const { start, step } = guestMap.virtioMmio;
   return kinds.map((kind, n) => {
     const irq = virtioMmioLines[n];
     assert(irq !== undefined, 'more virtio devices than lines');
     const device = new VirtioDevice(kind, parts.memory(devfn(FIRST_SLOT + n)), encrypted);
-    parts.mmio.map(start + n * step, VIRTIO_MMIO_SPACE, new VirtioMmio(device, parts.line(irq)));
+    const transport = new VirtioMmio(device, parts.line(irq));
+    components.set(`virtio ${n} on mmio`, transport);
+    parts.mmio.map(start + n * step, VIRTIO_MMIO_SPACE, transport);
     return device;
   });
 }

@@ -34,7 +34,7 @@ export function chooseVirtio(choice: VirtioChoice, seed: string, encrypted: bool
   if (virtioConsole !== undefined) kinds.push(new VirtioConsole(virtioConsole));
   if (rng === true) {
     const stream = new RandomSource(seed).stream('virtio entropy');
-    kinds.push(new VirtioRng((into) => stream.fill(into)));
+    kinds.push(new VirtioRng((into) => stream.fill(into), stream));
   }
   if (kinds.length === 0) {
     if (virtio !== undefined) throw new UserError(`--virtio ${virtio}: there is no virtio device: leave it out, or give --disk or --rng`);

@@ -39,16 +39,32 @@ export class Dram {
     return at(chunk.bytes, page);
   }
 
+  /** A page is as it was: null are zeros that nobody wrote. */
+  put(page: number, bytes: Uint8Array | null, writtenUnder: number | null): void {
+    if (bytes === null || writtenUnder === null) this.discard(page);
+    else this.page(page, writtenUnder).set(bytes);
+  }
+
+  /** The page is as if nobody had ever written it: zeros. */
+  discard(page: number): void {
+    const index = page >>> CHUNK_SHIFT;
+    const chunk = this.#chunks.get(index);
+    if (chunk === undefined) return;
+    chunk.keys[page & (CHUNK_PAGES - 1)] = UNWRITTEN;
+    if (chunk.keys.every((key) => key === UNWRITTEN)) this.#chunks.delete(index);
+    else at(chunk.bytes, page).fill(0);
+  }
+
   /** The key slot under which the page was last written; null: never. */
   writtenUnder(page: number): number | null {
     const key = this.#chunks.get(page >>> CHUNK_SHIFT)?.keys[page & (CHUNK_PAGES - 1)];
     return key === undefined || key === UNWRITTEN ? null : key;
   }
 
-  /** The bytes of a page for reading, undefined if they are all zero because nothing around it was ever written. */
+  /** The bytes of a page for reading, undefined if they are all zero because nobody ever wrote it. */
   peek(page: number): Uint8Array | undefined {
     const chunk = this.#chunks.get(page >>> CHUNK_SHIFT);
-    return chunk === undefined ? undefined : at(chunk.bytes, page);
+    return chunk === undefined || chunk.keys[page & (CHUNK_PAGES - 1)] === UNWRITTEN ? undefined : at(chunk.bytes, page);
   }
 }
 

@@ -6,6 +6,7 @@
 
 import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 import type { AesEngine, AesKey } from './block-cipher.ts';
 import { PUBLISHED_FIRST_BIT, publishedConstants } from './tweak-constants.ts';
 
@@ -19,6 +20,9 @@ export type Tweak = { readonly mode: TweakMode; readonly constants: 'published' 
 /** Fills bytes from the machine's seeded source. */
 export type RandomSource = (into: Uint8Array) => void;
 
+/** Which key a slot has, for comparison; nothing can be read from it. */
+export type KeyMark = { readonly markOfKey: never };
+
 /** Where the host's key comes from, and whether it applies to everything that has no other (TSME). */
 export type HostEncryption = { readonly random: RandomSource; readonly transparent: boolean };
 
@@ -27,7 +31,7 @@ const LAST_BIT = 51;
 const KEY_BYTES = 16;
 const BLOCKS_PER_PAGE = PAGE_SIZE / 16;
 
-export class EncryptionEngine {
+export class EncryptionEngine implements Stateful {
   /** Slot 0 and those of guests; firmware reaches no other. */
   readonly slots: number;
   /** The host's slot. */
@@ -38,7 +42,8 @@ export class EncryptionEngine {
   beforeKeyChange: ((slot: number) => void) | null = null;
   readonly #aes: AesEngine;
   readonly #post: boolean;
-  readonly #keys: (AesKey | undefined)[] = [];
+  /** By slot; replaced whole when one changes. */
+  #keys: readonly (AesKey | undefined)[] = [];
   readonly #resetKey: AesKey;
   /** t_i as four little-endian words each; zero below bit 4. */
   readonly #constants = new Int32Array(64 * 4);
@@ -73,7 +78,7 @@ export class EncryptionEngine {
     random(key);
     this.#resetKey = aes.create(key);
     host.random(key);
-    this.#keys[this.hostKey] = aes.create(key);
+    this.#put(this.hostKey, aes.create(key));
     key.fill(0);
   }
 
@@ -87,23 +92,51 @@ export class EncryptionEngine {
     assert(slot > 0 && slot < this.slots, 'no such key slot');
     assert(key === null || key.length === KEY_BYTES, 'a memory key has 16 bytes');
     this.beforeKeyChange?.(slot);
-    this.#keys[slot] = key === null ? undefined : this.#aes.create(key);
+    this.#put(slot, key === null ? undefined : this.#aes.create(key));
+  }
+
+  #put(slot: number, key: AesKey | undefined): void {
+    const keys = this.#keys.slice();
+    keys[slot] = key;
+    this.#keys = keys;
+  }
+
+  exchange(fields: Fields): void {
+    const keys = fields.value(this.#keys);
+    if (keys === this.#keys) return;
+    for (let slot = 1; slot < this.slots; slot++) if (keys[slot] !== this.#keys[slot]) this.beforeKeyChange?.(slot);
+    this.#keys = keys;
+  }
+
+  /** Which key an access by this slot uses now. */
+  mark(slot: number): KeyMark {
+    return this.#keyOf(slot) as unknown as KeyMark;
+  }
+
+  /** As `encrypt`, with a key that the slot had when it was marked. */
+  encryptUnder(mark: KeyMark, slot: number, spa: number, bytes: Uint8Array): void {
+    if (this.#slotOf(slot) !== 0) this.#apply(mark as unknown as AesKey, spa, bytes, false);
   }
 
   /** Encrypts in place what lies at a system physical address; address and length are multiples of 16. */
   encrypt(slot: number, spa: number, bytes: Uint8Array): void {
-    this.#apply(slot, spa, bytes, false);
+    if (this.#slotOf(slot) !== 0) this.#apply(this.#keyOf(slot), spa, bytes, false);
   }
 
   decrypt(slot: number, spa: number, bytes: Uint8Array): void {
-    this.#apply(slot, spa, bytes, true);
+    if (this.#slotOf(slot) !== 0) this.#apply(this.#keyOf(slot), spa, bytes, true);
   }
 
-  #apply(named: number, spa: number, bytes: Uint8Array, inverse: boolean): void {
-    const slot = named === 0 ? this.#without : named;
-    if (slot === 0) return;
+  #slotOf(named: number): number {
+    return named === 0 ? this.#without : named;
+  }
+
+  #keyOf(named: number): AesKey {
+    return this.#keys[this.#slotOf(named)] ?? this.#resetKey;
+  }
+
+  #apply(key: AesKey, spa: number, bytes: Uint8Array, inverse: boolean): void {
     assert(spa % 16 === 0 && bytes.length % 16 === 0, 'the memory controller encrypts whole blocks');
-    const key = this.#keys[slot] ?? this.#resetKey;
     for (let at = 0; at < bytes.length; ) {
       const offset = (spa + at) % PAGE_SIZE;
       const length = Math.min(PAGE_SIZE - offset, bytes.length - at);

@@ -2,12 +2,13 @@
 // back first. When, and which, depends on the seed and on retired instructions only. The page is drawn by its number, not by its frame: what is
 // looked at for a report must not change the draw.
 
+import type { Fields, Stateful } from '../util/stateful.ts';
 import type { Frames } from './frames.ts';
 
 /** Instructions from one eviction to the next. */
 export const EVICTION_INTERVAL = 20_000;
 
-export class Evictions {
+export class Evictions implements Stateful {
   readonly #frames: Frames;
   readonly #random: () => number;
   #next = EVICTION_INTERVAL;
@@ -22,6 +23,10 @@ export class Evictions {
   advance(retired: number): number {
     for (; retired >= this.#next; this.#next += EVICTION_INTERVAL) this.#evict();
     return this.#next - retired;
+  }
+
+  exchange(fields: Fields): void {
+    this.#next = fields.value(this.#next);
   }
 
   /** Half of the lines of one page. */

@@ -3,6 +3,7 @@
 
 import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
+import type { Fields } from '../util/stateful.ts';
 import type { Dram } from './dram.ts';
 import type { EncryptionEngine } from './encryption.ts';
 import { FrameTable } from './frame-table.ts';
@@ -26,6 +27,8 @@ export const Status = {
   LAZY: 8,
   /** Which lines the view holds, and which of them differ from DRAM, is kept by line (LineViews). */
   LINES: 16,
+  /** The view has not changed since the last snapshot (PageHistory). */
+  SAVED: 32,
 } as const;
 
 /** Who has decoded code out of frames (the cpu). */
@@ -34,6 +37,20 @@ export interface CodeOwner {
   onCodeStore(frame: number, offset: number, length: number): void;
   /** The frame is about to lose its contents: everything decoded from it is void. Its CODE watch is already gone. */
   onDrop(frame: number): void;
+}
+
+/** Who keeps pages as they were (PageHistory). */
+export interface PageKeeper {
+  /** A page is about to change. */
+  touch(page: number): void;
+}
+
+/** Who keeps labels of what frames hold (src/taint). */
+export interface FrameLabels {
+  /** A frame has become the view of a page; it is not filled yet. */
+  claimed(frame: number): void;
+  /** It is about to lose its page. */
+  dropped(frame: number): void;
 }
 
 /** Who has derived translations from frames and keeps the TLB arrays (the mmu). */
@@ -53,6 +70,11 @@ export interface LazyOwner {
 export class FrameStore {
   readonly memory: EngineMemory;
   codeOwner: CodeOwner | null = null;
+  /** Null: nobody asked for a snapshot. */
+  keeper: PageKeeper | null = null;
+  labels: FrameLabels | null = null;
+  /** Does the hardware keep views of a page under different keys coherent (CPUID Fn8000_001F EAX[10])? */
+  coherent = true;
   /** Grows whenever a frame loses its page; who held frame numbers across other calls compares it. */
   losses = 0;
   /** Grows whenever a view lost its page, became clean, came under a watch or is kept by line: who has looked at one need not look again until then. */
@@ -81,6 +103,8 @@ export class FrameStore {
     this.table.reset();
     this.directory = new PageTable();
     this.#lazy.clear();
+    this.keeper = null;
+    this.labels = null;
     this.losses++;
     this.revisions++;
     this.dram = dram;
@@ -144,12 +168,15 @@ export class FrameStore {
     const entry = this.directory.get(page);
     this.table.claim(frame, page, key, entry & ~SPECIAL);
     this.directory.set(page, (entry & SPECIAL) | frame);
+    this.labels?.claimed(frame);
   }
 
   /** The frame loses its page without being written back. */
   drop(frame: number): void {
     const { table, directory } = this;
     const page = table.pages[frame]!;
+    this.touchViews(page);
+    this.labels?.dropped(frame);
     const entry = directory.get(page);
     if ((entry & ~SPECIAL) === frame) directory.set(page, (entry & SPECIAL) | table.next[frame]!);
     else {
@@ -182,9 +209,21 @@ export class FrameStore {
     }
   }
 
+  /** The views of a page are about to change: where they are not coherent that is as good as a change of what it holds. */
+  touchViews(page: number): void {
+    if (this.keeper !== null && !this.coherent) this.keeper.touch(page);
+  }
+
+  /** A view that is as it was at the last snapshot is about to change. */
+  unsave(frame: number): void {
+    this.keeper?.touch(this.table.pages[frame]!);
+    this.table.status[frame]! &= ~Status.SAVED;
+  }
+
   /** Runs the watches of a frame: these bytes are about to change or to be lost. */
   changing(frame: number, offset: number, length: number): void {
     const status = this.table.status[frame]!;
+    if ((status & Status.SAVED) !== 0) this.unsave(frame);
     if ((status & Status.CODE) !== 0) this.#changingCode(frame, offset, length);
     if ((status & Status.TABLE) !== 0) this.#translationOwner?.onTableStore(frame, offset, length);
   }
@@ -192,6 +231,7 @@ export class FrameStore {
   /** As `changing`, for accessed and dirty bits that a walk sets in an entry: hardly a translation depends on them. */
   changingByWalk(frame: number, offset: number, length: number): void {
     const status = this.table.status[frame]!;
+    if ((status & Status.SAVED) !== 0) this.unsave(frame);
     if ((status & Status.CODE) !== 0) this.#changingCode(frame, offset, length);
     if ((status & Status.TABLE) !== 0) this.#translationOwner?.onWalkStore(frame);
   }
@@ -280,6 +320,14 @@ export class FrameStore {
     const owner = this.#lazy.get(page);
     this.#endLazy(page);
     owner?.materialise(page);
+  }
+
+  /** Which pages are kept elsewhere, for snapshots: what their owners keep goes with the owners. */
+  protected exchangeLazy(fields: Fields): void {
+    const lazy = fields.value<readonly (readonly [number, LazyOwner])[]>(fields.restoring ? [] : [...this.#lazy]);
+    if (!fields.restoring) return;
+    for (const page of [...this.#lazy.keys()]) this.#endLazy(page);
+    for (const [page, owner] of lazy) this.setLazy(page, owner);
   }
 
   materialiseAll(): void {

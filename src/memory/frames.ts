@@ -8,6 +8,7 @@
 
 import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 import type { Dram } from './dram.ts';
 import type { EncryptionEngine } from './encryption.ts';
 import { readBytes, readBytesByDevice, writeBytes, writeBytesByDevice } from './byte-access.ts';
@@ -15,16 +16,22 @@ import { FrameStore, GLIMPSE_FRAME, Status, VOID_FRAME } from './frame-store.ts'
 import { LineViews } from './line-views.ts';
 import { lineMaskHigh, lineMaskLow } from './lines.ts';
 import type { EngineMemory } from './map.ts';
+import { PageHistory } from './page-history.ts';
 import { FENCED, LAZY_PAGE, SPECIAL } from './page-table.ts';
 
 export { type LazyOwner, SINK_FRAME, Status, type TranslationOwner, VOID_FRAME } from './frame-store.ts';
 
-export class Frames extends FrameStore {
+const ZEROS = new Uint8Array(PAGE_SIZE);
+
+type Fence = { readonly firstPage: number; readonly pages: number };
+
+export class Frames extends FrameStore implements Stateful {
   /** Number of pages of DRAM. */
   pageCount = 0;
-  /** Does the hardware keep views of a page under different keys coherent (CPUID Fn8000_001F EAX[10])? */
-  coherent = true;
   #hand = 1;
+  /** Ranges of pages that are fenced; replaced when one is added or goes. */
+  #fences: readonly Fence[] = [];
+  #history: PageHistory | null = null;
   readonly #batch: number;
   /** Views that are kept by line; for this folder only. */
   readonly lines: LineViews;
@@ -41,6 +48,8 @@ export class Frames extends FrameStore {
     this.encryption.beforeKeyChange = null;
     super.reset(dram, encryption);
     this.#hand = 1;
+    this.#fences = [];
+    this.#history = null;
     this.coherent = coherent;
     this.pageCount = dram.pages;
     encryption.beforeKeyChange = (slot) => this.#keyChange(slot);
@@ -71,14 +80,16 @@ export class Frames extends FrameStore {
   /** As `view`, made the one dirty view: the caller may write to it after `stored`. VOID_FRAME: there is nothing to write to. */
   own(page: number, key: number, secure = false): number {
     const f = this.view(page, key, secure);
-    if (f !== VOID_FRAME && (this.table.status[f]! & (Status.DIRTY | Status.LINES)) === 0) {
+    if (f === VOID_FRAME) return f;
+    if ((this.table.status[f]! & (Status.DIRTY | Status.LINES)) === 0) {
+      this.keeper?.touch(page);
       for (let other = this.head(page); other !== 0; ) {
         const after = this.table.next[other]!;
         if (other !== f) this.drop(other);
         other = after;
       }
       this.table.status[f]! |= Status.DIRTY;
-    }
+    } else if ((this.table.status[f]! & Status.SAVED) !== 0) this.unsave(f);
     return f;
   }
 
@@ -247,6 +258,18 @@ export class Frames extends FrameStore {
     return (this.directory.get(page) & LAZY_PAGE) === 0 && this.#waiting(page) === VOID_FRAME && this.dram.peek(page) === undefined;
   }
 
+  /**
+   * A page becomes as it was at power-on: the chips hold zeros. Where views are not coherent, lines under keys stay in the caches, and come out over
+   * the zeros some time: whoever wants none of that flushes them first.
+   */
+  discard(page: number): void {
+    if (!this.deviceReaches(page, false)) return;
+    this.keeper?.touch(page);
+    if (this.coherent) while (this.head(page) !== VOID_FRAME) this.drop(this.head(page));
+    else if (!this.blank(page)) this.writeByDevice(page * PAGE_SIZE, 0, ZEROS);
+    if (this.head(page) === VOID_FRAME) this.dram.discard(page);
+  }
+
   /** Writes every dirty view back, so that `Dram` itself is up to date. For tests. */
   flush(): void {
     this.#writeBackAll(false);
@@ -254,6 +277,7 @@ export class Frames extends FrameStore {
 
   /** Only the AMD-SP and microcode reach these pages from now on (the SEV-ES trusted memory region). */
   fence(firstPage: number, pages: number): void {
+    this.#fences = [...this.#fences, { firstPage, pages }];
     for (let page = firstPage; page < Math.min(firstPage + pages, this.pageCount); page++) {
       this.#dropAll(page);
       this.directory.set(page, this.directory.get(page) | FENCED);
@@ -261,10 +285,25 @@ export class Frames extends FrameStore {
   }
 
   unfence(firstPage: number, pages: number): void {
+    this.#fences = this.#fences.filter((fence) => fence.firstPage !== firstPage || fence.pages !== pages);
     for (let page = firstPage; page < Math.min(firstPage + pages, this.pageCount); page++) {
       this.#dropAll(page);
       this.directory.set(page, this.directory.get(page) & ~FENCED);
     }
+  }
+
+  /** Contents of memory as far as they changed, for snapshots; keys come before. */
+  exchange(fields: Fields): void {
+    const fences = fields.value(this.#fences);
+    if (fences !== this.#fences) {
+      for (const { firstPage, pages } of this.#fences) this.unfence(firstPage, pages);
+      for (const { firstPage, pages } of fences) this.fence(firstPage, pages);
+      this.#fences = fences;
+    }
+    this.#history ??= new PageHistory(this);
+    this.keeper = this.#history;
+    fields.part(this.#history);
+    this.exchangeLazy(fields);
   }
 
   /** Drops every frame, as memory pressure would: changes nothing that a guest can see. For tests. */
@@ -286,11 +325,12 @@ export class Frames extends FrameStore {
 
   #fill(page: number, key: number): number {
     const alone = this.head(page) === VOID_FRAME;
+    this.touchViews(page);
     if (this.coherent) {
       const dirty = this.#dirty(page);
       if (dirty !== VOID_FRAME) this.#writeBack(dirty);
     } else if (!alone) this.lines.beginAll(page);
-    const f = this.#allocate();
+    const f = this.allocate();
     this.claim(f, page, key);
     if (this.coherent || alone) this.decrypted(page, key, this.bytes(f));
     else this.table.status[f] = Status.LINES; // and it has none yet
@@ -339,7 +379,8 @@ export class Frames extends FrameStore {
     }
   }
 
-  #allocate(): number {
+  /** A frame to claim: others go back to DRAM if there is none left. */
+  allocate(): number {
     const f = this.table.allocate();
     if (f !== VOID_FRAME) return f;
     this.#evictBatch();
@@ -377,10 +418,11 @@ export class Frames extends FrameStore {
 
   #writeBack(frame: number): void {
     const page = this.table.pages[frame]!;
+    this.touchViews(page);
     const bytes = this.dram.page(page, this.table.keys[frame]!);
     bytes.set(this.bytes(frame));
     this.encryption.encrypt(this.table.keys[frame]!, page * PAGE_SIZE, bytes);
-    this.table.status[frame]! &= ~Status.DIRTY;
+    this.table.status[frame]! &= ~(Status.DIRTY | Status.SAVED);
     this.revisions++;
     this.tlb.killWrite(frame);
   }

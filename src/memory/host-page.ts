@@ -3,14 +3,15 @@
 
 import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
-import type { Port } from '../util/struct.ts';
+import { lowestBit, type QuadwordPort } from '../util/struct.ts';
 import { type Frames, Status, VOID_FRAME } from './frames.ts';
 
-export class PagePort implements Port {
+export class PagePort implements QuadwordPort {
   readonly #frames: Frames;
   readonly #page: number;
   readonly #key: number;
   readonly #view: DataView;
+  readonly #i32: Int32Array;
   /** Address of the page's bytes, and of which revision of all views it may be read, and written without any watch. */
   #at = 0;
   #readable = -1;
@@ -22,6 +23,7 @@ export class PagePort implements Port {
     this.#key = key;
     this.#page = page < frames.pageCount ? page : -1;
     this.#view = frames.memory.view;
+    this.#i32 = frames.memory.i32;
   }
 
   u8(offset: number): number {
@@ -51,6 +53,28 @@ export class PagePort implements Port {
   setU64(offset: number, value: bigint): void {
     const at = this.#toWrite(offset, 8);
     if (at !== 0) this.#view.setBigUint64(at, BigInt.asUintN(64, value), true);
+  }
+
+  readQuadwords(first: number, bits: number, into: Int32Array): void {
+    const i32 = this.#i32;
+    for (let left = bits; left !== 0; left &= left - 1) {
+      const at = 2 * (first + lowestBit(left));
+      // Each by itself: of a view that is kept by line only what is read is fetched.
+      const from = this.#toRead(4 * at, 8) >>> 2;
+      into[at] = i32[from]!;
+      into[at + 1] = i32[from + 1]!;
+    }
+  }
+
+  writeQuadwords(first: number, bits: number, from: Int32Array): void {
+    const i32 = this.#i32;
+    for (let left = bits; left !== 0; left &= left - 1) {
+      const at = 2 * (first + lowestBit(left));
+      const to = this.#toWrite(4 * at, 8) >>> 2;
+      if (to === 0) continue;
+      i32[to] = from[at]!;
+      i32[to + 1] = from[at + 1]!;
+    }
   }
 
   #toRead(offset: number, length: number): number {

@@ -31,6 +31,7 @@ export class LineViews {
     const { table } = this.#store;
     const status = table.status[frame]!;
     if ((status & Status.LINES) !== 0) return;
+    this.#store.touchViews(table.pages[frame]!);
     this.#store.revisions++;
     this.#store.killTranslations(frame);
     const dirty = (status & Status.DIRTY) !== 0;
@@ -56,6 +57,7 @@ export class LineViews {
     let low = lineMaskLow(offset, length) & ~validLow;
     let high = lineMaskHigh(offset, length) & ~validHigh;
     if ((low | high) === 0) return;
+    this.#store.touchViews(table.pages[frame]!);
     if ((validLow | validHigh) === 0 && this.#isAlone(frame)) low = high = ALL;
     const { dram, encryption } = this.#store;
     const page = table.pages[frame]!;
@@ -76,6 +78,7 @@ export class LineViews {
   write(frame: number, offset: number, length: number): void {
     this.fetch(frame, offset, length);
     const { table } = this.#store;
+    this.#store.touchViews(table.pages[frame]!);
     if ((table.status[frame]! & Status.LINES) === 0) {
       table.status[frame]! |= Status.DIRTY;
       return;
@@ -99,6 +102,7 @@ export class LineViews {
   /** Writes lines back, of a view that is dirty or kept by line; it keeps them. */
   clean(frame: number, low = ALL, high = ALL): void {
     const { table } = this.#store;
+    this.#store.touchViews(table.pages[frame]!);
     const byLine = (table.status[frame]! & Status.LINES) !== 0;
     const dirtyLow = byLine ? table.dirtyLow[frame]! : ALL;
     const dirtyHigh = byLine ? table.dirtyHigh[frame]! : ALL;
@@ -111,6 +115,7 @@ export class LineViews {
   /** The view loses lines without writing them back, and is gone if these were its last. Follow with `settle`. */
   invalidate(frame: number, low: number, high: number): void {
     const { table } = this.#store;
+    this.#store.touchViews(table.pages[frame]!);
     const goneLow = table.validLow[frame]! & low;
     const goneHigh = table.validHigh[frame]! & high;
     if (goneLow === table.validLow[frame] && goneHigh === table.validHigh[frame]) {
@@ -137,6 +142,7 @@ export class LineViews {
     const dirtyHigh = table.dirtyHigh[f]!;
     this.#compare(f);
     if ((this.#low & ~dirtyLow) !== 0 || (this.#high & ~dirtyHigh) !== 0) return;
+    this.#store.touchViews(page);
     table.status[f] = (table.status[f]! & ~Status.LINES) | ((dirtyLow | dirtyHigh) !== 0 ? Status.DIRTY : 0);
   }
 
@@ -195,6 +201,7 @@ export class LineViews {
   writeByDevice(page: number, key: number, offset: number, bytes: Uint8Array): void {
     const { encryption } = this.#store;
     const { length } = bytes;
+    this.#store.touchViews(page);
     this.beginAll(page);
     const f = this.#store.find(page, key);
     if (f !== VOID_FRAME) {

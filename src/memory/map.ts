@@ -2,7 +2,8 @@
 // decides. State blocks, translation contexts, instruction records and plaintext frames. Addresses are unsigned 32-bit;
 // 0 is never a valid one.
 
-import { STATE_SIZE } from './state.ts';
+import { State, STATE_SIZE } from './state.ts';
+import type { Fields } from '../util/stateful.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -53,6 +54,8 @@ export type MapSize = {
   readonly contexts: number;
   readonly recordBytes: number;
   readonly pages: readonly number[];
+  /** Room for labels of all that lies in the memory, at the cost of two thirds of the frames. */
+  readonly labels?: boolean;
 };
 /** Full size: as much memory as the platform reserves, 4 GiB first (64 KiB pages). */
 export const FULL_MAP: MapSize = { states: 384, contexts: 64, recordBytes: 64 * MIB, pages: [65536, 32768, 16384, 8192] };
@@ -79,6 +82,8 @@ export class EngineMemory {
   readonly stopped: number;
   readonly frames: number;
   readonly frameCount: number;
+  /** The label of the byte at address a is the u16 at labels + 2a; 0: there are none. */
+  readonly labels: number;
 
   constructor(size: MapSize = FULL_MAP) {
     this.memory = reserve(size.pages);
@@ -99,12 +104,21 @@ export class EngineMemory {
     this.chains = this.owners + size.recordBytes / 8;
     this.stopped = this.chains + size.recordBytes / 8;
     this.frames = Math.ceil((this.stopped + size.recordBytes / 16) / MIB) * MIB;
-    this.frameCount = Math.floor((buffer.byteLength - this.frames) / (4 * KIB));
+    const end = size.labels === true ? Math.floor(buffer.byteLength / 3 / (4 * KIB)) * 4 * KIB : buffer.byteLength;
+    this.labels = size.labels === true ? end : 0;
+    this.frameCount = Math.floor((end - this.frames) / (4 * KIB));
   }
 
   /** State blocks as after power-on, for the next machine in this memory. Contexts, records and frames belong to their owners. */
   reset(): void {
     this.u8.fill(0, this.states, this.contexts);
+  }
+
+  /** A state block, for snapshots. Addresses of records in it are void: those may have gone meanwhile. */
+  exchangeState(fields: Fields, block: number): void {
+    fields.numbers(this.u8.subarray(block, block + STATE_SIZE));
+    if (!fields.restoring) return;
+    for (const offset of [State.LINK, State.RECORD, State.MISSED]) this.i32[(block + offset) >>> 2] = 0;
   }
 }
 

@@ -3,7 +3,7 @@
 // times as long).
 
 import { type FrameTable, MANY } from './frame-table.ts';
-import { Context } from './map.ts';
+import { Context, UNWATCHED } from './map.ts';
 
 /** Clears the read or the write arrays of all contexts in use. */
 export interface TlbArrays {
@@ -47,6 +47,15 @@ export class ReverseMap {
     this.#table.writeSlot[frame] = 0;
     if (slot === MANY) this.arrays?.clearWrites();
     else this.#kill(slot, frame);
+  }
+
+  /** Stores come to the slow path from now on. */
+  guardWrite(frame: number): void {
+    const slot = this.#table.writeSlot[frame]!;
+    if (slot === 0) return;
+    const at = slot >>> 2;
+    if (slot === MANY) this.killWrite(frame);
+    else if (this.#i32[at + (Context.FRAME >>> 2)] === frame) this.#i32[at]! &= ~UNWATCHED;
   }
 
   clear(): void {

@@ -82,6 +82,7 @@ export const State = {
   PAUSE_FILTER: 856, // u32, VMCB 03Ch: threshold in bits 15:0, count in 31:16
   PAUSE_LEFT: 860, // i32, PAUSEs that may go by before one leaves
   PAUSE_SINCE: 864, // u32, when the last one was: bits 31:0 of the instructions retired
+  OPERAND_LABEL: 872, // i64, where the operand of a system routine came from, while labels are followed (x86/label-table.ts)
   STOP_LENGTH: 944, // u32, bytes of the instruction that STOP intercepted; 0: read it to know
   XMM: 1024, // 16 x 16 bytes
   YMM_HIGH: 1280, // 16 x 16 bytes

@@ -12,17 +12,22 @@ import { Contexts, PrivilegeClass } from './contexts.ts';
 import { BARE, type Environment, sameEnvironment } from './environment.ts';
 import { HostTables } from './host-tables.ts';
 import { Nested, NO_MEMORY } from './nested.ts';
+import { PageAccess, type PageObserver } from './page-observer.ts';
 import { SCRATCH_SIZE, ScratchLine } from './scratch-line.ts';
 import { Tables } from './tables.ts';
 import { Walk } from './walk.ts';
 import { type Watchpoint, Watchpoints } from './watchpoints.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const PAGE = 4096;
 const MAX_ENVIRONMENTS = 1024;
 /** How often a walk is repeated because it lost a frame that it had read; then the access goes through the scratch line. */
 const ATTEMPTS = 3;
 
-export class Mmu {
+/** Page of system physical memory, key slot, guest physical address. */
+export type Place = { page: number; key: number; gpa: number };
+
+export class Mmu implements Stateful {
   readonly frames: Frames;
   /** The address spaces of the hypervisor, one for each processor that has asked for its own. */
   readonly #hosts: HostTables[] = [];
@@ -39,6 +44,10 @@ export class Mmu {
   #watched = false;
   /** For tests: every frame counts as watched, so that every store takes the slow path. Nothing may come out differently. */
   watchAll = false;
+  /** Looks at accesses to certain pages; follow with `flush`. */
+  observer: PageObserver | null = null;
+  /** What the store under way is told as. */
+  #kind: PageAccess = PageAccess.WRITE;
   readonly #environments: Environment[] = [];
   #environment: Environment = BARE;
   #number = 0;
@@ -75,6 +84,7 @@ export class Mmu {
   reset(): void {
     this.#tables.reset();
     this.scratch.reset();
+    this.observer = null;
     this.#forget();
     this.enter(BARE);
     this.#hosts.length = 0;
@@ -163,7 +173,9 @@ export class Mmu {
 
   /** As `store`, but the bytes at the address are the present ones. */
   modify(state: number, lo: number, hi: number, size: number, flags: number): number {
+    this.#kind = PageAccess.MODIFY;
     const address = this.store(state, lo, hi, size, flags);
+    this.#kind = PageAccess.WRITE;
     if (address === state + State.SCRATCH && this.#i32[(state + State.PENDING_SIZE) >>> 2] !== 0) this.scratch.present(state, size);
     return address;
   }
@@ -229,6 +241,22 @@ export class Mmu {
     if (!walk.translate(state, lo, hi, (write ? Access.WRITE : Access.READ) | this.#rights(context))) return -1;
     return (walk.gpaHigh >>> 0) * 2 ** 32 + ((walk.gpaLow & ~0xfff) >>> 0) + (lo & 0xfff);
   }
+
+  /**
+   * Where a linear address leads, for those who look on: with the rights of a supervisor, or of a user. Null: nowhere. No fault is recorded. The object
+   * is overwritten by the next call.
+   */
+  look(state: number, lo: number, hi: number, user = false, write = false): Readonly<Place> | null {
+    const walk = this.#walk;
+    const access = (write ? Access.WRITE : Access.READ) | (user ? Access.USER : Access.OPEN) | Access.PEEK;
+    if (!isCanonical(hi) || !walk.translate(state, lo, hi, access) || walk.page === NO_MEMORY) return null;
+    const place = this.#place;
+    place.page = walk.page;
+    place.key = walk.key;
+    place.gpa = (walk.gpaHigh >>> 0) * 2 ** 32 + ((walk.gpaLow & ~0xfff) >>> 0) + (lo & 0xfff);
+    return place;
+  }
+  readonly #place: Place = { page: 0, key: 0, gpa: 0 };
 
   /** Bits 63:32 of CR3 that are reserved in long mode. */
   get reservedInCr3(): number {
@@ -326,6 +354,7 @@ export class Mmu {
       }
     }
     if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, false);
+    if (this.observer !== null && (flags & AccessFlag.IMPLICIT) === 0) this.#tell(state, lo, size, PageAccess.READ);
     return frames.address(frame) + (lo & 0xfff);
   }
 
@@ -352,8 +381,15 @@ export class Mmu {
     }
     if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, true);
     if (frame === VOID_FRAME) return this.#sink(lo, size);
+    if (this.observer !== null && (flags & AccessFlag.IMPLICIT) === 0) this.#tell(state, lo, size, this.#kind);
     if (frames.table.status[frame] !== Status.DIRTY) frames.stored(frame, lo & 0xfff, size);
     return frames.address(frame) + (lo & 0xfff);
+  }
+
+  /** The access of the last walk goes to a page that may be observed. */
+  #tell(state: number, lo: number, size: number, kind: PageAccess): void {
+    const { page, key } = this.#walk;
+    if (this.observer?.observes(page)) this.observer.accessed(state, page, key, lo & 0xfff, size, kind);
   }
 
   /** System physical address of the last walk. */
@@ -380,6 +416,7 @@ export class Mmu {
   /** Must every access be looked at? */
   #unfilled(context: number, lo: number, hi: number, frame: number): boolean {
     if (context === this.#contexts.unfilled || this.frames.isByLine(frame)) return true;
+    if (this.observer?.observes(this.#walk.page)) return true;
     return this.#watched && this.#watchpoints.onPage(lo, hi);
   }
 
@@ -431,11 +468,23 @@ export class Mmu {
     const hi2 = lo2 !== 0 || (hi === 0 && this.#i32[(state + State.MODE) >>> 2] !== 64) ? hi : (hi + 1) | 0;
     if (!this.#admits(state, context, lo2, hi2, 1, flags)) return false;
     if (!walk.translate(state, lo, hi, access)) return false;
-    this.scratch.first(walk.page, walk.key, lo & 0xfff);
+    const { page, key } = walk;
+    this.scratch.first(page, key, lo & 0xfff);
     if (!walk.translate(state, lo2, hi2, access)) return false;
     this.scratch.second(walk.page, walk.key);
+    if (this.observer !== null && (flags & AccessFlag.IMPLICIT) === 0) {
+      const kind = (access & Access.WRITE) === 0 ? PageAccess.READ : this.#kind;
+      const inFirst = PAGE - (lo & 0xfff);
+      if (this.observer.observes(page)) this.observer.accessed(state, page, key, lo & 0xfff, inFirst, kind);
+      this.#tell(state, lo2, size - inFirst, kind);
+    }
     if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, (access & Access.WRITE) !== 0);
     return true;
+  }
+
+  /** Everything else is a cache, or follows from memory and registers (`selectContext`). */
+  exchange(fields: Fields): void {
+    this.enter(fields.value(this.#environment));
   }
 }
 

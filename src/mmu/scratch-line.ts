@@ -15,6 +15,8 @@ export class ScratchLine {
   devices: DeviceMemory | null = null;
   /** False: an access that reaches a device ends its instruction with STOP_DEVICE. */
   asksDevices = true;
+  /** Told of bytes that were moved between the line and frames. */
+  moved: ((from: number, to: number, length: number) => void) | null = null;
   readonly #frames: Frames;
   readonly #i32: Int32Array;
   readonly #u8: Uint8Array;
@@ -36,6 +38,7 @@ export class ScratchLine {
   reset(): void {
     this.devices = null;
     this.asksDevices = true;
+    this.moved = null;
   }
 
   /** The line belongs to a page from an offset on, and to the beginning of another: `second` follows. */
@@ -91,8 +94,10 @@ export class ScratchLine {
     const length = PAGE - this.#offset;
     const from = this.#readable(this.#page, this.#key, this.#offset, length);
     this.#u8.copyWithin(to, from, from + length);
+    this.moved?.(from, to, length);
     const from2 = this.#readable(this.#page2, this.#key2, 0, size - length);
     this.#u8.copyWithin(to + length, from2, from2 + size - length);
+    this.moved?.(from2, to + length, size - length);
   }
 
   /** Writes the line to where it belongs, if a store is pending. Cannot fault. */
@@ -121,5 +126,6 @@ export class ScratchLine {
     if (frame === VOID_FRAME) return;
     if (this.#frames.table.status[frame] !== Status.DIRTY) this.#frames.stored(frame, offset, length);
     this.#u8.copyWithin(this.#frames.address(frame) + offset, from, from + length);
+    this.moved?.(from, this.#frames.address(frame) + offset, length);
   }
 }

@@ -4,6 +4,7 @@
 // their changes after the published firmware). Hands out numbers and states, never keys. Which ASID the host chooses: asid.ts.
 
 import { assert } from '../util/errors.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 export const FlushResult = { DONE: 'done', WBINVD_REQUIRED: 'wbinvd-required' } as const;
 export type FlushResult = (typeof FlushResult)[keyof typeof FlushResult];
@@ -24,7 +25,7 @@ function soil(caches: Caches, asid: number): void {
   caches.writtenBack = false;
 }
 
-export class Asids {
+export class Asids implements Stateful {
   /** Highest ASID (CPUID Fn8000_001F ECX). */
   readonly count: number;
   /** Lowest ASID for a SEV guest without SEV-ES (EDX). */
@@ -62,6 +63,11 @@ export class Asids {
   /** The guest is bound, but its launch is not finished: VMRUN must fail. */
   pending(asid: number): boolean {
     return this.#pending[asid] === 1;
+  }
+
+  /** Somebody has the ASID, and may run. */
+  runs(asid: number): boolean {
+    return this.#owner[asid] !== NOBODY && this.#pending[asid] === 0;
   }
 
   /** Lines of an earlier owner may be left: DF_FLUSH first. */
@@ -116,6 +122,15 @@ export class Asids {
     for (const caches of this.#caches) {
       caches.dirty.fill(1, 1);
       caches.writtenBack = false;
+    }
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(this.#owner);
+    fields.numbers(this.#pending);
+    for (const caches of this.#caches) {
+      fields.numbers(caches.dirty);
+      caches.writtenBack = fields.value(caches.writtenBack);
     }
   }
 }

@@ -4,6 +4,7 @@
 
 import type { Technology } from '../arch/boot-page.ts';
 import { assert } from '../util/errors.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** As CPUID has them. */
 export type AsidLimits = {
@@ -38,7 +39,7 @@ const kinds: Readonly<Record<Technology, string>> = {
   'sev-es': 'SEV-ES guests',
 };
 
-export class AsidAllocator {
+export class AsidAllocator implements Stateful {
   readonly #model: string;
   readonly #limits: AsidLimits;
   readonly #flush: AsidFlush;
@@ -129,5 +130,10 @@ export class AsidAllocator {
     return first === last
       ? `the one ASID that ${this.#model} has for ${kinds[technology]} (${first}) is`
       : `all ${last - first + 1} ASIDs that ${this.#model} has for ${kinds[technology]} (${first} to ${last}) are`;
+  }
+
+  exchange(fields: Fields): void {
+    fields.numbers(this.#use);
+    this.#flushes = fields.value(this.#flushes);
   }
 }

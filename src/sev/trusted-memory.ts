@@ -2,8 +2,9 @@
 // VMSA is loaded. Its upper half holds one quadword per VMSA: the integrity value (published Genoa firmware, sev_tmr.c).
 
 import { type Spa, spa } from '../util/address.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
-export class TrustedMemory {
+export class TrustedMemory implements Stateful {
   /** Empty (length 0) until an INIT with SEV-ES. */
   start: Spa = spa(0);
   length = 0;
@@ -34,5 +35,10 @@ export class TrustedMemory {
   /** Can an integrity value lie here? VMRUN believes no other address in VMSA offset 388h. */
   isSlot(address: number): boolean {
     return address % 8 === 0 && address >= this.values && address < this.start + this.length;
+  }
+
+  exchange(fields: Fields): void {
+    this.start = fields.value(this.start);
+    this.length = fields.value(this.length);
   }
 }

@@ -6,6 +6,7 @@ import { CleanBits, NestedControl, SAVE_AREA_OFFSET, VirtualInterrupt, VmcbContr
 import { SaveArea } from '../arch/save-area.ts';
 import type { TraceSink } from '../util/trace.ts';
 import { Word } from './vmcb-words.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** By a text that names VMCB, field and bit: how often. */
 export type CleanFaults = Map<string, number>;
@@ -77,7 +78,7 @@ const MOST = 512;
 /** Different texts; a hypervisor that is wrong once is wrong often. */
 const MOST_FAULTS = 64;
 
-export class CleanCheck {
+export class CleanCheck implements Stateful {
   readonly #i32: Int32Array;
   readonly #faults: CleanFaults;
   readonly #trace: TraceSink | null;
@@ -125,5 +126,14 @@ export class CleanCheck {
       return copy;
     }
     return new Int32Array(WORDS);
+  }
+
+  exchange(fields: Fields): void {
+    const left = fields.value<readonly (readonly [number, Int32Array])[]>(
+      fields.restoring ? [] : Array.from(this.#left, ([vmcb, copy]) => [vmcb, copy.slice()]),
+    );
+    if (!fields.restoring) return;
+    this.#left.clear();
+    for (const [vmcb, copy] of left) this.#left.set(vmcb, copy.slice());
   }
 }

@@ -15,6 +15,14 @@ import { Word } from './vmcb-words.ts';
 
 const BYTES_FETCHED = VmcbControl.layout.instructionBytesFetched.offset;
 
+/** The host's timer has fired. `s`: the guest's state block >>> 2. */
+export function interruptedByHost(i32: Int32Array, s: number): number {
+  i32[s + (State.STOP >>> 2)] = ExitCode.INTR;
+  i32[s + (State.STOP_TRAP >>> 2)] = 0;
+  i32.fill(0, s + (State.STOP_INFO1 >>> 2), s + (State.STOP_INFO2 >>> 2) + 2);
+  return ExitCode.INTR;
+}
+
 export class ExitWriter {
   readonly #memory: EngineMemory;
   readonly #i32: Int32Array;

@@ -3,7 +3,7 @@
 import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
 import { SEV_STATUS_FEATURES_SHIFT, SevStatus } from '../arch/sev-features.ts';
-import { CleanBits, InterruptState, VirtualInterrupt } from '../arch/vmcb.ts';
+import { CleanBits, InterruptState, NestedControl, VirtualInterrupt, VirtualizationControl } from '../arch/vmcb.ts';
 import type { ProcessorModel } from '../cpu/cpuid.ts';
 import { State } from '../memory/state.ts';
 import type { Environment } from '../mmu/environment.ts';
@@ -33,6 +33,17 @@ export type GuestKind = {
   debugControl: boolean;
 };
 
+/** Reads what it wants; `encryption`: SYSCFG has it enabled, else the SEV bits are ignored (15.34.3). */
+export function classify(i32: Int32Array, v: number, kind: GuestKind, encryption: boolean, vte: boolean): void {
+  const control = i32[v + Word.NESTED_CONTROL]!;
+  kind.nested = (control & NestedControl.NP_ENABLE) !== 0;
+  kind.sev = encryption && (control & NestedControl.SEV) !== 0;
+  kind.es = encryption && (control & NestedControl.SEV_ES) !== 0;
+  kind.vte = vte && kind.sev && !kind.es && (control & NestedControl.VTE) !== 0;
+  kind.asid = i32[v + Word.ASID]! >>> 0;
+  kind.debugControl = (i32[v + Word.VIRTUALIZATION]! & VirtualizationControl.LBR) !== 0;
+}
+
 /**
  * `v` and `s`: word indices of the VMCB and of the state block. Of what `clean` stands for (CleanBits) the state block has what VMRUN of
  * the same VMCB put there the last time; only what is worth it is kept, and everything else loaded anew.
@@ -56,9 +67,17 @@ export function loadControls(i32: Int32Array, v: number, s: number, { sev, es }:
   i32[s + (State.SEV_STATUS >>> 2) + 1] = 0;
   i32[s + (State.SHADOW >>> 2)] = i32[v + Word.INTERRUPT_STATE]! & InterruptState.INTERRUPT_SHADOW;
   i32[s + (State.HALTED >>> 2)] = 0;
-  i32[s + (State.PAUSE_LEFT >>> 2)] = i32[s + (State.PAUSE_FILTER >>> 2)]! >>> 16;
   const virtual = i32[v + Word.VIRTUAL_INTERRUPT]!;
   if ((virtual & VirtualInterrupt.V_INTR_MASKING) !== 0) i32[s + (State.CR8 >>> 2)] = virtual & 0xf;
+}
+
+/**
+ * VMRUN loads the filter's count. The first PAUSE is as far from the one before as from VMRUN (15.14.4): what others executed meanwhile
+ * counts for nothing.
+ */
+export function startPauseFilter(i32: Int32Array, s: number, retired: number): void {
+  i32[s + (State.PAUSE_LEFT >>> 2)] = i32[s + (State.PAUSE_FILTER >>> 2)]! >>> 16;
+  i32[s + (State.PAUSE_SINCE >>> 2)] = retired | 0;
 }
 
 /** Above every value of CR8. */

@@ -76,6 +76,7 @@ export class HostControl implements HostConditions {
   #setEncryption(on: boolean): void {
     if (this.addresses.encryption === on) return;
     this.addresses.encryption = on;
+    this.#state.changed(); // VMRUN has something to look at again
     const bits = on ? this.#reducedBits : this.#model.physicalBits;
     this.#tables.select({ ...BARE, hostKey: this.hostKey, cBit: this.#model.cBit, guestPhysicalBits: bits, hostPhysicalBits: bits });
   }

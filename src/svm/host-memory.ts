@@ -6,13 +6,12 @@ import type { Frames } from '../memory/frames.ts';
 import { PagePort } from '../memory/host-page.ts';
 import type { HostTables } from '../mmu/host-tables.ts';
 import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
-import type { Port } from '../util/struct.ts';
+import type { QuadwordPort } from '../util/struct.ts';
 import type { HostMemory } from './host-processor.ts';
 import type { HostState } from './host-state.ts';
 
 const TWO_32 = 2 ** 32;
 const UNMAPPED = -1;
-const ZEROS = new Uint8Array(PAGE_SIZE);
 
 class HostAddressSpace {
   /** Result of `find`: page of system physical memory, UNMAPPED, and key slot. */
@@ -81,9 +80,9 @@ export class HostMapping implements HostMemory {
     const frames = this.#frames;
     for (let from: number = at; from < at + length; from += PAGE_SIZE) {
       space.find(from, true);
-      // What nobody ever wrote holds zeros already.
-      if (space.page === UNMAPPED || (space.key === 0 && frames.blank(space.page))) continue;
-      frames.write(space.page * PAGE_SIZE, space.key, ZEROS);
+      if (space.page === UNMAPPED) continue;
+      frames.flushPage(space.page, space.key);
+      frames.discard(space.page);
     }
   }
 
@@ -98,13 +97,13 @@ export class HostMapping implements HostMemory {
     }
   }
 
-  page(at: Spa): Port {
+  page(at: Spa): QuadwordPort {
     return new MappedPage(this.#frames, this.#space, at);
   }
 }
 
 /** One page by its linear address; looked up anew when tables changed. */
-class MappedPage implements Port {
+class MappedPage implements QuadwordPort {
   readonly #frames: Frames;
   readonly #space: HostAddressSpace;
   readonly #linear: number;
@@ -143,6 +142,12 @@ class MappedPage implements Port {
   }
   setU64(offset: number, value: bigint): void {
     this.#mapped().setU64(offset, value);
+  }
+  readQuadwords(first: number, bits: number, into: Int32Array): void {
+    this.#mapped().readQuadwords(first, bits, into);
+  }
+  writeQuadwords(first: number, bits: number, from: Int32Array): void {
+    this.#mapped().writeQuadwords(first, bits, from);
   }
 
   #mapped(): PagePort {

@@ -7,6 +7,7 @@ import { Hwcr, Syscfg } from '../arch/sev-features.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import type { PhysicalAddresses } from '../sev/physical-addresses.ts';
 import type { HostState } from './host-state.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const EFER_WRITABLE = BigInt(Efer.SCE | Efer.LME | Efer.LMA | Efer.NXE | Efer.SVME);
 const EFER_FIXED = BigInt(Efer.LME | Efer.LMA);
@@ -21,7 +22,7 @@ export type MsrEffects = {
   readonly flushPage: (linear: bigint, asid: number) => boolean;
 };
 
-export class HostMsrs {
+export class HostMsrs implements Stateful {
   readonly #state: HostState;
   readonly #addresses: PhysicalAddresses;
   readonly #effects: MsrEffects;
@@ -86,5 +87,14 @@ export class HostMsrs {
       default:
         return false;
     }
+  }
+
+  exchange(fields: Fields): void {
+    this.hwcr = fields.value(this.hwcr);
+    this.#saveArea = fields.value(this.#saveArea);
+    const syscfg = fields.value(this.syscfg);
+    if (syscfg === this.syscfg) return;
+    this.syscfg = syscfg;
+    this.#effects.encryption((syscfg & Syscfg.MEM_ENCRYPTION_MOD_EN) !== 0);
   }
 }

@@ -3,7 +3,7 @@
 
 import type { Vector } from '../arch/exception.ts';
 import type { Spa } from '../util/address.ts';
-import type { Port } from '../util/struct.ts';
+import type { QuadwordPort } from '../util/struct.ts';
 
 /**
  * Memory as the host's program reaches it, through the page tables in memory that its CR3 names (HostProcessor.loadCr3): without a key, or where an
@@ -17,12 +17,15 @@ export interface HostMemory {
   read(spa: Spa, into: Uint8Array): void;
   /** Any address and length; what is not memory, or fenced off, keeps nothing. */
   write(spa: Spa, from: Uint8Array): void;
-  /** CLZERO of every line of a range of whole pages: zeros, without a line of them being fetched. */
+  /**
+   * Whole pages become as they were at power-on: zeros in the chips, which CLFLUSH of the host's lines and non-temporal stores without a key bring
+   * about. Lines under other keys stay. Memory that nobody ever wrote costs nothing.
+   */
   zero(spa: Spa, length: number): void;
   /** CLFLUSH of every line of a range, as the host maps it: lines under other keys stay. */
   flush(spa: Spa, length: number): void;
   /** One 4 KiB page, by the address of its first byte. Cheap, and stays valid for good. */
-  page(spa: Spa): Port;
+  page(spa: Spa): QuadwordPort;
 }
 
 /** Registers of the AMD-SP's mailbox by offset, 32 bits each (publication 55766, chapter 4). */

@@ -10,8 +10,11 @@ import type { EngineMemory } from '../memory/map.ts';
 import { PAGE_SIZE, pageOf } from '../util/address.ts';
 import { gprAt, Gpr, Segment, SegmentPart, State, STATE_SIZE, STOP_NONE, segmentAt } from '../memory/state.ts';
 import { canonicaliseBases, debugControlTransfer, debugTransfer, hostTransferA, hostTransferB } from './transfer.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const EMPTY_TAGS = 0xffff;
+/** What the host's address space depends on: low and high halves. */
+const CONTROL_REGISTERS = [State.CR0, State.CR3, State.CR3 + 4, State.CR4, State.EFER];
 
 /** Registers after reset that are not zero (APM vol. 2, table 14-1). */
 export function resetFloatingPoint(view: DataView, state: number): void {
@@ -27,7 +30,7 @@ export function resetFloatingPoint(view: DataView, state: number): void {
   view.setUint16(state + State.FDS, 0, true);
 }
 
-export class HostState implements LazyOwner {
+export class HostState implements LazyOwner, Stateful {
   /** State block of the processor's registers while no SEV-ES guest runs; guests without SEV-ES run in it. */
   readonly live: number;
   /** State block of the host's type A registers. */
@@ -142,6 +145,11 @@ export class HostState implements LazyOwner {
     this.#debugStale = true;
   }
 
+  /** Is there nothing to be moved at VMRUN, and at the #VMEXIT of an SEV-ES guest? */
+  isSettled(vmcb: number): boolean {
+    return this.#untouched && vmcb === this.#vmcb && !this.#ownStale && !this.#bStale && !this.#cStale;
+  }
+
   /** VMRUN: type A goes to the save area. RAX is the address of the VMCB. */
   enter(vmcb: number): void {
     if (this.#untouched && !this.#ownStale && vmcb === this.#vmcb) return;
@@ -212,5 +220,23 @@ export class HostState implements LazyOwner {
     registers.load(this.#memory, this.#frames.address(frame) + SAVE_AREA_OFFSET, this.#memory, block);
     canonicaliseBases(this.#memory.i32, block >>> 2);
     if (watched) this.#watch();
+  }
+
+  exchange(fields: Fields): void {
+    const before = CONTROL_REGISTERS.map((register) => this.#memory.i32[(this.#own + register) >>> 2]);
+    this.#memory.exchangeState(fields, this.live);
+    this.#memory.exchangeState(fields, this.#own);
+    this.#page = fields.value(this.#page);
+    this.#key = fields.value(this.#key);
+    this.#vmcb = fields.value(this.#vmcb);
+    this.#untouched = fields.value(this.#untouched);
+    this.#ownStale = fields.value(this.#ownStale);
+    this.#bStale = fields.value(this.#bStale);
+    this.#cStale = fields.value(this.#cStale);
+    this.#debugStale = fields.value(this.#debugStale);
+    this.#debugControl = fields.value(this.#debugControl);
+    this.ownTables = fields.value(this.ownTables);
+    if (fields.restoring && CONTROL_REGISTERS.some((register, n) => before[n] !== this.#memory.i32[(this.#own + register) >>> 2]))
+      this.onControl();
   }
 }

@@ -8,9 +8,11 @@ import type { Spa } from '../util/address.ts';
 import type { CodeCounts } from '../util/code-counts.ts';
 import type { GuestRegisters, HostProcessor, HostFault, HostMemory, Mailbox } from './host-processor.ts';
 import { HostMapping } from './host-memory.ts';
+import type { SwitchObserver } from './observer.ts';
 import type { CpuPort } from './ports.ts';
 import type { WorldSwitchParts } from './processor-place.ts';
 import { WorldSwitch } from './world-switch.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 export type SvmParts = WorldSwitchParts & {
   readonly cpuid: (leaf: number, subleaf: number) => CpuidResult;
@@ -19,7 +21,7 @@ export type SvmParts = WorldSwitchParts & {
   readonly running?: (processor: Svm) => void;
 };
 
-export class Svm implements HostProcessor {
+export class Svm implements HostProcessor, Stateful {
   readonly memory: HostMemory;
   readonly mailbox: Mailbox;
   readonly #switch: WorldSwitch;
@@ -106,6 +108,9 @@ export class Svm implements HostProcessor {
   get refusal(): string | null {
     return this.#switch.refusal;
   }
+  set observer(observer: SwitchObserver | null) {
+    this.#switch.observer = observer;
+  }
   /** Addresses as SYSCFG of the moment has them read. */
   get addresses(): PhysicalAddresses {
     return this.#switch.control.addresses;
@@ -113,5 +118,9 @@ export class Svm implements HostProcessor {
   /** Address of the state block of the guest that ran last. */
   get guestState(): number {
     return this.#switch.state;
+  }
+
+  exchange(fields: Fields): void {
+    fields.part(this.#switch);
   }
 }

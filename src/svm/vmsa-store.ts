@@ -13,6 +13,7 @@ import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';
 import { State, STATE_SIZE, STOP_NONE } from '../memory/state.ts';
 import { canonicaliseBases, debugTransfer, vmsaTransfer } from './transfer.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 /** The AMD-SP's trusted memory has no key of its own here. */
 const TRUSTED_KEY = 0;
@@ -46,7 +47,7 @@ export type VmsaProblem = 'the VMSA lies outside of memory' | 'the integrity val
 /** Does the VMSA hold the guest's DR0 to DR3, too (DebugSwap)? */
 export const debugSwap = ({ features }: LoadedVmsa): boolean => (features & SevFeatures.DEBUG_VIRTUALIZATION) !== 0;
 
-export class VmsaStore implements LazyOwner {
+export class VmsaStore implements LazyOwner, Stateful {
   readonly #memory: EngineMemory;
   readonly #frames: Frames;
   readonly #entries: LoadedVmsa[] = [];
@@ -61,6 +62,8 @@ export class VmsaStore implements LazyOwner {
   readonly #slotView = new DataView(this.#slotBytes.buffer);
   readonly #value: IntegrityValue = { low: 0, high: 0 };
   #last: LoadedVmsa | null = null;
+  /** Which of several processors executed VMRUN last. */
+  user: object | null = null;
   #clock = 0;
 
   /** `states` blocks from address `firstState` on are the store's. */
@@ -178,5 +181,18 @@ export class VmsaStore implements LazyOwner {
     this.#memory.u8.fill(0, state, state + STATE_SIZE);
     this.#memory.view.setInt32(state + State.STOP, STOP_NONE, true);
     this.#memory.view.setInt32(state + State.FAULT_VECTOR, -1, true);
+  }
+
+  exchange(fields: Fields): void {
+    this.#clock = fields.value(this.#clock);
+    const entries = fields.value<readonly LoadedVmsa[]>(fields.restoring ? [] : this.#entries.map((vmsa) => ({ ...vmsa })));
+    if (fields.restoring) {
+      this.#entries.length = Math.min(this.#entries.length, entries.length);
+      entries.forEach((vmsa, n) => (this.#entries[n] = Object.assign(this.#entries[n] ?? { ...vmsa }, vmsa)));
+      this.#byPage.clear();
+      for (const vmsa of this.#entries) this.#byPage.set(vmsa.page, vmsa);
+      this.#last = null;
+    }
+    for (const { state } of this.#entries) this.#memory.exchangeState(fields, state);
   }
 }

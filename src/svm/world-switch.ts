@@ -8,7 +8,7 @@ import { ExitCode } from '../arch/exit-code.ts';
 import { Vector } from '../arch/exception.ts';
 import { Efer } from '../arch/registers.ts';
 import { SevFeatures } from '../arch/sev-features.ts';
-import { EventInjection, EventType, NestedControl, SAVE_AREA_OFFSET, VirtualizationControl } from '../arch/vmcb.ts';
+import { EventInjection, EventType, SAVE_AREA_OFFSET } from '../arch/vmcb.ts';
 import { processorCpuid } from '../cpu/cpuid.ts';
 import { cr4Implemented } from '../cpu/control-registers.ts';
 import type { Evictions } from '../memory/evictions.ts';
@@ -22,25 +22,28 @@ import type { TraceSink } from '../util/trace.ts';
 import { CleanCheck } from './clean-check.ts';
 import { controlProblem, eventProblem, featuresProblem, is64Bit, nmiProblem, patProblem, registerProblem } from './consistency.ts';
 import { becomesVc } from './exit-kind.ts';
-import { ExitWriter } from './exit-writer.ts';
-import { Environments, type GuestKind, loadControls, offerInterrupts } from './guest-entry.ts';
+import { ExitWriter, interruptedByHost } from './exit-writer.ts';
+import { classify, Environments, type GuestKind, loadControls, offerInterrupts, startPauseFilter } from './guest-entry.ts';
 import { GuestRegisterFile } from './guest-registers.ts';
 import type { GuestRegisters, HostFault } from './host-processor.ts';
 import { HostControl } from './host-control.ts';
 import { HostState } from './host-state.ts';
 import { InstructionReader } from './instruction.ts';
+import type { SwitchObserver } from './observer.ts';
 import type { CpuPort, MmuPort } from './ports.ts';
 import { HOST_STATES, vmsaStore, type WorldSwitchParts } from './processor-place.ts';
+import { Resumption } from './resumption.ts';
 import { canonicaliseBases, extendedTransfer, moveLiveRegisters, patTransfer, vmloadTransfer, vmrunTransfer } from './transfer.ts';
 import { VmcbPlace } from './vmcb-place.ts';
 import { Word } from './vmcb-words.ts';
 import { debugSwap, type LoadedVmsa, type VmsaStore } from './vmsa-store.ts';
+import type { Fields, Stateful } from '../util/stateful.ts';
 
 const LONGEST_RUN = 0x4000_0000;
 /** The refusal that is VMEXIT_BUSY. */
 const BUSY = 'the VMSA is busy: VINTR_CTRL.BUSY is set';
 
-export class WorldSwitch {
+export class WorldSwitch implements Stateful {
   readonly control: HostControl;
   /** The host's own registers. */
   readonly host: HostState;
@@ -48,6 +51,7 @@ export class WorldSwitch {
   vcCounts = new CodeCounts();
   /** Why the last VMRUN gave INVALID, in words; null if it did not. */
   refusal: string | null = null;
+  observer: SwitchObserver | null = null;
   readonly #memory: EngineMemory;
   readonly #i32: Int32Array;
   readonly #place: VmcbPlace;
@@ -77,6 +81,7 @@ export class WorldSwitch {
   #keptOf = -1;
   #keptIn = 0;
   readonly #registers: GuestRegisterFile;
+  readonly #resumption: Resumption;
   /** The delivery of EVENTINJ ended in an exit. */
   #leftAtOnce = false;
   readonly #evictions: Evictions | null;
@@ -103,6 +108,7 @@ export class WorldSwitch {
     const block = memory.states + HOST_STATES * number * STATE_SIZE;
     this.host = new HostState(memory, frames, block, block + STATE_SIZE);
     this.#vmsas = vmsas;
+    this.#resumption = new Resumption(memory.i32, parts.cpu, this.host, parts.asids, vmsas);
     this.#reader = new InstructionReader(memory, parts.mmu);
     this.#exits = new ExitWriter(memory, this.#reader);
     this.#environments = new Environments(model);
@@ -167,6 +173,16 @@ export class WorldSwitch {
   vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null {
     const bytes = this.#vmcb(vmcb);
     if (bytes === 0) return this.#fault;
+    const left = this.#vmsa;
+    if (left !== null && this.#resumption.holds(vmcb, bytes >>> 2, left)) {
+      this.#resumption.enter(left.state >>> 2);
+      if (this.observer !== null) this.observer.entered(left.page, left.state, 0, 0);
+      this.#leftAtOnce = false;
+      this.#leave(vmcb, this.#execute());
+      this.host.leave(true, debugSwap(left));
+      return null;
+    }
+    this.#resumption.forget();
     this.#registers.use(registers);
     this.#trace?.emit({ kind: 'vmrun', vmcb });
     this.#cleanCheck?.enter(vmcb, bytes >>> 2);
@@ -203,7 +219,7 @@ export class WorldSwitch {
     const kind = this.#kind;
     let at = this.#vmcb(vmcb);
     let v = at >>> 2;
-    this.#classify(v);
+    classify(i32, v, kind, this.control.addresses.encryption, this.#vte);
     const problem = controlProblem(i32, v, kind, this.control);
     if (problem !== null) return problem;
     if (this.#vnmi && nmiProblem(i32, v)) return 'NMIs are virtualised without the NMI intercept';
@@ -224,8 +240,7 @@ export class WorldSwitch {
     // A VMSA that was loaded just now may stand where another was.
     const kept = vmcb === this.#keptOf && state === this.#keptIn && (vmsa === null || vmsa.checked);
     loadControls(i32, v, state >>> 2, kind, vmsa === null ? 0 : vmsa.features, kept ? i32[v + Word.CLEAN]! : 0);
-    // The first PAUSE is as far from the one before as from VMRUN (15.14.4): what others executed meanwhile counts for nothing.
-    i32[(state + State.PAUSE_SINCE) >>> 2] = this.#cpu.retired | 0;
+    startPauseFilter(i32, state >>> 2, this.#cpu.retired);
     this.#keptOf = vmcb;
     this.#keptIn = state;
     this.#mmu.enter(this.#environments.of(i32, v, kind, this.control.hostKey, (this.host.eferLow & Efer.NXE) !== 0));
@@ -236,21 +251,9 @@ export class WorldSwitch {
     else this.#cpu.settle();
     if (vmsa !== null) vmsa.checked = true;
     if (kind.sev) this.#asids.entered(kind.asid, this.#number);
+    if (this.observer !== null && vmsa !== null) this.observer.entered(vmsa.page, state, event, i32[v + Word.EVENT_INJ + 1]!);
     this.#loadEvents(v, state, event);
     return null;
-  }
-
-  #classify(v: number): void {
-    const i32 = this.#i32;
-    const kind = this.#kind;
-    const control = i32[v + Word.NESTED_CONTROL]!;
-    const { encryption } = this.control.addresses; // without it the SEV bits are ignored (15.34.3)
-    kind.nested = (control & NestedControl.NP_ENABLE) !== 0;
-    kind.sev = encryption && (control & NestedControl.SEV) !== 0;
-    kind.es = encryption && (control & NestedControl.SEV_ES) !== 0;
-    kind.vte = this.#vte && kind.sev && !kind.es && (control & NestedControl.VTE) !== 0;
-    kind.asid = i32[v + Word.ASID]! >>> 0;
-    kind.debugControl = (i32[v + Word.VIRTUALIZATION]! & VirtualizationControl.LBR) !== 0;
   }
 
   #loadVmsa(v: number): string | null {
@@ -316,11 +319,14 @@ export class WorldSwitch {
     for (;;) {
       if (!left) {
         // The host takes interrupts whatever the guest's RFLAGS.IF says, or a guest could keep it out for good.
-        let budget = this.#deadline - this.retired;
-        if (budget <= 0) return this.#interrupt(s);
-        if (this.#evictions !== null) budget = Math.min(budget, this.#evictions.advance(this.retired));
         const before = cpu.retired;
-        cpu.run(budget < LONGEST_RUN ? budget : LONGEST_RUN);
+        let budget = this.#deadline - before - this.#stalls;
+        if (budget <= 0) {
+          this.#deadline = Number.POSITIVE_INFINITY;
+          return interruptedByHost(i32, s);
+        }
+        if (this.#evictions !== null) budget = Math.min(budget, this.#evictions.advance(this.retired));
+        cpu.run((budget < LONGEST_RUN ? budget : LONGEST_RUN) | 0);
         if (i32[s + (State.STOP >>> 2)] === STOP_NONE) {
           if (cpu.retired === before) this.#stall();
           continue;
@@ -328,27 +334,19 @@ export class WorldSwitch {
       }
       const code = i32[s + (State.STOP >>> 2)]!;
       if (this.#vmsa === null || !becomesVc(code, i32[s + (State.STOP_INFO1 >>> 2)]!)) return code;
-      if (cpu.retired === last) this.#stall();
-      last = cpu.retired;
+      const now = cpu.retired;
+      if (now === last) this.#stall();
+      last = now;
       this.vcCounts.add(code);
       if (this.#trace !== null) this.#traceVc(code);
-      left = cpu.raise(Vector.VC, code) && this.retired < this.#deadline;
+      if (this.observer !== null) this.observer.vc(this.#state, code);
+      left = cpu.raise(Vector.VC, code) && now + this.#stalls < this.#deadline;
     }
   }
 
   #stall(): void {
     this.#stalls++;
     this.#cpu.idle++;
-  }
-
-  /** The host's timer has fired. */
-  #interrupt(s: number): number {
-    const i32 = this.#i32;
-    this.#deadline = Number.POSITIVE_INFINITY;
-    i32[s + (State.STOP >>> 2)] = ExitCode.INTR;
-    i32[s + (State.STOP_TRAP >>> 2)] = 0;
-    i32.fill(0, s + (State.STOP_INFO1 >>> 2), s + (State.STOP_INFO2 >>> 2) + 2);
-    return ExitCode.INTR;
   }
 
   #traceVc(code: number): void {
@@ -363,6 +361,7 @@ export class WorldSwitch {
     const state = this.#state;
     const s = state >>> 2;
     const vmsa = this.#vmsa;
+    if (this.observer !== null && vmsa !== null) this.observer.left(state, code);
     this.#exits.look(state, code, vmsa !== null);
     if (vmsa !== null) {
       this.#vmsas.save(vmsa);
@@ -376,6 +375,7 @@ export class WorldSwitch {
       i32[v + Word.EXIT_INT_INFO + 1] = i32[s + (State.EXIT_INT_INFO >>> 2) + 1]!;
       this.#exits.virtualInterrupts(v, s, this.#cpu, this.#vnmi);
       if (vmsa === null) this.#saveArea(at, state);
+      else if (this.#trace === null && this.#cleanCheck === null) this.#resumption.left(vmcb, v);
     }
     this.#cpu.virtualInterrupt = -1;
     this.#cpu.virtualNmi = false;
@@ -395,5 +395,19 @@ export class WorldSwitch {
     const { view } = this.#memory;
     const exitInfo1 = view.getBigUint64(state + State.STOP_INFO1, true);
     this.#trace?.emit({ kind: 'exit', exitCode: code, exitInfo1, exitInfo2: view.getBigUint64(state + State.STOP_INFO2, true) });
+  }
+
+  /** Between world switches. */
+  exchange(fields: Fields): void {
+    fields.part(this.host);
+    fields.part(this.control.msrs);
+    if (this.#cleanCheck !== null) fields.part(this.#cleanCheck);
+    this.refusal = fields.value(this.refusal);
+    this.#state = fields.value(this.#state);
+    this.#keptOf = fields.value(this.#keptOf);
+    this.#keptIn = fields.value(this.#keptIn);
+    this.#deadline = fields.value(this.#deadline);
+    this.#stalls = fields.value(this.#stalls);
+    if (fields.restoring) this.#resumption.forget();
   }
 }

@@ -4,6 +4,7 @@
 import { chacha20 } from '@noble/ciphers/chacha.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { assert } from './errors.ts';
+import type { Fields, Stateful } from './stateful.ts';
 
 /** Bytes of key stream that are made at a time: a whole number of ChaCha20 blocks. */
 const CHUNK = 1024;
@@ -11,7 +12,7 @@ const BLOCKS = CHUNK / 64;
 const NONCE = new Uint8Array(12);
 
 /** A stream of random bytes. Its state is its position. */
-export class RandomStream {
+export class RandomStream implements Stateful {
   readonly #key: Uint8Array;
   readonly #chunk = new Uint8Array(CHUNK);
   readonly #view = new DataView(this.#chunk.buffer);
@@ -83,6 +84,17 @@ export class RandomStream {
     this.#chunks++;
     this.#at = 0;
     assert(this.#chunks * BLOCKS < 2 ** 32, 'a random stream gives at most 256 GiB');
+  }
+
+  exchange(fields: Fields): void {
+    this.#at = fields.value(this.#at);
+    const chunks = fields.value(this.#chunks);
+    if (chunks === this.#chunks) return;
+    const at = this.#at;
+    this.#chunks = chunks - 1;
+    if (chunks > 0) this.#refill();
+    this.#chunks = chunks;
+    this.#at = at;
   }
 }
 

@@ -197,6 +197,11 @@ export class FunctionBuilder {
     return this.#op(code, ...args) as E;
   }
 
+  /** What a division leaves, given its quotient. */
+  remainder(dividend: I64, quotient: I64, divisor: I64): I64 {
+    return this.i64.sub(dividend, this.i64.mul(quotient, divisor));
+  }
+
   call(index: number, ...args: readonly (I32 | I64)[]): I32 {
     return () => {
       for (const a of args) a();

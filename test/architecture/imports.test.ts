@@ -16,12 +16,13 @@ const rows: readonly (readonly string[])[] = [
   ['hypervisor', 'bare'],
   ['guest'], // wires hypervisor and machine together, so that neither sees the other
   ['virtual-machine.ts', 'host.ts'],
-  ['debug', 'fuzz'],
+  ['debug', 'fuzz', 'sanitizer', 'taint'],
+  ['conform'],
   ['cli', 'web', 'cbit.ts'],
 ];
 
-/** Sideways steps that are meant: layouts in arch/ are written with util's `struct`; fuzzing uses the debugger's readers. */
-const sideways: ReadonlySet<string> = new Set(['arch -> util', 'fuzz -> debug']);
+/** Sideways steps that are meant: layouts in arch/ are written with util's `struct`; fuzzing uses the debugger's readers; findings of both kinds are one. */
+const sideways: ReadonlySet<string> = new Set(['arch -> util', 'fuzz -> debug', 'taint -> sanitizer']);
 
 /** What is inside the chips. The host's software must not be able to reach it, not even through another file. */
 const inside: ReadonlySet<string> = new Set(['memory', 'mmu', 'cpu', 'x86', 'sev', 'firmware']);

@@ -5,7 +5,15 @@ import { bench } from '../../tools/bench/run.ts';
 
 describe('options of the benchmark', () => {
   it('may all be left out', () => {
-    expect(parseOptions([])).toMatchObject({ quick: false, json: false, markdown: false, check: false, peers: [], tier: null });
+    expect(parseOptions([])).toMatchObject({
+      quick: false,
+      json: false,
+      markdown: false,
+      check: false,
+      manyGuests: false,
+      peers: [],
+      tier: null,
+    });
     expect(parseOptions([]).only.test('mix')).toBe(true);
   });
 

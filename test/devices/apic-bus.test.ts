@@ -154,3 +154,75 @@ it('a message of an I/O APIC reaches whom it names, with eight bits of destinati
   expect(bus.deliver({ ...message, destination: 0xff })).toBe(true);
   expect(reached()).toEqual([0, 1, 2]);
 });
+
+describe('APICs of both modes', () => {
+  const mixed = () => {
+    const made = machine(3, true);
+    for (const n of [1, 2]) {
+      made.at(n).setBase(BASE);
+      made.at(n).setBase(BASE | ENABLED);
+      made.at(n).writeRegister(0x0f, 0x1ff);
+    }
+    return made;
+  };
+
+  it('name each other by number, all 32 bits of it', () => {
+    expect(mixed().ipi(0x40, 1, 0)).toEqual([1]);
+    expect(mixed().ipi(0x40, 0x101, 0)).toEqual([]);
+    expect(mixed().ipi(0x40, 0xffff_ffff, 0)).toEqual([0, 1, 2]);
+  });
+
+  it('FFh of eight bits names all of them', () => {
+    const { at, reached } = mixed();
+    at(1).writeRegister(0x31, 0xff00_0000);
+    at(1).writeRegister(0x30, 0x40 | ICR.ASSERT);
+    expect(reached()).toEqual([0, 1, 2]);
+  });
+});
+
+describe('of lowest priority', () => {
+  const low = 0x40 | ICR.LOWEST | ICR.LOGICAL;
+  /** All but one are busy with a task. */
+  const but = (idle: number, made: ReturnType<typeof machine>) => {
+    made.apics.forEach((apic, n) => apic.writeRegister(0x08, n === idle ? 0 : 0x30));
+    return made;
+  };
+
+  it('one of those that a logical destination names gets it: flat', () => {
+    const flat = but(2, machine(4, false));
+    flat.apics.forEach((apic, n) => apic.writeRegister(0x0d, (1 << n) << 24));
+    expect(flat.ipi(low, 0b0110)).toEqual([2]);
+    expect(but(2, machine(4, true)).ipi(low, 0b1001)).toHaveLength(1); // the idle one is not named
+  });
+
+  it('cluster', () => {
+    const cluster = but(5, machine(8, false));
+    cluster.apics.forEach((apic, n) => {
+      apic.writeRegister(0x0e, 0x0fff_ffff);
+      apic.writeRegister(0x0d, (((n >> 2) << 4) | (1 << (n & 3))) << 24);
+    });
+    expect(cluster.ipi(low, 0x1f)).toEqual([5]);
+    expect(cluster.ipi(low, 0x01)).toEqual([0, 5]); // the only one that is named, busy or not
+  });
+
+  it('x2APIC', () => {
+    expect(but(17, machine(20, true)).ipi(low, (1 << 16) | 0xf)).toEqual([17]);
+  });
+
+  it('one for whom an interrupt waits counts as busy', () => {
+    const made = machine(3, true);
+    made.at(0).writeRegister(0x08, 0x30);
+    made.at(1).writeRegister(0x30, 0x80 | ICR.SELF | ICR.ASSERT);
+    const everybody = 0x40 | ICR.LOWEST | ICR.ALL;
+    expect(made.ipi(everybody, 0, 0)).toEqual([2]);
+  });
+
+  it('nobody whose APIC software has not enabled gets it; if there is no other its sender has an error', () => {
+    const { at, ipi } = machine(3, true);
+    for (const n of [0, 2]) at(n).writeRegister(0x0f, 0xff);
+    expect(ipi(0x40 | ICR.LOWEST | ICR.ALL)).toEqual([1]);
+    ipi(0x40 | ICR.LOWEST, 2);
+    at(1).writeRegister(0x28, 0);
+    expect(at(1).readRegister(0x28)).toBe(4);
+  });
+});

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { IoApic } from '../../src/devices/io-apic.ts';
-import type { ApicMessage } from '../../src/devices/local-apic.ts';
+import type { ApicMessage } from '../../src/devices/apic-message.ts';
 
 function ioApic(accepts = true) {
   const sent: ApicMessage[] = [];

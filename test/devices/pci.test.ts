@@ -3,7 +3,7 @@
 
 import { beforeEach, describe, expect, it } from 'vitest';
 import { IoBus } from '../../src/devices/io-bus.ts';
-import type { ApicMessage } from '../../src/devices/local-apic.ts';
+import type { ApicMessage } from '../../src/devices/apic-message.ts';
 import { messageOf, Msix } from '../../src/devices/msix.ts';
 import { devfn, PciBus, PciConfigurationPorts } from '../../src/devices/pci-bus.ts';
 import { PciCommand, PciFunction } from '../../src/devices/pci-function.ts';

@@ -1,7 +1,7 @@
 // Virtio over MMIO and over PCI: registers, structures and interrupts. OASIS Virtual I/O Device, version 1.2, 4.1 and 4.2.
 
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { ApicMessage } from '../../src/devices/local-apic.ts';
+import type { ApicMessage } from '../../src/devices/apic-message.ts';
 import type { MmioDevice, MmioSize } from '../../src/devices/mmio-bus.ts';
 import { PciCommand } from '../../src/devices/pci-function.ts';
 import { memoryStore, VirtioBlock } from '../../src/devices/virtio-block.ts';

@@ -5,7 +5,7 @@ import { technologies } from '../../src/arch/boot-page.ts';
 import { nodeAes } from '../../src/cli/aes-node.ts';
 import { Host, type HostedGuest, type HostOptions } from '../../src/host.ts';
 import { AsidUse } from '../../src/sev/asid.ts';
-import { PAGE_SIZE, spa } from '../../src/util/address.ts';
+import { PAGE_SIZE } from '../../src/util/address.ts';
 import { UserError } from '../../src/util/errors.ts';
 import { RandomSource, type RandomStream } from '../../src/util/random.ts';
 import { FlushLedger } from './flush-ledger.ts';
@@ -152,7 +152,7 @@ class Run {
     this.#secrets.delete(guest);
     this.#note(guest.destroy());
     this.destroyed++;
-    this.host.machine.host.memory.read(spa(at), this.#page);
+    this.host.machine.readCiphertext(at / PAGE_SIZE, this.#page.fill(0));
     if (this.#page.some((byte) => byte !== 0)) this.#note(`memory of guest ${guest.name} is given back with something in it`);
   }
 

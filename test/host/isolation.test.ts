@@ -42,6 +42,33 @@ const behaviour = (endings: Record<keyof typeof witnesses, Ending>) =>
     return { serial, consumed, time, result, exits: others };
   });
 
+// biome-ignore format: a table
+const deeds: Readonly<Record<keyof typeof neighbours, string>> = {
+  'a good one':                                   'ended',
+  'one that loops for ever':                      'goes on',
+  'one that writes all over its memory for ever': 'goes on',
+  'one that faults without a handler':            'shutdown',
+  'one that floods its console':                  'goes on, has sent more than 1000 bytes',
+  'one that asks for termination':                'terminated',
+  'one that shuts down at its first #VC':         'shutdown',
+  'one that draws RDRAND all the time':           'goes on',
+  'one that leaves again and again':              'goes on, has left more than 1000 times',
+  'one that halts at once':                       'halted',
+};
+
+it.each(Object.keys(neighbours))('the neighbour is what it is called: %s', (name) => {
+  const host = openHost({ turn: 10_000 });
+  const sent: number[] = [];
+  const serial = { transmit: (byte: number): void => void sent.push(byte), next: () => undefined };
+  const { guest } = create(host, 'neighbour', neighbours[name]!, { serial, trace: null });
+  while (!host.advance(10_000) && guest.consumed < (name === 'a good one' ? 1_000_000 : 50_000));
+  const { outcome, exits } = guest.result();
+  const flood = sent.length > 1000 ? ', has sent more than 1000 bytes' : '';
+  const left = flood === '' && (exits['VMGEXIT'] ?? 0) > 1000 ? ', has left more than 1000 times' : '';
+  expect(guest.state === 'ended' ? outcome.kind : `goes on${flood}${left}`).toBe(deeds[name]);
+  host.dispose();
+});
+
 describe.each([
   { hostCpus: 1, turn: 100_000 },
   { hostCpus: 3, turn: 7_777 },
@@ -122,7 +149,7 @@ describe('a guest of four virtual CPUs that wait for each other', () => {
 
 describe.each(['none', 'sev', 'sev-es'] as const)('under %s a guest alone and the same among others', (technology) => {
   const among = (names: readonly string[]): Map<string, Ending> => {
-    const host = openHost({ hostCpus: 2 });
+    const host = openHost({ traced: true, hostCpus: 2 });
     const watched = new Map(names.map((name) => [name, create(host, name, kernel(name), { technology })]));
     while (!host.advance(1_000_000));
     const endings = new Map([...watched].map(([name, { finish }]) => [name, finish()]));

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
+import { Activity } from '../../src/hypervisor/activity.ts';
 import { CleanBits } from '../../src/arch/vmcb.ts';
 import { TestDevice } from '../../src/devices/test-device.ts';
 import type { Vcpu } from '../../src/hypervisor/vcpu.ts';
@@ -211,6 +212,7 @@ describe('exits of a guest whose registers the hypervisor can read', () => {
     expect([vcpu.vmcb.eventInj, vcpu.save.dr6]).toEqual([0n, 0xffff_0ff0n]);
     exit(ExitCode.HLT);
     expect(vcpu.vm.scheduler.run(1)).toMatchObject({ kind: 'halted' });
+    vcpu.activity = Activity.RUNNING;
     vcpu.save.dbgCtl = 0n;
     exit(ExitCode.HLT);
     expect(vcpu.vm.scheduler.run(1)).toBeNull();

@@ -14,6 +14,7 @@ import { EncryptionEngine } from '../../src/memory/encryption.ts';
 import { Frames } from '../../src/memory/frames.ts';
 import { EngineMemory } from '../../src/memory/map.ts';
 import { Mmu } from '../../src/mmu/mmu.ts';
+import { NotingMmu } from '../../src/mmu/noting-mmu.ts';
 import { STATE_SIZE } from '../../src/memory/state.ts';
 import { setStatusFlagsOf, statusFlagsOf } from '../../src/x86/flags.ts';
 import { gprAt, type Segment, SegmentPart, State, STOP_NONE, segmentAt } from '../../src/memory/state.ts';
@@ -39,7 +40,7 @@ export type Ending =
   | { readonly kind: 'exit'; readonly code: number; readonly info1: bigint; readonly info2: bigint };
 
 export class Bench {
-  readonly memory = new EngineMemory({ states: 2, contexts: 16, recordBytes: 4 * MIB, pages: [1024] });
+  readonly memory: EngineMemory;
   readonly frames: Frames;
   readonly cpu: Cpu;
   readonly state: number;
@@ -47,17 +48,19 @@ export class Bench {
   readonly #root: number;
   #lastEntry = 0;
 
-  /** `compiler`: how code is compiled; left out: it is interpreted. */
-  constructor(cpuid: BenchCpuid = recognisable, forms?: FormSet, compiler: CompilerSettings | null = null) {
+  /** `compiler`: how code is compiled; left out: it is interpreted. `labels`: the processor follows labels (test/taint). */
+  constructor(cpuid: BenchCpuid = recognisable, forms?: FormSet, compiler: CompilerSettings | null = null, labels = false) {
+    this.memory = new EngineMemory({ states: 2, contexts: 16, recordBytes: 4 * MIB, pages: [1024], labels });
     const encryption = new EncryptionEngine(nobleAes, 1, { mode: 'xex', constants: 'published' }, (into) => into.fill(0));
     this.frames = new Frames(this.memory, new Dram(DRAM_SIZE), encryption);
     this.state = this.memory.states;
-    this.cpu = new Cpu(this.memory, this.frames, new Mmu(this.memory, this.frames), {
+    this.cpu = new Cpu(this.memory, this.frames, new (labels ? NotingMmu : Mmu)(this.memory, this.frames), {
       cpuid,
       random64: () => 0x0123_4567_89ab_cdefn,
       trace: null,
       tscPerInstruction: 32,
       compiler,
+      labels,
       ...(forms ? { forms } : {}),
     });
     this.#root = this.#table();

@@ -144,6 +144,50 @@ describe('frames', () => {
     expect(port.u8(0)).toBe(3);
   });
 
+  it('can be made what they were at power-on: zeros in the chips, whoever had written', () => {
+    const { frames, dram, encryption } = memorySystem();
+    for (const coherent of [true, false]) {
+      frames.reset(dram, encryption, coherent);
+      frames.write(5 * PAGE, 1, bytesOf(PAGE));
+      frames.write(40 * PAGE, 0, bytesOf(PAGE));
+      frames.flush();
+      frames.write(40 * PAGE, 0, bytesOf(8, 99));
+      for (const [page, key] of [
+        [5, 1],
+        [40, 0],
+      ] as const) {
+        frames.flushPage(page, key);
+        frames.discard(page);
+        expect(chips(frames, page)).toEqual(new Uint8Array(PAGE));
+        expect(frames.writtenUnder(page)).toBeNull();
+        expect(frames.blank(page)).toBe(true);
+      }
+      frames.flush();
+      expect(get(frames, 5 * PAGE, 1, PAGE)).toEqual(decryptXe(KEYS[1]!, 5 * PAGE, new Uint8Array(PAGE)));
+    }
+  });
+
+  it('of other pages keep what they hold beside one that is discarded', () => {
+    const { frames } = memorySystem();
+    frames.write(5 * PAGE, 1, bytesOf(PAGE));
+    frames.write(6 * PAGE, 1, bytesOf(PAGE));
+    frames.flush();
+    frames.discard(5);
+    frames.evictAll();
+    expect(frames.blank(6)).toBe(false);
+    expect(get(frames, 6 * PAGE, 1, PAGE)).toEqual(bytesOf(PAGE));
+    expect(chips(frames, 5)).toEqual(new Uint8Array(PAGE));
+  });
+
+  it('that the AMD-SP fences off are not discarded', () => {
+    const { frames } = memorySystem();
+    frames.writeSecure(5 * PAGE, 0, bytesOf(PAGE));
+    frames.fence(5, 1);
+    frames.discard(5);
+    frames.unfence(5, 1);
+    expect(get(frames, 5 * PAGE, 0, PAGE)).toEqual(bytesOf(PAGE));
+  });
+
   it('serve one machine after the other without growth', () => {
     const { frames, memory, dram, encryption } = memorySystem();
     frames.write(0, 1, bytesOf(64 * PAGE));

@@ -72,6 +72,7 @@ const acts: readonly (readonly [number, string, Act])[] = [
   [4, 'CLFLUSH', ({ frames, caches }, key, at) => { frames.clflush(Math.floor(at / PAGE), key, at % PAGE); caches.flush(key, at); }],
   [2, 'CLWB',    ({ frames, caches }, key, at) => { frames.clwb(Math.floor(at / PAGE), key, at % PAGE); caches.flush(key, at, true); }],
   [2, 'VM_PAGE_FLUSH', ({ frames, caches }, key, at) => { frames.flushPage(Math.floor(at / PAGE), key); caches.flushPage(key, Math.floor(at / PAGE)); }],
+  [1, 'discard', ({ frames, caches }, _key, at) => { const page = Math.floor(at / PAGE); frames.flushPage(page, 0); caches.flushPage(0, page); frames.discard(page); caches.chips.fill(0, page * PAGE, (page + 1) * PAGE); }],
   [1, 'WBINVD',  (pair) => { pair.frames.wbinvd(); pair.caches.flushAll(); pair.compareChips(); }],
   [1, 'WBNOINVD', (pair) => { pair.frames.wbnoinvd(); pair.caches.flushAll(true); pair.compareChips(); }],
   [2, 'a device reads', ({ frames, caches }, key, at, length) => { const into = new Uint8Array(length); frames.readByDevice(at, key, into); assert.deepEqual(into, caches.readByDevice(key, at, length)); }],

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { libraryExamples } from './library-examples.ts';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const { dependencies, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
@@ -77,13 +78,24 @@ describe('the package', () => {
     expect(status).toBe(0);
   });
 
-  it('is a library whose types check', () => {
+  it('is a library whose types check, and with them the examples of docs/library.md', () => {
     writeFileSync(
       join(folder, 'use.ts'),
       `import { run, type RunResult } from 'cbit';\nimport * as cbit from 'cbit';\nexport const outcome = (result: RunResult): string => result.outcome.kind;\nexport const functions: unknown[] = [run, cbit.UserError];\n`,
     );
-    const compilerOptions = { noEmit: true, strict: true, module: 'nodenext', target: 'es2022', types: [] };
-    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts'] }));
+    const examples = libraryExamples.map((_, n) => `example-${n}.ts`);
+    for (const [n, { code }] of libraryExamples.entries()) writeFileSync(join(folder, examples[n]!), code);
+    const typeRoots = [join(root, 'node_modules', '@types')];
+    const compilerOptions = {
+      noEmit: true,
+      strict: true,
+      module: 'nodenext',
+      target: 'es2022',
+      types: ['node'],
+      typeRoots,
+      skipLibCheck: true,
+    };
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts', ...examples] }));
     const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
     const { stdout, status } = spawnSync(process.execPath, [tsc], { cwd: folder, encoding: 'utf8' });
     expect(stdout).toBe('');

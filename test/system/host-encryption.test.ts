@@ -18,6 +18,8 @@ afterEach(() => {
 
 const MEMORY = 4 * 2 ** 20;
 const kernels = guestNames().filter((name) => !name.startsWith('bench-') && !isBare(name));
+/** They compare noise with data, which takes until the first byte that differs; and noise depends on the host's key. */
+const comparesNoise = (name: string): boolean => name === 'bounce' || name === 'dma';
 const options = [['sme'], ['tsme']] as const;
 const choose = (option: 'sme' | 'tsme', more: Partial<GuestOptions> = {}): Partial<GuestOptions> => ({
   [option]: true,
@@ -56,6 +58,7 @@ describe.each(options)('--%s', (option) => {
       const { serial, status, instructions } = runKernel(name, choose(option, { technology }));
       expect(serial.split('\n').filter((line) => line.startsWith('FAIL'))).toEqual([]);
       expect(status).toBe(0);
+      if (technology !== 'none' && comparesNoise(name)) return;
       expect(instructions).toBe(runKernel(name, { technology, memory: MEMORY }).instructions);
     });
 

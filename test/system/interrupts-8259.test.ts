@@ -7,6 +7,7 @@ import { ExitCode } from '../../src/arch/exit-code.ts';
 import { Ghcb, type GhcbField, Ioio, validBit } from '../../src/arch/ghcb.ts';
 import { assemble, type GuestOptions, launch, run, type TraceEvent } from '../../src/cbit.ts';
 import { withAddresses } from '../hypervisor/images/build-image.ts';
+import { readMemory } from './runs.ts';
 import { assembleGuest, MEMORY, type Served, SHARED } from './small-guest.ts';
 
 const FREQUENCY = 1_193_182;
@@ -56,7 +57,7 @@ function play(options: GuestOptions, at = NOTES, width = 2) {
   try {
     while (!vm.advance(1_000_000));
     const page = new Uint8Array(4096);
-    vm.vcpu.readMemory(BigInt(at), page);
+    readMemory(vm, at, page);
     const view = new DataView(page.buffer);
     const list = [...page.subarray(width, width + view.getUint16(0, true))];
     return { list, view, events, result: vm.result(), time: vm.machine.time };
@@ -271,6 +272,22 @@ it('counter 0 is pin 2 of the I/O APIC', () => {
   );
   const { view, result } = play({ image: { name: 'test', bytes }, memory: MEMORY }, SHARED, 4);
   expect([view.getUint32(0, true), result.outcome]).toEqual([2, halted(false)]);
+});
+
+it('and held off by the task priority it does not keep the APIC’s own timer from waking, however much later', () => {
+  const APIC = 0xfee0_0000;
+  const store = (address: number, value: number): string => `mov esi, ${address}\n mov dword [rsi], ${value}`;
+  const timer = `${store(APIC + 0x3e0, 0xb)}\n ${store(APIC + 0x320, 0x60)}\n ${store(APIC + 0x380, 200_000_000)}`;
+  const { bytes } = assembleGuest(
+    `${store(APIC + 0xf0, 0x1ff)}\n ${store(0xfec0_0000, 0x14)}\n mov dword [rsi + 0x10], 0x45\n mov eax, 5\n mov cr8, rax
+     ${pit(0x34, 1000)}\n ${timer}\n sti\n hlt\n jmp over\n h45: inc dword [${SHARED}]\n iretq\n h60: add dword [${SHARED}], 100\n iretq\n over: cli`,
+    [],
+    { 0x45: 'h45', 0x60: 'h60' },
+  );
+  for (const bare of [false, true]) {
+    const { view } = play({ image: { name: 'test', bytes }, memory: MEMORY, bare }, SHARED, 4);
+    expect(view.getUint32(0, true)).toBe(100);
+  }
 });
 
 it('a Multiboot kernel finds the 8259A as firmware leaves it: initialised, nothing masked', () => {

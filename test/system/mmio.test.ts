@@ -96,6 +96,16 @@ describe('in long mode', () => {
     for (const offset of [0x80, 0x90]) expect(result(move(offset), 'none').value).toBe(0x70);
   });
 
+  it.each([
+    ['written', 'rdi', `mov esi, ${APIC + 0x30}\n mov rdi, 0x7f0000000030`, 2],
+    ['read', 'rsi', `mov rsi, 0x7f0000000130\n mov edi, ${APIC + 0x80}`, 0],
+  ])('an operand that is not mapped and to be %s is a page fault at the instruction', (_, operand, addresses, errorCode) => {
+    const code = `${addresses}\n movsd\n hlt\n h: pop rax\n mov rbx, cr2\n cmp rbx, ${operand}\n jne other\n ${end}\n other: hlt`;
+    const { bytes } = assembleGuest(code, [], { 14: 'h' });
+    const { value } = run({ image: { name: 'kernel', bytes }, technology: 'none', memory: MEMORY, maxInstructions: 10_000 });
+    expect(value).toBe(errorCode);
+  });
+
   it('the tables of an SEV guest are closed to the hypervisor: the run ends and says at which instruction', () => {
     for (const offset of [0x80, 0x90])
       expect(result(move(offset), 'sev').outcome).toEqual({

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type GuestOptions, launch, type Run, run, type TraceEvent, type VirtualMachine } from '../../src/cbit.ts';
+import { type GuestOptions, launch, memoryDisk, type Run, run, type TraceEvent, type VirtualMachine } from '../../src/cbit.ts';
 import { elfPath, root } from '../../tools/guest-manifest.ts';
 
 export const technologies = ['none', 'sev', 'sev-es'] as const;
@@ -21,16 +21,28 @@ export const kernel = (name: string): NonNullable<GuestOptions['image']> => ({
   bytes: new Uint8Array(readFileSync(join(root, elfPath(name)))),
 });
 
+/** What a kernel wants besides itself. */
+const furnished: Readonly<Record<string, () => Partial<GuestOptions>>> = {
+  'virtio-blk': () => ({ disks: [memoryDisk(new Uint8Array(0x1_0000))] }),
+};
+
+/** A kernel with all that it needs to run to its end. */
+const outfit = (name: string): Pick<GuestOptions, 'image' | 'maxInstructions'> & Partial<GuestOptions> => ({
+  image: kernel(name),
+  maxInstructions: 20_000_000,
+  ...furnished[name]?.(),
+});
+
 /** Runs a guest kernel and keeps its events. */
 export function runKernel(name: string, options: Partial<GuestOptions> = {}): Run & { readonly events: readonly TraceEvent[] } {
   const events: TraceEvent[] = [];
-  const result = run({ image: kernel(name), maxInstructions: 20_000_000, ...options, onEvent: (event) => events.push(event) });
+  const result = run({ ...outfit(name), ...options, onEvent: (event) => events.push(event) });
   return { ...result, events };
 }
 
 /** A guest kernel after its last instruction, with its machine; `dispose` it. */
 export function finished(name: string, options: Partial<GuestOptions> = {}): VirtualMachine {
-  const vm = launch({ image: kernel(name), maxInstructions: 20_000_000, ...options });
+  const vm = launch({ ...outfit(name), ...options });
   while (!vm.advance(1_000_000));
   return vm;
 }

@@ -2,70 +2,22 @@
 // registers nobody can write, GHCB specification 4.3.1. Programs of a few instructions; the boot processor writes results into the shared page.
 
 import { describe, expect, it } from 'vitest';
-import { ExitCode } from '../../src/arch/exit-code.ts';
 import { Ghcb, GhcbEvent, GhcbInfo, validBit } from '../../src/arch/ghcb.ts';
 import { Msr } from '../../src/arch/msr.ts';
-import { assemble } from '../../src/asm/assemble.ts';
-import { type GuestOptions, launch } from '../../src/cbit.ts';
-import { readMemory } from './runs.ts';
-import { assembleGuest, MEMORY, type Served, SHARED } from './small-guest.ts';
-
-const served: readonly Served[] = [{ instruction: 'wrmsr', exitCode: ExitCode.MSR, info1: 1, sends: ['rax', 'rcx', 'rdx'], takes: [] }];
-const wrmsr = (msr: number, low: number, high = 0): string => `mov ecx, ${msr}\n mov eax, ${low}\n mov edx, ${high}\n wrmsr\n`;
-/** x2APIC mode, software enable. */
-const START = `${wrmsr(0x1b, 0xfee0_0d00)}${wrmsr(0x80f, 0x1ff)}`;
-const send = (low: number): string => wrmsr(0x830, 0x4000 + low, 1);
-const INIT = send(0x500);
-const startup = (page: number): string => send(0x600 + page);
-const NMI = send(0x400);
-
-/** The boot processor waits for others: turns are shorter than this. */
-let labels = 0;
-const wait = (): string => {
-  const label = `wait${labels++}`;
-  return `mov ecx, 20000\n ${label}: dec ecx\n jnz ${label}\n`;
-};
-/** Until a doubleword is not zero. */
-const until = (at: number | string): string => {
-  const label = `until${labels++}`;
-  return `${label}: pause\n cmp dword [${at}], 0\n je ${label}\n`;
-};
-/** A doubleword into the list of results. */
-let results = 0;
-const keep = (at: number | string): string => `mov eax, [${at}]\n mov [${SHARED + 4 * results++}], eax\n`;
-
-/** Runs to the end with two virtual CPUs; gives the results. */
-function play(source: string, options: Partial<GuestOptions>) {
-  const { bytes } = assembleGuest(source, served);
-  const vm = launch({ image: { name: 'test', bytes }, memory: MEMORY, vcpus: 2, maxInstructions: 2_000_000, ...options });
-  try {
-    while (!vm.advance(1_000_000));
-    const page = new Uint8Array(4096);
-    readMemory(vm, SHARED, page);
-    const { outcome, warnings } = vm.result();
-    return { list: [...new Uint32Array(page.buffer, 0, results)], outcome, warnings };
-  } finally {
-    vm.dispose();
-    results = 0;
-  }
-}
+import type { GuestOptions } from '../../src/cbit.ts';
+import { COUNTERS, INIT, keep, NMI, placed, play, START, startup, until, wait, wrmsr } from './processors.ts';
+import { SHARED } from './small-guest.ts';
 
 describe.each(['none', 'sev'] as const)('under %s', (technology) => {
   const [FIRST, SECOND] = [0x2_0000, 0x2_1000];
-  const COUNT = 0x100;
 
   /** Real-mode code for pages 20h and 21h; both count at offset 100h unless they do something else. */
   const count = 'l: inc dword [cs:0x100]\n jmp l';
   function programs(first: string, second = count): string {
-    const place = (code: string, at: number): string => {
-      const { bytes } = assemble(code, { bits: 16 });
-      const stores = [...bytes].map((byte, n) => `mov byte [${at + n}], ${byte}\n`).join('');
-      return `${stores} ${[0, 4, 8, 12, 16].map((offset) => `mov dword [${at + COUNT + offset}], 0\n`).join('')}`;
-    };
-    return place(first, FIRST) + place(second, SECOND) + START;
+    return placed(first, FIRST) + placed(second, SECOND) + START;
   }
-  const first = (offset: number): number => FIRST + COUNT + offset;
-  const second = (offset: number): number => SECOND + COUNT + offset;
+  const first = (offset: number): number => FIRST + COUNTERS + offset;
+  const second = (offset: number): number => SECOND + COUNTERS + offset;
   const run = (source: string, options: Partial<GuestOptions> = {}) => play(source, { technology, ...options });
 
   it('a processor waits for STARTUP, and begins in real mode at the page that it names', () => {

@@ -3,6 +3,7 @@
 import { Cr4, Rflags, Cr0, SegmentAttribute as A } from '../../src/arch/registers.ts';
 import { Gpr, gprAt, Segment, SegmentPart, State, segmentAt } from '../../src/memory/state.ts';
 import type { CompilerSettings } from '../../src/cpu/compiler/compiler.ts';
+import { PRIVATE_BYTE } from '../../src/x86/label-table.ts';
 import { Bench, Flat, Permission } from '../instructions/bench.ts';
 import { background, baseSlots, CODE, CODE_SIZE, DATA, DATA_SIZE, FILLER, READ_ONLY_SIZE } from './base-state.ts';
 import { untoldBytes, untoldErrorBits } from './recording.ts';
@@ -29,9 +30,14 @@ export class VectorMachine {
   readonly #background = background();
   readonly #base = new Map([16, 32, 64].map((bits) => [bits, baseSlots(bits as 16 | 32 | 64)]));
 
-  /** `watchAll`: no store takes the fast path. */
-  constructor(compiler: CompilerSettings | null = null, watchAll = false) {
-    const bench = new Bench(undefined, undefined, compiler);
+  /** `watchAll`: no store takes the fast path. `labels`: the interpreter that follows them, with everything private at first. */
+  constructor(execution: CompilerSettings | 'labels' | null = null, watchAll = false) {
+    const labels = execution === 'labels';
+    const bench = new Bench(undefined, undefined, labels ? null : execution, labels);
+    if (labels) {
+      const { memory } = bench;
+      new Uint16Array(memory.memory.buffer, memory.labels, memory.labels).fill(PRIVATE_BYTE);
+    }
     bench.cpu.processor.mmu.watchAll = watchAll;
     this.#bench = bench;
     bench.write(PHYSICAL_CODE, new Uint8Array(CODE_SIZE).fill(FILLER));

@@ -8,8 +8,10 @@ import { type Deadline, OutOfTime } from './deadline.ts';
 import { encryptedAgainstPlain } from './encryption-figure.ts';
 import { type Bounds, type Figure, figure, repeat } from './figures.ts';
 import { CODE_PAGES, coldCode, memoryWalk } from './generated-guests.ts';
+import { manyGuests } from './many-guests.ts';
 import { memoryController } from './memory-controller.ts';
 import { decoding, leaving } from './processor-figures.ts';
+import { snapshotAndRestore } from './snapshot-figure.ts';
 
 const MEBIBYTE = 2 ** 20;
 const GIBIBYTE = 2 ** 30;
@@ -38,14 +40,16 @@ const usableMemory = (cbit: CommandLine): number =>
     withFile('walk.bin', memoryWalk(size * GIBIBYTE), (path) => cbit.works('run', path, '--memory', `${size}G`, '--halt-ok')),
   ) ?? 0;
 
+/** How often each is taken, and hosts of many guests. */
+type Times = { readonly rounds: number; readonly hosts: number };
 type Taken = { readonly figures: readonly Figure[]; readonly leftOut: readonly string[] };
 
 /** Those that `--check` looks at come first. */
-export async function takeFigures(times: number, deadline: Deadline, progress: (text: string) => void): Promise<Taken> {
+export async function takeFigures({ rounds, hosts }: Times, deadline: Deadline, progress: (text: string) => void): Promise<Taken> {
   const cbit = await CommandLine.make(deadline);
   const figures: Figure[] = [];
   const leftOut: string[] = [];
-  const take = (name: string, unit: string, once: () => number, bounds: Bounds = {}, repeats = times): void => {
+  const take = (name: string, unit: string, once: () => number, bounds: Bounds = {}, repeats = rounds): void => {
     progress(name);
     try {
       deadline.check();
@@ -63,7 +67,11 @@ export async function takeFigures(times: number, deadline: Deadline, progress: (
   take(`memory after ${CODE_PAGES} code pages run once, beyond theirs`, 'MiB', () => coldCodeMemory(cbit));
   take('guest memory usable', 'GiB', () => usableMemory(cbit), {}, 1);
   take('decoding', 'ns/instruction', decoding());
+  take('snapshot and restore, 64 MiB, 20 pages changed', 'us', snapshotAndRestore, { most: 50 });
   for (const { name, once } of memoryController) take(name, 'MB/s', once, name.endsWith('node:crypto') ? { least: 400 } : {});
   take('sme, tsme and sev against none: compute workloads, the slowest', 'times the speed', () => encryptedAgainstPlain(deadline));
+  progress('many-guests');
+  if (hosts > 0) figures.push(...manyGuests(hosts));
+  else leftOut.push('many-guests');
   return { figures, leftOut };
 }

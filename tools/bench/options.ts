@@ -11,6 +11,8 @@ export type Options = {
   readonly markdown: boolean;
   /** Status 1 if even the best repeat misses what the build must reach. */
   readonly check: boolean;
+  /** Hosts of many guests even if there is little time. */
+  readonly manyGuests: boolean;
   readonly peers: readonly PeerName[];
   /** Names of the workloads that are wanted. */
   readonly only: RegExp;
@@ -42,6 +44,7 @@ export function parseOptions(args: readonly string[]): Options {
     json: values.json ?? false,
     markdown: values.markdown ?? false,
     check: values.check ?? false,
+    manyGuests: values['many-guests'] ?? false,
     peers: peerNames.filter((name) => peers.includes(name)),
     only: expression(values.only ?? ''),
     tier: values.tier === undefined ? null : choice('tier', values.tier, tiers),
@@ -54,7 +57,16 @@ function parse(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
-      options: { quick: flag, json: flag, markdown: flag, check: flag, peer: { ...text, multiple: true }, only: text, tier: text },
+      options: {
+        quick: flag,
+        json: flag,
+        markdown: flag,
+        check: flag,
+        'many-guests': flag,
+        peer: { ...text, multiple: true },
+        only: text,
+        tier: text,
+      },
     });
   } catch (error) {
     // Node's message names the mistake in its first sentence and gives advice for programmers behind it.

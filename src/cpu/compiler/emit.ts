@@ -323,6 +323,7 @@ export class RegionEmitter implements Surroundings {
     const f = this.#f;
     f.store32(f.state, f.const32(this.#plan.insteadOf(f.record)), State.RECORD);
     f.store32(f.state, this.budget(), State.FUEL);
+    f.storePage();
   }
 
   leaveBefore(miss: boolean): void {

@@ -36,6 +36,7 @@ export function deliver(p: Processor, source: Source, vector: number, errorCode:
       if (now === Vector.PF) p.set64(State.CR2, p.u32(State.FAULT_ADDRESS), p.high32(State.FAULT_ADDRESS));
     }
     if (p.options.trace !== null && !isSoftware(from)) trace(p, now, code);
+    if (p.observer !== null) p.observer.delivering(p.state, now, from, code);
     p.clearPending();
     const pushed = hasErrorCode(from, now, code) ? code : -1;
     if (through(p, now, pushed, isSoftware(from), resumeFlag(from, now))) {
@@ -117,6 +118,8 @@ function entered(p: Processor, source: Source, vector: number): void {
   // From 64-bit mode a handler is entered in 64-bit mode: of what follows from the registers only the privilege is another.
   if (p.mode === 64) p.mmu.changePrivilege(p.state);
   else p.settle();
+  if (p.observer !== null) p.observer.delivered(p.state);
+  if (p.labels !== null) p.labels.delivered(p, vector);
 }
 
 function trace(p: Processor, vector: number, errorCode: number): void {

@@ -32,7 +32,10 @@ const iret: Routine = (p, record) => {
   else if (p.virtual8086) result = fromVirtualMode(p, size);
   else if ((p.u32(State.RFLAGS) & Rflags.NT) !== 0) result = toLinkedTask(p, record);
   else result = fromProtectedMode(p, size);
-  if (result === SystemResult.MOVED) p.setU32(State.NMI_BLOCKED, 0);
+  if (result === SystemResult.MOVED) {
+    p.setU32(State.NMI_BLOCKED, 0);
+    if (p.observer !== null) p.observer.returned(p.state);
+  }
   return result;
 };
 

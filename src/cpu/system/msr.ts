@@ -99,6 +99,7 @@ function writeMsr(p: Processor, msr: number, low: number, high: number): SystemR
     case Msr.GHCB:
       if (!inSevEs(p)) return p.generalProtection();
       p.set64(State.GHCB, low, high);
+      if (p.observer !== null) p.observer.ghcbWritten(p.state);
       return SystemResult.NEXT;
     default:
       return writeBoard(p, msr, low, high);

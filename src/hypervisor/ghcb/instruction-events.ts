@@ -45,11 +45,11 @@ export function cpuid(vcpu: Services, ghcb: GhcbPage): Answer {
   const leaf = ghcb.low(rax);
   const states = leaf === LEAF_XSAVE;
   const supervisor = states && ghcb.protocolVersion >= 2 && ghcb.has(xss) ? ghcb.get(xss) : 0n;
-  const [eax, ebx, ecx, edx] = vcpu.cpuid(leaf, ghcb.low(rcx), states ? ghcb.get(xcr0) : 1n, supervisor);
-  ghcb.set64(rax, eax, 0);
-  ghcb.set64(rbx, ebx, 0);
-  ghcb.set64(rcx, ecx, 0);
-  ghcb.set64(rdx, edx, 0);
+  const result = vcpu.cpuid(leaf, ghcb.low(rcx), states ? ghcb.get(xcr0) : 1n, supervisor);
+  ghcb.set64(rax, result[0], 0);
+  ghcb.set64(rbx, result[1], 0);
+  ghcb.set64(rcx, result[2], 0);
+  ghcb.set64(rdx, result[3], 0);
   return done;
 }
 

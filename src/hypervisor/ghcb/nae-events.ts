@@ -133,6 +133,8 @@ type NaeRow = {
   readonly anyInfo2: boolean;
 };
 
+/** Exit codes of the processor, which are small, by their number: all that is frequent. */
+const small: (readonly NaeRow[] | undefined)[] = Array.from({ length: 0x100 }, () => undefined);
 const byCode = new Map<number, NaeRow[]>();
 for (const event of naeEvents) {
   const { code, needs, returns, since = 1, info1, info2 } = event;
@@ -143,12 +145,16 @@ for (const event of naeEvents) {
   else rows.push(row);
 }
 
+for (const [code, rows] of byCode) if (code < small.length) small[code] = rows;
+
 /** The row for what the guest asks; else why there is none. All 64 bits of SW_EXITCODE and SW_EXITINFO1 count. */
 export function naeRow(vcpu: Services, ghcb: GhcbPage): NaeRow | GhcbReason {
-  const rows = ghcb.high(swExitCode) === 0 ? byCode.get(ghcb.low(swExitCode)) : undefined;
+  const code = ghcb.low(swExitCode);
+  const rows = ghcb.high(swExitCode) !== 0 ? undefined : code < small.length ? small[code] : byCode.get(code);
   let problem: GhcbReason = GhcbReason.INVALID_EVENT;
   if (rows === undefined) return problem;
-  for (const row of rows) {
+  for (let n = 0; n < rows.length; n++) {
+    const row = rows[n]!;
     const { offered, matches } = row.event;
     if ((row.since > 1 && row.since > vcpu.ghcbVersion) || (offered !== undefined && !offered(vcpu))) continue;
     if (matches === undefined || matches(ghcb.low(swExitInfo1), ghcb.high(swExitInfo1))) return row;

@@ -7,12 +7,14 @@ import type { HostMemory } from '../../svm/host-processor.ts';
 import { type Gpa, PAGE_SIZE, type Spa, spa } from '../../util/address.ts';
 import { assert, InternalError } from '../../util/errors.ts';
 import { fromHalves, highHalf, lowHalf } from '../../util/halves.ts';
-import type { Field, Port } from '../../util/struct.ts';
+import type { Field, QuadwordPort } from '../../util/struct.ts';
 
 const { layout } = Ghcb;
 const SAVE_AREA = 0x400;
 const BITMAP = layout.validBitmapLow.offset;
 const BITMAP_WORDS = 4;
+/** Quadwords that a word of the bitmap stands for. */
+const PER_WORD = 32;
 /** The longest scratch area outside the GHCB page (version 1), as KVM has it. */
 const LONGEST_SCRATCH = 0x1_0000;
 
@@ -45,7 +47,7 @@ export class GhcbPage {
   #unknownVersion = 0;
   #gpa = 0 as Gpa;
   #spa = spa(0);
-  #port: Port | null = null;
+  #port: QuadwordPort | null = null;
 
   constructor(memory: HostMemory) {
     this.#memory = memory;
@@ -53,6 +55,10 @@ export class GhcbPage {
 
   get gpa(): Gpa {
     return this.#gpa;
+  }
+  /** Where the page is that was captured last, if it is the one at `gpa`: a guest's memory stays where it is. */
+  addressOf(gpa: Gpa): Spa | null {
+    return this.#port !== null && gpa === this.#gpa ? this.#spa : null;
   }
   get usage(): number {
     return this.#usage;
@@ -72,20 +78,15 @@ export class GhcbPage {
     if (this.#port === null || address !== this.#spa) this.#port = this.#memory.page(address);
     this.#spa = address;
     const port = this.#port;
-    const words = this.#words;
     this.#usage = port.u32(layout.usage.offset);
     const version = port.u16(layout.protocolVersion.offset);
     this.#protocolVersion = version > most ? most : version === 0 ? 1 : version;
     this.#unknownVersion = version > most ? version : 0;
-    this.clearAnswers();
     for (let n = 0; n < BITMAP_WORDS; n++) {
       const valid = port.u32(BITMAP + 4 * n) & everyField[n]!;
       this.#valid[n] = valid;
-      for (let left = valid; left !== 0; left &= left - 1) {
-        const at = quadword(n, left);
-        words[at] = port.u32(4 * at);
-        words[at + 1] = port.u32(4 * at + 4);
-      }
+      this.#answered[n] = 0;
+      if (valid !== 0) port.readQuadwords(PER_WORD * n, valid, this.#words);
     }
   }
 
@@ -152,12 +153,9 @@ export class GhcbPage {
     const port = this.#port;
     assert(port !== null, 'a page is answered after it was captured');
     for (let n = 0; n < BITMAP_WORDS; n++) {
-      for (let left = this.#answered[n]!; left !== 0; left &= left - 1) {
-        const at = quadword(n, left);
-        port.setU32(4 * at, this.#words[at]! >>> 0);
-        port.setU32(4 * at + 4, this.#words[at + 1]! >>> 0);
-      }
-      port.setU32(BITMAP + 4 * n, this.#answered[n]! >>> 0);
+      const answered = this.#answered[n]!;
+      if (answered !== 0) port.writeQuadwords(PER_WORD * n, answered, this.#words);
+      port.setU32(BITMAP + 4 * n, answered >>> 0);
     }
   }
 
@@ -187,9 +185,6 @@ export class GhcbPage {
 
 /** Every field that has a name here: of the others nobody asks. */
 const everyField = fieldSet(ghcbFields);
-
-/** Index of the first of the two words that the lowest set bit of a word of the bitmap stands for. */
-const quadword = (n: number, bits: number): number => 2 * (32 * n + 31 - Math.clz32(bits & -bits));
 
 function notRequired(field: Field): never {
   const name = ghcbFields.find((one) => layout[one] === field);

@@ -50,15 +50,15 @@ function handleMsr(vcpu: GhcbVcpu, request: bigint): Outcome | null {
 }
 
 function handlePage(vcpu: GhcbVcpu): Outcome | null {
+  const { ghcb } = vcpu;
   const value = vcpu.ghcbMsrHigh * 2 ** 32 + vcpu.ghcbMsrLow;
   const page = value !== 0 && value + PAGE_SIZE <= vcpu.memorySize ? gpa(value) : null;
-  const address = page === null ? null : vcpu.locate(page);
+  const address = page === null ? null : (ghcb.addressOf(page) ?? vcpu.locate(page));
   if (page === null || address === null) {
     vcpu.warn(`VMGEXIT ignored: the GHCB MSR names 0x${vcpu.ghcbMsr.toString(16)}, which is not a page of the guest's memory`);
     return null;
   }
   vcpu.namedGhcb();
-  const { ghcb } = vcpu;
   ghcb.capture(page, address, vcpu.ghcbVersion);
   if (ghcb.unknownVersion !== 0) vcpu.warn(`GHCB page of protocol version ${ghcb.unknownVersion}: taken as version ${vcpu.ghcbVersion}`);
   if (vcpu.tracing) vcpu.note({ kind: 'ghcb', from: 'guest', gpa: page, fields: ghcb.fields('guest') });

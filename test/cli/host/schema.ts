@@ -1,4 +1,4 @@
-// As much of JSON Schema (draft 2020-12) as the schema of host files uses; a keyword that is not here fails the test.
+// As much of JSON Schema (draft 2020-12) as our schemas use; a keyword that is not here fails the test.
 
 type Schema = Readonly<Record<string, unknown>>;
 /** Keywords that say nothing about a value. */
@@ -6,7 +6,8 @@ const annotations = new Set(['$schema', '$id', '$defs', 'title', 'description', 
 
 const typeOf = (value: unknown): string => (value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value);
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> => typeOf(value) === 'object';
-const hasType = (value: unknown, type: unknown): boolean => (type === 'integer' ? Number.isInteger(value) : typeOf(value) === type);
+const hasType = (value: unknown, type: unknown): boolean =>
+  Array.isArray(type) ? type.some((one) => hasType(value, one)) : type === 'integer' ? Number.isInteger(value) : typeOf(value) === type;
 
 /** What the schema has against a value, as paths with keywords; empty: nothing. */
 export function violations(root: Schema, value: unknown, schema: Schema = root, path = ''): string[] {
@@ -18,6 +19,8 @@ export function violations(root: Schema, value: unknown, schema: Schema = root, 
         return violations(root, value, (root['$defs'] as Record<string, Schema>)[String(wanted).replace('#/$defs/', '')] as Schema, path);
       case 'type':
         return own(!hasType(value, wanted), keyword);
+      case 'const':
+        return own(value !== wanted, keyword);
       case 'enum':
         return own(!(wanted as unknown[]).includes(value), keyword);
       case 'anyOf':
