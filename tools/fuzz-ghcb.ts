@@ -6,13 +6,13 @@
 //
 // Attempts come in batches, each of which is a virtual machine; a batch ends with real guests that send a few themselves.
 
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { fileURLToPath } from 'node:url';
+import { isMainThread, workerData } from 'node:worker_threads';
 import { parseArgs } from 'node:util';
 import { judgeGuest } from '../test/fuzz-ghcb/guests.ts';
 import { BATCH, judgeBatch } from '../test/fuzz-ghcb/judge.ts';
 import { Growth } from '../test/fuzz-states/growth.ts';
 import { residentMebibytes } from '../test/robustness/memory-use.ts';
+import { inThreads, post, Progress } from './campaign-threads.ts';
 
 /** A batch may take this long, also on a machine that does other things; then something hangs. */
 const MOST_SECONDS = 120;
@@ -31,12 +31,10 @@ type Task = {
 type Report = { readonly faults: readonly string[]; readonly kinds: ReadonlyMap<string, number>; readonly attempts: number };
 
 async function work({ seed, first, end, step, count, guests, progress, mostGrowth }: Task): Promise<void> {
-  const now = new Int32Array(progress);
-  const post = parentPort?.postMessage.bind(parentPort);
+  const now = new Progress(progress);
   const growth = new Growth(Math.ceil((end - first) / step), residentMebibytes, mostGrowth);
   for (let batch = first; batch < end; batch += step) {
-    Atomics.store(now, 0, batch);
-    Atomics.add(now, 1, 1);
+    now.at = batch;
     const attempts = Math.min(BATCH, count - batch * BATCH);
     const { faults, kinds } = judgeBatch(seed, batch, attempts);
     const guest = guests ? judgeGuest(seed, batch) : { faults: [], kinds: new Map<string, number>() };
@@ -49,7 +47,7 @@ async function work({ seed, first, end, step, count, guests, progress, mostGrowt
       kinds: all,
       attempts,
     };
-    post?.(report);
+    post(report);
     await new Promise(setImmediate);
   }
 }
@@ -77,47 +75,25 @@ async function main(): Promise<void> {
   const fault = (text: string): void => {
     if (++faults <= 200) console.log(`FAULT ${text}\n      npm run fuzz:ghcb -- --seed ${seed} --batch ${/\d+/.exec(text)?.[0]}`);
   };
-  const worker = (first: number): Promise<void> =>
-    new Promise((resolve) => {
-      const progress = new SharedArrayBuffer(8);
-      const now = new Int32Array(progress);
-      const mostGrowth = values['most-growth'] === undefined ? undefined : Number(values['most-growth']);
-      const task: Task = { seed, first, end: batches, step: jobs, count, guests: !values['no-guests'], progress, mostGrowth };
-      const thread = new Worker(process.env['CBIT_BUNDLE'] ?? fileURLToPath(import.meta.url), { workerData: task });
-      let seen = -1;
-      let since = performance.now();
-      const watchdog = setInterval(() => {
-        const turn = Atomics.load(now, 1);
-        if (turn !== seen) [seen, since] = [turn, performance.now()];
-        else if (performance.now() - since > MOST_SECONDS * 1000) {
-          const batch = Atomics.load(now, 0);
-          fault(`batch ${batch}: hangs`);
-          clearInterval(watchdog);
-          thread.removeListener('exit', end);
-          void thread.terminate().then(() => worker(batch + jobs).then(resolve));
-        }
-      }, 1000);
-      const end = (): void => {
-        clearInterval(watchdog);
-        resolve();
-      };
-      thread.on('message', (report: Report) => {
-        for (const text of report.faults) fault(text);
-        for (const [kind, n] of report.kinds) kinds.set(kind, (kinds.get(kind) ?? 0) + n);
-        const before = attempts;
-        attempts += report.attempts;
-        if (Math.floor(attempts / 500_000) !== Math.floor(before / 500_000)) {
-          const rate = ((1000 * attempts) / (performance.now() - began)).toFixed(0);
-          console.log(`${attempts} attempts, ${faults} faults, ${rate}/s, ${residentMebibytes().toFixed(0)} MiB`);
-        }
-      });
-      thread.on('error', (error) => {
-        fault(`batch ${Atomics.load(now, 0)}: ${error.stack}`);
-        end();
-      });
-      thread.on('exit', end);
-    });
-  await Promise.all(Array.from({ length: one === null ? jobs : 1 }, (_, n) => worker(one ?? n)));
+  const mostGrowth = values['most-growth'] === undefined ? undefined : Number(values['most-growth']);
+  await inThreads<Report>({
+    program: import.meta.url,
+    jobs: one === null ? jobs : 1,
+    first: one ?? 0,
+    mostSeconds: MOST_SECONDS,
+    task: (first, progress): Task => ({ seed, first, end: batches, step: jobs, count, guests: !values['no-guests'], progress, mostGrowth }),
+    fault: (batch, what) => fault(`batch ${batch}: ${what}`),
+    report(report) {
+      for (const text of report.faults) fault(text);
+      for (const [kind, n] of report.kinds) kinds.set(kind, (kinds.get(kind) ?? 0) + n);
+      const before = attempts;
+      attempts += report.attempts;
+      if (Math.floor(attempts / 500_000) !== Math.floor(before / 500_000)) {
+        const rate = ((1000 * attempts) / (performance.now() - began)).toFixed(0);
+        console.log(`${attempts} attempts, ${faults} faults, ${rate}/s, ${residentMebibytes().toFixed(0)} MiB`);
+      }
+    },
+  });
   for (const [kind, n] of [...kinds].sort(([a], [b]) => a.localeCompare(b))) console.log(`${String(n).padStart(9)}  ${kind}`);
   const seconds = (performance.now() - began) / 1000;
   console.log(`${attempts} attempts in ${seconds.toFixed(0)} s (${(attempts / seconds).toFixed(0)}/s), ${faults} faults, seed ${seed}`);

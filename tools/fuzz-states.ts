@@ -6,12 +6,12 @@
 //   npm run fuzz:states -- --seed S --start K --explain            one of them again, with its events
 //   npm run fuzz:states -- --seed S --start K --steps 3-8 --way 1  and what instructions 3 to 8 leave
 
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { fileURLToPath } from 'node:url';
+import { isMainThread, workerData } from 'node:worker_threads';
 import { parseArgs } from 'node:util';
 import { Growth } from '../test/fuzz-states/growth.ts';
 import { Judge } from '../test/fuzz-states/judge.ts';
 import { residentMebibytes } from '../test/robustness/memory-use.ts';
+import { inThreads, post, Progress } from './campaign-threads.ts';
 
 /** One state may take this long, also on a machine that does other things; then it hangs. */
 const MOST_SECONDS = 60;
@@ -36,14 +36,12 @@ type Report = {
 
 async function work({ seed, first, end, step, progress, mostGrowth }: Task): Promise<void> {
   const judge = new Judge();
-  const now = new Int32Array(progress);
+  const now = new Progress(progress);
   const growth = new Growth(Math.ceil((end - first) / step), residentMebibytes, mostGrowth);
   let report: { faults: string[]; kinds: string[]; retired: number[] } = { faults: [], kinds: [], retired: [] };
-  const post = parentPort?.postMessage.bind(parentPort);
-  const send = (done: boolean): void => post?.({ ...report, done } satisfies Report);
+  const send = (done: boolean): void => post({ ...report, done } satisfies Report);
   for (let number = first; number < end; number += step) {
-    Atomics.store(now, 0, number);
-    Atomics.add(now, 1, 1);
+    now.at = number;
     const { kind, retired, faults } = judge.judge(seed, number);
     report.kinds.push(kind);
     report.retired.push(retired);
@@ -95,55 +93,33 @@ async function main(): Promise<void> {
     faults++;
     if (faults <= 200) console.log(`FAULT ${text}`);
   };
-  const worker = (first: number): Promise<void> =>
-    new Promise((resolve) => {
-      const progress = new SharedArrayBuffer(8);
-      const now = new Int32Array(progress);
-      const task: Task = { seed, first, end: start + count, step: jobs, progress, mostGrowth };
-      const thread = new Worker(process.env['CBIT_BUNDLE'] ?? fileURLToPath(import.meta.url), { workerData: task });
-      let seen = -1;
-      let since = performance.now();
-      const watchdog = setInterval(() => {
-        const turn = Atomics.load(now, 1);
-        if (turn !== seen) [seen, since] = [turn, performance.now()];
-        else if (performance.now() - since > MOST_SECONDS * 1000) {
-          const number = Atomics.load(now, 0);
-          fault(`state ${number}: hangs: npm run fuzz:states -- --seed ${seed} --start ${number} --count 1`);
-          clearInterval(watchdog);
-          thread.removeListener('exit', end);
-          void thread.terminate().then(() => worker(number + jobs).then(resolve));
-        }
-      }, 1000);
-      const end = (): void => {
-        clearInterval(watchdog);
-        resolve();
-      };
-      thread.on('message', (report: Report) => {
-        for (const text of report.faults) {
-          const number = /^state (\d+)/.exec(text)?.[1];
-          fault(number === undefined ? text : `${text}\n      npm run fuzz:states -- --seed ${seed} --start ${number} --count 1 --explain`);
-        }
-        report.kinds.forEach((kind, n) => {
-          const sum = kinds.get(kind) ?? { count: 0, retired: 0, short: 0 };
-          sum.count++;
-          sum.retired += report.retired[n]!;
-          if (report.retired[n]! < 5) sum.short++;
-          kinds.set(kind, sum);
-        });
-        const before = done;
-        done += report.kinds.length;
-        if (Math.floor(done / 10_000) !== Math.floor(before / 10_000))
-          console.log(
-            `${done} states, ${faults} faults, ${((1000 * done) / (performance.now() - began)).toFixed(0)} states/s, ${residentMebibytes().toFixed(0)} MiB`,
-          );
+  await inThreads<Report>({
+    program: import.meta.url,
+    jobs,
+    first: start,
+    mostSeconds: MOST_SECONDS,
+    task: (first, progress): Task => ({ seed, first, end: start + count, step: jobs, progress, mostGrowth }),
+    fault: (number, what) => fault(`state ${number}: ${what}: npm run fuzz:states -- --seed ${seed} --start ${number} --count 1`),
+    report(report) {
+      for (const text of report.faults) {
+        const number = /^state (\d+)/.exec(text)?.[1];
+        fault(number === undefined ? text : `${text}\n      npm run fuzz:states -- --seed ${seed} --start ${number} --count 1 --explain`);
+      }
+      report.kinds.forEach((kind, n) => {
+        const sum = kinds.get(kind) ?? { count: 0, retired: 0, short: 0 };
+        sum.count++;
+        sum.retired += report.retired[n]!;
+        if (report.retired[n]! < 5) sum.short++;
+        kinds.set(kind, sum);
       });
-      thread.on('error', (error) => {
-        fault(`state ${Atomics.load(now, 0)}: ${error.stack}`);
-        end();
-      });
-      thread.on('exit', end);
-    });
-  await Promise.all(Array.from({ length: jobs }, (_, n) => worker(start + n)));
+      const before = done;
+      done += report.kinds.length;
+      if (Math.floor(done / 10_000) !== Math.floor(before / 10_000))
+        console.log(
+          `${done} states, ${faults} faults, ${((1000 * done) / (performance.now() - began)).toFixed(0)} states/s, ${residentMebibytes().toFixed(0)} MiB`,
+        );
+    },
+  });
   for (const [kind, sum] of [...kinds].sort(([a], [b]) => a.localeCompare(b)))
     console.log(
       `${String(sum.count).padStart(8)}  ${kind.padEnd(28)} ${(sum.retired / sum.count).toFixed(0).padStart(4)} instructions, ${((100 * sum.short) / sum.count).toFixed(0)}% below 5`,

@@ -5,11 +5,11 @@
 //   npm run fuzz:vmrun -- --count 10000000 --jobs 2       the full run
 //   npm run fuzz:vmrun -- --seed S --start K --count 1    one of them again
 
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { fileURLToPath } from 'node:url';
+import { isMainThread, workerData } from 'node:worker_threads';
 import { parseArgs } from 'node:util';
 import { Judge } from '../test/fuzz-vmrun/judge.ts';
 import { residentMebibytes } from '../test/robustness/memory-use.ts';
+import { inThreads, post, Progress } from './campaign-threads.ts';
 
 /** One attempt may take this long, also on a machine that does other things; then it hangs. */
 const MOST_SECONDS = 60;
@@ -31,18 +31,17 @@ type Report = { readonly done: number; readonly faults: readonly string[]; reado
 
 async function work({ seed, first, end, step, progress }: Task): Promise<void> {
   const judge = new Judge(seed);
-  const now = new Int32Array(progress);
+  const now = new Progress(progress);
   let faults: string[] = [];
   let done = 0;
-  const post = parentPort?.postMessage.bind(parentPort);
   const send = (): void => {
-    post?.({ done, faults, kinds: new Map(judge.kinds) } satisfies Report);
+    post({ done, faults, kinds: new Map(judge.kinds) } satisfies Report);
     faults = [];
     done = 0;
     judge.kinds.clear();
   };
   for (let number = first; number < end; number += step) {
-    Atomics.store(now, 0, number);
+    now.at = number;
     done++;
     try {
       const { kind, fault } = judge.judge(number);
@@ -78,46 +77,25 @@ async function main(): Promise<void> {
   const fault = (text: string): void => {
     if (++faults <= MOST_SHOWN) console.log(`FAULT ${text}`);
   };
-  const worker = (first: number): Promise<void> =>
-    new Promise((resolve) => {
-      const progress = new SharedArrayBuffer(4);
-      const now = new Int32Array(progress);
-      const task: Task = { seed, first, end: start + count, step: jobs, progress };
-      const thread = new Worker(process.env['CBIT_BUNDLE'] ?? fileURLToPath(import.meta.url), { workerData: task });
-      let seen = -1;
-      let since = performance.now();
-      const watchdog = setInterval(() => {
-        const number = Atomics.load(now, 0);
-        if (number !== seen) [seen, since] = [number, performance.now()];
-        else if (performance.now() - since > MOST_SECONDS * 1000) {
-          fault(`--start ${number}: hangs`);
-          clearInterval(watchdog);
-          thread.removeListener('exit', end);
-          void thread.terminate().then(() => worker(number + jobs).then(resolve));
-        }
-      }, 1000);
-      const end = (): void => {
-        clearInterval(watchdog);
-        resolve();
-      };
-      thread.on('message', (report: Report) => {
-        for (const text of report.faults) fault(text);
-        for (const [kind, times] of report.kinds) kinds.set(kind, (kinds.get(kind) ?? 0) + times);
-        const before = done;
-        done += report.done;
-        if (before < WARM_UP && done >= WARM_UP) settled = residentMebibytes();
-        if (Math.floor(done / 200_000) !== Math.floor(before / 200_000))
-          console.log(
-            `${done} attempts, ${faults} faults, ${((1000 * done) / (performance.now() - began)).toFixed(0)}/s, ${residentMebibytes().toFixed(0)} MiB`,
-          );
-      });
-      thread.on('error', (error) => {
-        fault(`--start ${Atomics.load(now, 0)}: ${error.stack}`);
-        end();
-      });
-      thread.on('exit', end);
-    });
-  await Promise.all(Array.from({ length: jobs }, (_, n) => worker(start + n)));
+  await inThreads<Report>({
+    program: import.meta.url,
+    jobs,
+    first: start,
+    mostSeconds: MOST_SECONDS,
+    task: (first, progress): Task => ({ seed, first, end: start + count, step: jobs, progress }),
+    fault: (number, what) => fault(`--start ${number}: ${what}`),
+    report(report) {
+      for (const text of report.faults) fault(text);
+      for (const [kind, times] of report.kinds) kinds.set(kind, (kinds.get(kind) ?? 0) + times);
+      const before = done;
+      done += report.done;
+      if (before < WARM_UP && done >= WARM_UP) settled = residentMebibytes();
+      if (Math.floor(done / 200_000) !== Math.floor(before / 200_000))
+        console.log(
+          `${done} attempts, ${faults} faults, ${((1000 * done) / (performance.now() - began)).toFixed(0)}/s, ${residentMebibytes().toFixed(0)} MiB`,
+        );
+    },
+  });
   const growth = settled === 0 ? 0 : residentMebibytes() - settled;
   if (growth > MOST_GROWTH) fault(`memory grew by ${growth.toFixed(0)} MiB`);
   for (const [kind, times] of [...kinds].sort(([a], [b]) => a.localeCompare(b))) console.log(`${String(times).padStart(9)}  ${kind}`);

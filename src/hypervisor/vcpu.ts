@@ -126,30 +126,25 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
     let before = vm.consumed;
     const end = before + budget;
     let fruitless = 0;
-    const pending = this.#pendingExit;
-    if (pending !== null) {
-      this.#pendingExit = null;
-      vm.exitsLeft--;
-      const outcome = handleExit(this, pending) ?? vm.ended;
-      if (outcome !== null) return outcome;
-      if (this.activity !== Activity.RUNNING || this.yielded) return null;
-      before = vm.consumed;
-    }
     for (; vm.exitsLeft > 0; vm.exitsLeft--) {
-      if (before >= end) return null;
-      const soon = this.interrupts.prepare();
-      if (this.activity !== Activity.RUNNING) return null;
-      host.setTimer(this.steppingOver === null ? Math.min(end - before, soon) : 1);
-      const fault = host.vmrun(this.vmcbPhysical, this.registers);
-      if (fault !== null) return { kind: 'refused', reason: `VMRUN raised ${vectorName(fault)}` };
-      this.clean.seen();
-      if (this.#flushes) this.#flushed();
-      const code = this.port.u32(control.exitCode.offset) | 0;
-      if (this.steppingOver !== null) this.#stepped(code);
-      this.exits.add(code);
-      if (code === vm.stopsAt) {
-        this.#pendingExit = code;
-        return null;
+      let code = this.#pendingExit;
+      if (code !== null) this.#pendingExit = null;
+      else {
+        if (before >= end) return null;
+        const soon = this.interrupts.prepare();
+        if (this.activity !== Activity.RUNNING) return null;
+        host.setTimer(this.steppingOver === null ? Math.min(end - before, soon) : 1);
+        const fault = host.vmrun(this.vmcbPhysical, this.registers);
+        if (fault !== null) return { kind: 'refused', reason: `VMRUN raised ${vectorName(fault)}` };
+        this.clean.seen();
+        if (this.#flushes) this.#flushed();
+        code = this.port.u32(control.exitCode.offset) | 0;
+        if (this.steppingOver !== null) this.#stepped(code);
+        this.exits.add(code);
+        if (code === vm.stopsAt) {
+          this.#pendingExit = code;
+          return null;
+        }
       }
       const outcome = handleExit(this, code) ?? vm.ended;
       if (outcome !== null) return outcome;

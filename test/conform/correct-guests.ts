@@ -3,10 +3,11 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { defaults, memoryDisk } from '../../src/cbit.ts';
+import { defaults } from '../../src/cbit.ts';
 import { nodeAes } from '../../src/cli/aes-node.ts';
 import { type Cell, type Choice, judgeAll, plan, type Step } from '../../src/conform/campaign.ts';
 import type { GuestRunOptions } from '../../src/conform/guest-run.ts';
+import { disks } from '../system/runs.ts';
 import { elfPath, guestNames, isBare, romNames, romPath, root } from '../../tools/guest-manifest.ts';
 
 /** What they show is a mistake. */
@@ -29,7 +30,7 @@ const settings: Readonly<Record<string, readonly Setting[]>> = {
   rdtsc: [usual, intercepting('rdtsc', 'rdtscp')],
   smp: [{ told: '--vcpus 2', options: { vcpus: 2 } }],
   terminate: [usual, ...['msr', 'own', 'protocol', 'page', 'unsupported', 'panic', 'device', 'halt'].map(append)],
-  'virtio-blk': [{ told: '--disk FILE', options: { disks: [memoryDisk(new Uint8Array(0x1_0000))] } }],
+  'virtio-blk': [{ told: '--disk FILE', options: disks() }],
 };
 
 const roms = romNames();

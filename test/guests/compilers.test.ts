@@ -6,20 +6,13 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { type GuestOptions, memoryDisk } from '../../src/cbit.ts';
 import { Builder, canBuild, type Target, targets } from '../../tools/guest-build.ts';
 import { guestNames, isBare } from '../../tools/guest-manifest.ts';
+import { furnishedInFull } from '../system/runs.ts';
 import { judged } from './judged.ts';
 
 const ways = ['gcc', 'clang'].flatMap((cc) => ['0', '2'].map((opt) => ({ cc, opt })));
 const kernels = guestNames().filter((name) => !name.startsWith('bench-') && !isBare(name));
-
-/** What a kernel wants besides itself. */
-const furnished: Readonly<Record<string, () => Partial<GuestOptions>>> = {
-  'virtio-blk': () => ({ disks: [memoryDisk(new Uint8Array(0x1_0000))] }),
-  'cr-vc': () => ({ intercepts: ['cr'] }),
-  smp: () => ({ vcpus: 4 }),
-};
 
 /** Those that are not correct: they send wrong requests on purpose, or show a mistake of memory. */
 const wrong: ReadonlySet<string> = new Set(['refusals']);
@@ -47,7 +40,7 @@ for (const { cc, opt } of ways) {
       const path = join(folder, `${name}.elf`);
       builder.build(targetOf(name), path);
       const bytes = new Uint8Array(readFileSync(path));
-      const options = { image: { name, bytes }, maxInstructions: 40_000_000, ...furnished[name]?.() };
+      const options = { image: { name, bytes }, maxInstructions: 40_000_000, ...furnishedInFull[name]?.() };
       const { findings, result } = judged(options, { taint: all || followed.has(name) });
       expect(result.serial.split('\n').filter((line) => line.startsWith('FAIL'))).toEqual([]);
       expect(result).toMatchObject({ outcome: { kind: 'ended' }, status: 0 });

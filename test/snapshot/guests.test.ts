@@ -2,9 +2,8 @@
 // memory, for every guest under every technology, at moments by chance, back and forth.
 
 import { describe, expect, it } from 'vitest';
-import { memoryDisk } from '../../src/cbit.ts';
 import { guestNames, isBare } from '../../tools/guest-manifest.ts';
-import { kernel, technologies } from '../system/runs.ts';
+import { disks, furnishedInFull, kernel, technologies } from '../system/runs.ts';
 import { branched, type Settings, slicesOf, straight } from './branches.ts';
 
 /** All guests under all technologies take minutes: CBIT_SNAPSHOTS=all. */
@@ -13,14 +12,6 @@ const kernels = guestNames().filter((name) => !name.startsWith('bench-'));
 /** Each of them with something of its own to take back: disks, timers, rings, caches, processors. */
 const few: readonly string[] = ['hello', 'timer', 'user', 'flip', 'virtio-blk', 'smp'];
 const bare: readonly string[] = ['hello', 'timer', 'nmi', 'user', 'mmio', 'pio', 'virtio-blk', 'flip'];
-const disks = (): Settings => ({ disks: [memoryDisk(new Uint8Array(0x1_0000))] });
-
-/** What a kernel wants besides itself. */
-const furnished: Readonly<Record<string, () => Settings>> = {
-  'virtio-blk': disks,
-  'cr-vc': () => ({ intercepts: ['cr'] }),
-  smp: () => ({ vcpus: 4 }),
-};
 
 function expectSame(name: string, settings: () => Settings, longest = 20_000): void {
   const given = (): Settings => ({ image: kernel(name), maxInstructions: 400_000, ...settings() });
@@ -33,13 +24,13 @@ function expectSame(name: string, settings: () => Settings, longest = 20_000): v
 
 describe.each(technologies)('a run under %s that goes back to snapshots is the same run:', (technology) => {
   it.each(kernels.filter((name) => all || technology === 'sev-es' || few.includes(name)))('%s', (name) => {
-    expectSame(name, () => ({ technology, ...furnished[name]?.() }));
+    expectSame(name, () => ({ technology, ...furnishedInFull[name]?.() }));
   });
 });
 
 describe('and on a bare machine:', () => {
   it.each(kernels.filter((name) => isBare(name) || (bare.includes(name) && (all || few.includes(name)))))('%s', (name) => {
-    expectSame(name, () => ({ bare: true, ...furnished[name]?.() }));
+    expectSame(name, () => ({ bare: true, ...furnishedInFull[name]?.() }));
   });
 });
 

@@ -21,10 +21,13 @@ export const kernel = (name: string): NonNullable<GuestOptions['image']> => ({
   bytes: new Uint8Array(readFileSync(join(root, elfPath(name)))),
 });
 
+type Furniture = Readonly<Record<string, () => Partial<GuestOptions>>>;
+/** A new one each time: guests write to it. */
+export const disks = (): Partial<GuestOptions> => ({ disks: [memoryDisk(new Uint8Array(0x1_0000))] });
 /** What a kernel wants besides itself. */
-const furnished: Readonly<Record<string, () => Partial<GuestOptions>>> = {
-  'virtio-blk': () => ({ disks: [memoryDisk(new Uint8Array(0x1_0000))] }),
-};
+const furnished: Furniture = { 'virtio-blk': disks };
+/** And with what it shows all that there is in it. */
+export const furnishedInFull: Furniture = { ...furnished, 'cr-vc': () => ({ intercepts: ['cr'] }), smp: () => ({ vcpus: 4 }) };
 
 /** A kernel with all that it needs to run to its end. */
 const outfit = (name: string): Pick<GuestOptions, 'image' | 'maxInstructions'> & Partial<GuestOptions> => ({

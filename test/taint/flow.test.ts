@@ -3,11 +3,11 @@
 import { describe, expect, it } from 'vitest';
 import { State } from '../../src/memory/state.ts';
 import { PRIVATE_BYTE } from '../../src/x86/label-table.ts';
-import { LabelledBench, maskOf, type registers } from './labelled-bench.ts';
+import type { RegisterName } from '../instructions/case.ts';
+import { LabelledBench, maskOf } from './labelled-bench.ts';
 
-type Name = (typeof registers)[number];
 /** `rax=ff` before: all bytes of rax are private. Values are arbitrary, but fixed. */
-type Masks = Partial<Record<Name | 'flags' | 'xmm0' | 'xmm1' | 'data' | 'data8', number>>;
+type Masks = Partial<Record<RegisterName | 'flags' | 'xmm0' | 'xmm1' | 'data' | 'data8', number>>;
 type Case = readonly [source: string, before: Masks, after: Masks];
 
 const VALUE = 0x1122_3344_5566_7788n;

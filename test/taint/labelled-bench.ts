@@ -7,6 +7,7 @@ import type { HandOver } from '../../src/taint/hand-over.ts';
 import { Tracker } from '../../src/taint/tracker.ts';
 import { PRIVATE_BYTE, SHARED } from '../../src/x86/label-table.ts';
 import { Bench, type Ending, Flat, Permission } from '../instructions/bench.ts';
+import { type RegisterName, registerNames } from '../instructions/case.ts';
 
 export const CODE = 0x1000_0000;
 export const DATA = 0x2000_0000;
@@ -16,26 +17,6 @@ const PHYSICAL = { code: 0x10_0000, data: 0x20_0000, stack: 0x30_0000 } as const
 const FLAT = 0xffff_ffff;
 
 const nobody: HandOver = { at: () => null, pageOf: () => null, describe: (page, offset) => `page ${page} at ${offset.toString(16)}h` };
-
-/** Registers of 8 bytes by name. */
-export const registers = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-] as const;
 
 export class LabelledBench {
   readonly bench = new Bench(undefined, undefined, null, true);
@@ -103,8 +84,8 @@ export class LabelledBench {
     return this.bench.read(PHYSICAL.data, PAGES * 4096);
   }
 
-  setRegister(name: (typeof registers)[number], value: bigint, label = 0): void {
-    const n = registers.indexOf(name);
+  setRegister(name: RegisterName, value: bigint, label = 0): void {
+    const n = registerNames.indexOf(name);
     this.bench.setGpr(n, value);
     this.state(gprAt(n), 8).fill(label);
   }
@@ -115,8 +96,8 @@ export class LabelledBench {
   }
 
   /** The private bytes of a register, as a mask. */
-  mask(name: (typeof registers)[number]): number {
-    return maskOf(this.state(gprAt(registers.indexOf(name)), 8));
+  mask(name: RegisterName): number {
+    return maskOf(this.state(gprAt(registerNames.indexOf(name)), 8));
   }
 }
 

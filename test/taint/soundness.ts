@@ -4,7 +4,8 @@
 import { RandomSource, type RandomStream } from '../../src/util/random.ts';
 import { gprAt, State } from '../../src/memory/state.ts';
 import { PRIVATE_BYTE } from '../../src/x86/label-table.ts';
-import { LabelledBench, registers } from './labelled-bench.ts';
+import { registerNames } from '../instructions/case.ts';
+import { LabelledBench } from './labelled-bench.ts';
 
 const MOST_INSTRUCTIONS = 400;
 const DATA_BYTES = 4 * 4096;
@@ -155,8 +156,8 @@ export class Soundness {
     const random = new RandomSource(`taint ${n}`).stream('program');
     const source = write(random);
     const data = random.bytes(DATA_BYTES);
-    const values = registers.map(() => random.u64());
-    const secret = registers.map(() => random.below(3) === 0);
+    const values = registerNames.map(() => random.u64());
+    const secret = registerNames.map(() => random.below(3) === 0);
     const places = Array.from({ length: 1 + random.below(6) }, () => [random.below(0x300), 1 + random.below(40)] as const);
     const sides = [this.#a, this.#b];
     for (const side of sides) {
@@ -164,7 +165,7 @@ export class Soundness {
       if (side === this.#b) for (const [at, length] of places) own.set(random.bytes(length), at);
       side.load(source, own);
       for (const [at, length] of places) for (let k = 0; k < length; k++) side.data(at + k, 1).fill(PRIVATE_BYTE);
-      for (const [k, name] of registers.entries()) {
+      for (const [k, name] of registerNames.entries()) {
         if (name === 'rbx' || name === 'rsp') continue;
         const other = secret[k] && side === this.#b;
         // A secret may also differ in some bytes only.
