@@ -10,6 +10,7 @@ import { Record, RECORD_SIZE, Steering } from '../x86/record.ts';
 import { FIRST_REGION, type Interpreter } from './interpreter.ts';
 import { RecordIndex } from './record-index.ts';
 import { writeInstruction, writeSteering } from './record-writer.ts';
+import { StoppedRecords } from './stopped-records.ts';
 import { Straddlers } from './straddlers.ts';
 
 const PAGE = 4096;
@@ -53,6 +54,7 @@ const modes: readonly Mode[] = [16, 32, 64];
 const chainOf = (mode: Mode): 0 | 1 | 2 => (mode >>> 5) as 0 | 1 | 2;
 
 export class CodeCache {
+  readonly stopped: StoppedRecords;
   readonly #memory: EngineMemory;
   readonly #frames: Frames;
   readonly #interpreter: Interpreter;
@@ -63,8 +65,6 @@ export class CodeCache {
   readonly #straddlers = new Straddlers();
   #top: number;
   #single = 0;
-  /** Records that stand stopped until `resume`. */
-  readonly #held: number[] = [];
   /** Record addresses given out since the last reset are valid while this number stays. */
   generation = 0;
   decoded = 0;
@@ -79,6 +79,7 @@ export class CodeCache {
     this.#top = memory.records;
     this.#decoder.keepsLines = !frames.coherent;
     this.#index = new RecordIndex(memory);
+    this.stopped = new StoppedRecords(memory);
     frames.codeOwner = {
       onCodeStore: (frame, offset, length) => this.#dropLines(frame, offset, length),
       onDrop: (frame) => this.#dropFrame(frame),
@@ -203,80 +204,34 @@ export class CodeCache {
     return twin;
   }
 
-  /** The form that a stopped record had: the instruction that overwrote itself is still under way. */
-  #stoppedForm(record: number): number {
-    return this.#memory.view.getUint16(this.#stoppedAt(record), true);
-  }
-
-  #stoppedAt(record: number): number {
-    return this.#memory.stopped + (record - this.#memory.records) / (RECORD_SIZE / 2);
-  }
-
   #overwrite(record: number): void {
-    const { view } = this.#memory;
     const twin = this.regions?.takeTwin(record) ?? 0;
     if (twin !== 0) this.#overwrite(twin);
-    const form = view.getUint16(record + Record.FORM, true);
-    if (form === Steering.STOP) {
-      // One that waited for `resume` is stopped for good.
-      const at = this.#held.indexOf(record);
-      if (at >= 0) this.#held.splice(at, 1);
-      return;
-    }
-    this.#putStop(record, form);
-  }
-
-  #putStop(record: number, form: number): void {
-    this.#memory.view.setUint16(this.#stoppedAt(record), form, true);
-    this.#memory.view.setUint16(record + Record.FORM, Steering.STOP, true);
+    this.stopped.stop(record);
   }
 
   /**
    * Generated code leaves behind the instruction of this record (0: none), or between elements of a string instruction, to have RIP
-   * looked up: where it would go on by itself stands STOP until `resume`. Whoever calls has cleared the jump caches.
+   * looked up: where it would go on by itself stands STOP until `stopped.resume`. Whoever calls has cleared the jump caches.
    */
   haltBehind(record: number): void {
     this.regions?.onHalt();
     if (record === 0) return;
     const form = this.#interpreter.form(this.formOf(record));
     if (form === undefined) return;
-    if (form.repeat !== 'none') this.#hold(record);
-    if (form.branch === 'page') this.#hold(this.#memory.view.getUint32(record + Record.LINK, true));
+    if (form.repeat !== 'none') this.stopped.hold(record);
+    if (form.branch === 'page') this.stopped.hold(this.#memory.view.getUint32(record + Record.LINK, true));
     const next = record + RECORD_SIZE;
     const steering = this.#memory.view.getUint16(next + Record.FORM, true);
-    if (steering === Steering.LINK) this.#hold(this.#memory.view.getUint32(next + Record.LINK, true));
-    else if (steering !== Steering.CROSS) this.#hold(next);
-  }
-
-  /** Nothing is in execution: records that `haltBehind` stopped are as they were. */
-  resume(): void {
-    if (this.#held.length === 0) return;
-    const { view } = this.#memory;
-    for (const record of this.#held) view.setUint16(record + Record.FORM, this.#stoppedForm(record), true);
-    this.#held.length = 0;
+    if (steering === Steering.LINK) this.stopped.hold(this.#memory.view.getUint32(next + Record.LINK, true));
+    else if (steering !== Steering.CROSS) this.stopped.hold(next);
   }
 
   /** Number of the form that a record's instruction has, or had before it was stopped. */
   formOf(record: number): number {
     const form = this.#memory.view.getUint16(record + Record.FORM, true);
-    if (form === Steering.STOP) return this.#stoppedForm(record);
+    if (form === Steering.STOP) return this.stopped.formOf(record);
     return form < FIRST_REGION ? form : (this.regions?.formOf(record) ?? Steering.STOP);
-  }
-
-  #hold(record: number): void {
-    if (record === 0) return;
-    const form = this.#memory.view.getUint16(record + Record.FORM, true);
-    if (form === Steering.STOP) return;
-    this.#putStop(record, form);
-    this.#held.push(record);
-  }
-
-  /** A record that has one form gets another, or gets it when `resume` comes. */
-  replaceForm(record: number, from: number, to: number): void {
-    const { view } = this.#memory;
-    const form = view.getUint16(record + Record.FORM, true);
-    if (form === from) view.setUint16(record + Record.FORM, to, true);
-    else if (form === Steering.STOP && this.#stoppedForm(record) === from) view.setUint16(this.#stoppedAt(record), to, true);
   }
 
   /** Forgets everything. */
@@ -288,7 +243,7 @@ export class CodeCache {
     this.#index.clear();
     this.#straddlers.clear();
     this.#single = 0;
-    this.#held.length = 0;
+    this.stopped.clear();
     const { misses, records, u8 } = this.#memory;
     u8.fill(0, misses, misses + (this.#top - records) / 8);
     this.#top = records;

@@ -2,20 +2,21 @@
 // the chip does, but not what becomes of an exit: that is svm's.
 
 import { ExitCode } from '../arch/exit-code.ts';
-import { pushesErrorCode, Vector } from '../arch/exception.ts';
+import { Vector } from '../arch/exception.ts';
 import { Rflags } from '../arch/registers.ts';
 import { EventType } from '../arch/vmcb.ts';
 import type { EngineMemory } from '../memory/map.ts';
 import type { Frames } from '../memory/frames.ts';
 import type { Mmu } from '../mmu/mmu.ts';
-import { SEGMENT_WRITE } from '../x86/open.ts';
+import { SEGMENT_WRITE } from '../x86/handler.ts';
 import { Leave, type Segment, State, STOP_DEVICE, STOP_NONE } from '../memory/state.ts';
-import { Dr6, DR6_BREAKPOINTS } from './breakpoints.ts';
+import { Dr6 } from './breakpoints.ts';
 import { quietRip, traps } from './branch-step.ts';
 import { CodeCache } from './code-cache.ts';
 import { Compiler } from './compiler/compiler.ts';
-import { Delivery, deliver, raise } from './delivery/deliver.ts';
-import { injectedSource, Source } from './delivery/event.ts';
+import { conclude, deliverFault, deliverInterrupt, deliverTrap } from './delivery/conclude.ts';
+import { deliver, raise } from './delivery/deliver.ts';
+import { injectedSource } from './delivery/event.ts';
 import { Fetch } from './fetch.ts';
 import type { Board } from './board.ts';
 import { type Callbacks, FormSet, Interpreter } from './interpreter.ts';
@@ -49,7 +50,6 @@ export class Cpu implements Stateful {
   readonly #fetch: Fetch;
   readonly #compiler: Compiler | null;
   #entries = 0;
-  #shutdown = false;
   /** Elements of string instructions beyond the first of each, in all. */
   elements = 0;
   /** Most instructions of one entry of generated code. Where a run is cut makes no difference that a guest can see. */
@@ -96,7 +96,7 @@ export class Cpu implements Stateful {
     this.#compiler = compiler ? new Compiler(memory, this.#interpreter, this.#code, compiler) : null;
     p.formAt = (record) => this.#interpreter.form(this.#code.formOf(record));
     // A trap behind this instruction: whatever it goes on to stops.
-    mmu.onTouch = (number) => {
+    mmu.witnesses.onTouch = (number) => {
       p.breakpoints.pending |= Dr6.B0 << number;
       this.#code.haltBehind(p.u32(State.RECORD));
       mmu.clearJumps();
@@ -151,7 +151,6 @@ export class Cpu implements Stateful {
   reset(): void {
     this.#code.reset();
     this.#p.identify();
-    this.#shutdown = false;
     this.virtualInterrupt = -1;
     this.virtualNmi = false;
     this.elements = 0;
@@ -181,13 +180,8 @@ export class Cpu implements Stateful {
     let hot = false;
     let forDevice = false;
     for (;;) {
-      if (this.#shutdown) {
-        this.#shutdown = false;
-        p.exit(ExitCode.SHUTDOWN);
-        return Stopped.EXIT;
-      }
       if (p.breakpoints.pending !== 0 && (i32[s + (State.SHADOW >> 2)]! & SHADOW_OF_SS) === 0) {
-        if (this.#trap()) return Stopped.EXIT;
+        if (deliverTrap(p)) return Stopped.EXIT;
         left -= this.#chargeStall(++stalled);
         continue;
       }
@@ -229,7 +223,7 @@ export class Cpu implements Stateful {
         ) {
           // A fault before the instruction.
           p.breakpoints.pending = p.breakpoints.at(p.linearRip);
-          if (this.#trap()) return Stopped.EXIT;
+          if (deliverTrap(p)) return Stopped.EXIT;
           left -= this.#chargeStall(++stalled);
           continue;
         }
@@ -243,7 +237,7 @@ export class Cpu implements Stateful {
       if (fuel > this.longestEntry) fuel = this.longestEntry;
       const record = this.#fetch.lookUp();
       if (record === 0) {
-        if (this.#deliverFault()) return Stopped.EXIT;
+        if (deliverFault(p)) return Stopped.EXIT;
         left -= this.#chargeStall(++stalled);
         continue;
       }
@@ -288,7 +282,7 @@ export class Cpu implements Stateful {
             forDevice = true;
             continue;
           }
-          if (this.#deliverFault()) return Stopped.EXIT;
+          if (deliverFault(p)) return Stopped.EXIT;
           // Also behind instructions of the same entry: how a run is cut into entries decides nothing.
           left -= this.#chargeStall(++stalled);
           continue;
@@ -333,20 +327,10 @@ export class Cpu implements Stateful {
     return 1;
   }
 
-  /** #DB for what breakpoints and TF ask for; B3 to B0 are those of this one (13.1.1.3). True: it ended in an exit, which is recorded. */
-  #trap(): boolean {
-    const p = this.#p;
-    p.setU32(State.DR6, (p.u32(State.DR6) & ~DR6_BREAKPOINTS) | p.breakpoints.pending);
-    p.setU32(State.HALTED, 0);
-    p.breakpoints.pending = 0;
-    p.clearPending();
-    return this.#conclude(deliver(p, Source.EXCEPTION, Vector.DB, -1));
-  }
-
   /** Delivers an exception in the place of the exit that is recorded: svm's #VC. True: it ended in an exit, which is recorded. */
   raise(vector: number, errorCode: number): boolean {
     this.#p.clearPending();
-    return this.#conclude(raise(this.#p, vector, errorCode));
+    return conclude(this.#p, raise(this.#p, vector, errorCode));
   }
 
   /** Injects an event by EVENTINJ (15.20): type 4 is a software interrupt; an error code below 0 is none. True: delivery ended in an exit. */
@@ -354,23 +338,7 @@ export class Cpu implements Stateful {
     const p = this.#p;
     p.clearPending();
     p.set64(State.EXIT_INT_INFO, 0, 0);
-    return this.#conclude(deliver(p, injectedSource(type, vector), vector, errorCode));
-  }
-
-  /** True: an exit is recorded. */
-  #conclude(outcome: Delivery): boolean {
-    // Control went elsewhere: a branch that waits for its link would get the wrong target.
-    this.#p.setU32(State.LINK, 0);
-    if (outcome === Delivery.SHUTDOWN) this.#p.exit(ExitCode.SHUTDOWN);
-    return outcome !== Delivery.DONE;
-  }
-
-  /** The current instruction recorded a fault or an exit. True: an exit. */
-  #deliverFault(): boolean {
-    const p = this.#p;
-    if ((p.u32(State.STOP) | 0) !== STOP_NONE) return true;
-    const vector = p.u32(State.FAULT_VECTOR) | 0;
-    return this.#conclude(deliver(p, Source.EXCEPTION, vector, pushesErrorCode(vector) ? p.u32(State.FAULT_CODE) : -1));
+    return conclude(p, deliver(p, injectedSource(type, vector), vector, errorCode));
   }
 
   /** What waits for an instruction boundary. True: an exit is recorded. */
@@ -379,7 +347,7 @@ export class Cpu implements Stateful {
     if (p.u32(State.SHADOW) !== 0) return false;
     if (this.virtualNmi && p.u32(State.NMI_BLOCKED) === 0) {
       this.virtualNmi = false;
-      return this.#interrupt(EventType.NMI, Vector.NMI);
+      return deliverInterrupt(p, EventType.NMI, Vector.NMI);
     }
     if (this.virtualInterrupt < 0 || (flags & Rflags.IF) === 0 || this.virtualPriority <= p.u32(State.CR8)) return false;
     if (p.intercepted(ExitCode.VINTR)) {
@@ -390,14 +358,7 @@ export class Cpu implements Stateful {
     this.virtualInterrupt = -1;
     const vector = p.board?.acknowledge() ?? waiting;
     p.askedBoard = p.board !== null;
-    return this.#interrupt(EventType.INTR, vector);
-  }
-
-  /** Delivers an interrupt at an instruction boundary. True: it ended in an exit, which is recorded. */
-  #interrupt(type: number, vector: number): boolean {
-    const p = this.#p;
-    p.setU32(State.HALTED, 0);
-    return this.#conclude(deliver(p, injectedSource(type, vector), vector, -1));
+    return deliverInterrupt(p, EventType.INTR, vector);
   }
 
   /** Between runs, behind the state blocks and the environment. */
@@ -410,7 +371,6 @@ export class Cpu implements Stateful {
     this.virtualInterrupt = fields.value(this.virtualInterrupt);
     this.virtualPriority = fields.value(this.virtualPriority);
     this.virtualNmi = fields.value(this.virtualNmi);
-    this.#shutdown = fields.value(this.#shutdown);
     if (fields.restoring) p.settle();
   }
 }

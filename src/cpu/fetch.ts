@@ -42,7 +42,7 @@ export class Fetch {
     const p = this.#p;
     const i32 = this.#i32;
     this.hot = false;
-    this.#code.resume();
+    this.#code.stopped.resume();
     if (this.#code.full) this.#startOver();
     const { mode } = p;
     const s = p.state >>> 2;

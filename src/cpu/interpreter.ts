@@ -7,7 +7,8 @@ import { FunctionBuilder, type I32, type Label, Type } from '../wasm/function.ts
 import { ModuleBuilder, NAMESPACE } from '../wasm/module.ts';
 import { type Form, formKey } from '../x86/form.ts';
 import { importLabelFunctions } from '../x86/label-algebra.ts';
-import { type Embedding, type Imports, OpenOperands } from '../x86/open.ts';
+import type { Embedding, Imports } from '../x86/handler.ts';
+import { OpenOperands } from '../x86/open.ts';
 import { Record, Steering } from '../x86/record.ts';
 import { semanticsOf } from '../x86/semantics/all.ts';
 import { TaintedBuilder } from '../x86/tainted-builder.ts';

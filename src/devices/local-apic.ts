@@ -3,13 +3,14 @@
 // processor is to take; whoever runs the processor asks and has it taken. There is no system management mode: SMI messages are dropped.
 
 import { mayBecome } from './apic-base.ts';
-import { type ApicCommand, decodeCommand, selfCommand } from './apic-command.ts';
+import { type ApicCommand, InterruptCommand, selfCommand } from './apic-command.ts';
 import { ApicAddress, x2apicLogical } from './apic-destination.ts';
 import { ApicErrors } from './apic-errors.ts';
 import { isLvt, LocalVectorTable } from './apic-lvt.ts';
 import { type ApicMessage, widened } from './apic-message.ts';
 import type { LocalApicParts } from './apic-parts.ts';
-import { ApicBase, APIC_BASE_RESET, Esr, Icr, Lvt, MessageType, Register, Shorthand, Svr } from './apic-registers.ts';
+import { ApicBase, APIC_BASE_RESET, Esr, Lvt, MessageType, Register, Shorthand, Svr } from './apic-registers.ts';
+import { TaskPriority } from './apic-task-priority.ts';
 import { ApicTimer, TimerMode } from './apic-timer.ts';
 import { ApicVectors } from './apic-vectors.ts';
 import type { MmioDevice, MmioSize } from './mmio-bus.ts';
@@ -29,9 +30,8 @@ export class LocalApic implements MmioDevice, Stateful {
   #base = APIC_BASE_RESET;
   readonly #address = new ApicAddress();
   #svr = 0xff;
-  #icrLow = 0;
-  #icrHigh = 0;
-  #tprLow = 0;
+  readonly #command = new InterruptCommand();
+  readonly #taskPriority: TaskPriority;
   readonly #errors = new ApicErrors();
   /** Input LINT0: INTR of the 8259A. */
   #lint0 = false;
@@ -44,6 +44,7 @@ export class LocalApic implements MmioDevice, Stateful {
   constructor(parts: LocalApicParts) {
     this.#parts = parts;
     this.#timer = new ApicTimer(parts.clock);
+    this.#taskPriority = new TaskPriority(parts.taskPriority);
     if (this.#firstId !== 0) this.#base &= ~ApicBase.BOOT;
     this.reset();
   }
@@ -55,10 +56,9 @@ export class LocalApic implements MmioDevice, Stateful {
     this.#lvt.reset();
     this.#address.reset(this.#firstId);
     this.#svr = 0xff;
-    this.#icrLow = 0;
-    this.#icrHigh = 0;
+    this.#command.reset();
     this.#errors.reset();
-    this.#setTpr(0);
+    this.#taskPriority.value = 0;
     this.nmi = false;
     this.init = false;
   }
@@ -120,7 +120,7 @@ export class LocalApic implements MmioDevice, Stateful {
 
   /** The vector that the processor is to take; -1: none whose priority suffices. */
   get pending(): number {
-    return this.#vectors.pending(this.#tpr());
+    return this.#vectors.pending(this.#taskPriority.value);
   }
 
   /** The vector that waits and is above the one being served, whatever the task priority; -1: none. */
@@ -162,7 +162,7 @@ export class LocalApic implements MmioDevice, Stateful {
 
   /** How busy the processor is, when one of several is to be interrupted (16.6.2). */
   get priority(): number {
-    return this.#vectors.arbitrationPriority(this.#tpr());
+    return this.#vectors.arbitrationPriority(this.#taskPriority.value);
   }
 
   // --- MSRs --------------------------------------------------------------------------------------------------------------------
@@ -225,11 +225,11 @@ export class LocalApic implements MmioDevice, Stateful {
       case Register.VERSION:
         return VERSION;
       case Register.TPR:
-        return this.#tpr();
+        return this.#taskPriority.value;
       case Register.APR:
         return this.priority;
       case Register.PPR:
-        return this.#vectors.processorPriority(this.#tpr());
+        return this.#vectors.processorPriority(this.#taskPriority.value);
       case Register.EOI:
       case Register.REMOTE_READ:
         return 0;
@@ -242,9 +242,9 @@ export class LocalApic implements MmioDevice, Stateful {
       case Register.ESR:
         return this.#errors.shown;
       case Register.ICR_LOW:
-        return this.#icrLow;
+        return this.#command.low;
       case Register.ICR_HIGH:
-        return this.#icrHigh;
+        return this.#command.high;
       case Register.TIMER_INITIAL:
         return this.#timer.initial;
       case Register.TIMER_CURRENT:
@@ -264,7 +264,7 @@ export class LocalApic implements MmioDevice, Stateful {
         this.#address.id = value >>> 24;
         break;
       case Register.TPR:
-        this.#setTpr(value & 0xff);
+        this.#taskPriority.value = value & 0xff;
         break;
       case Register.EOI:
         this.#endOfInterrupt();
@@ -283,11 +283,11 @@ export class LocalApic implements MmioDevice, Stateful {
         this.#errors.show();
         break;
       case Register.ICR_LOW:
-        this.#icrLow = value & (Icr.VECTOR | Icr.TYPE | Icr.LOGICAL | Icr.LEVEL | Icr.TRIGGER | Icr.SHORTHAND);
-        this.#command(this.#icrLow);
+        this.#command.low = value;
+        this.#send(this.#command.decode(this.x2apic));
         break;
       case Register.ICR_HIGH:
-        this.#icrHigh = this.x2apic ? value : value & 0xff00_0000;
+        this.#command.high = this.x2apic ? value : value & 0xff00_0000;
         break;
       case Register.TIMER_INITIAL:
         this.#timer.initial = value >>> 0;
@@ -313,18 +313,6 @@ export class LocalApic implements MmioDevice, Stateful {
     this.#timer.mode = mode === 3 ? TimerMode.ONE_SHOT : (mode as TimerMode);
   }
 
-  // --- priorities (16.6.4) -------------------------------------------------------------------------------------------------------
-
-  #tpr(): number {
-    const high = this.#parts.taskPriority.get();
-    return (high << 4) | (this.#tprLow >>> 4 === high ? this.#tprLow & 0xf : 0);
-  }
-
-  #setTpr(value: number): void {
-    this.#tprLow = value;
-    this.#parts.taskPriority.set(value >>> 4);
-  }
-
   #endOfInterrupt(): void {
     const vector = this.#vectors.end();
     if (vector >= 0) this.#parts.endOfInterrupt(vector);
@@ -338,13 +326,9 @@ export class LocalApic implements MmioDevice, Stateful {
     this.#send(selfCommand(vector));
   }
 
-  /** The interrupt command register was written. */
-  #command(low: number): void {
-    const command = decodeCommand(low, this.#icrHigh, this.x2apic);
-    if (command !== null) this.#send(command);
-  }
-
-  #send({ message, shorthand }: ApicCommand): void {
+  #send(command: ApicCommand | null): void {
+    if (command === null) return;
+    const { message, shorthand } = command;
     const { type, vector, logical, destination } = message;
     if (vector < FIRST_VECTOR && (type === MessageType.FIXED || type === MessageType.LOWEST_PRIORITY)) {
       this.#error(Esr.SENT_ILLEGAL);
@@ -397,12 +381,10 @@ export class LocalApic implements MmioDevice, Stateful {
   }
 
   exchange(fields: Fields): void {
-    for (const part of [this.#address, this.#timer, this.#vectors, this.#lvt, this.#errors]) fields.part(part);
+    for (const part of [this.#address, this.#timer, this.#vectors, this.#lvt, this.#errors, this.#command, this.#taskPriority])
+      fields.part(part);
     this.#base = fields.value(this.#base);
     this.#svr = fields.value(this.#svr);
-    this.#icrLow = fields.value(this.#icrLow);
-    this.#icrHigh = fields.value(this.#icrHigh);
-    this.#tprLow = fields.value(this.#tprLow);
     this.#lint0 = fields.value(this.#lint0);
     this.nmi = fields.value(this.nmi);
     this.init = fields.value(this.init);

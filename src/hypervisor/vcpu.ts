@@ -12,17 +12,16 @@ import type { PortSize } from '../devices/device.ts';
 import type { HostProcessor } from '../svm/host-processor.ts';
 import type { Gpa, Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
-import { TICKS } from '../machine/time.ts';
-import { lowHalf } from '../util/halves.ts';
 import type { TraceNote } from '../util/trace.ts';
 import { Activity } from './activity.ts';
-import { cr4Bits, eferAfter, refusesControlRegister, shownEfer } from './control-registers.ts';
+import { type ControlRegisters, eferAfter, shownEfer } from './control-registers.ts';
 import { isApicMsr, readApicMsr, writeApicMsr } from '../devices/apic-msrs.ts';
 import { vectorName } from '../arch/exception.ts';
 import { GHCB_VERSIONS, type GhcbVersion } from '../arch/ghcb.ts';
 import { apicFeatures } from '../machine/apic-features.ts';
 import { GuestCpuid } from './cpuid.ts';
 import { handleExit } from './exits.ts';
+import { GuestTsc } from './guest-tsc.ts';
 import { GhcbPage } from './ghcb/page.ts';
 import type { CpuidResult } from './ghcb/services.ts';
 import type { GhcbVcpu } from './ghcb/vmgexit.ts';
@@ -30,6 +29,7 @@ import { type HypercallArguments, hypercall } from './hypercalls.ts';
 import { initialise } from './init.ts';
 import { clearIntercept, type InterceptVectors, initialVectors, interceptControlRegisters, pauseFilter } from './intercepts.ts';
 import { Interrupts } from './interrupts.ts';
+import { KnownRegisters } from './known-registers.ts';
 import { readGuestMsr, writeGuestMsr, type MsrVcpu } from './msrs.ts';
 import type { Outcome } from './outcome.ts';
 import { swapsDebugRegisters } from './sev-features.ts';
@@ -64,32 +64,28 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
   /** The processor that it ran on last; -1: none yet. */
   lastProcessor = -1;
   debugControl = 0x400n;
-  /** What the hypervisor knows of an SEV-ES guest's control registers. */
-  #known: Readonly<{ cr0: bigint; cr4: bigint; cr8: bigint; efer: bigint }>;
-  #knownCr4: number;
+  /** Of an SEV-ES guest. */
+  readonly #known: KnownRegisters;
   readonly #cpuid: GuestCpuid;
   #controlRegistersArmed = false;
-  #tscOffset = 0n;
-  /** How far the guest's time is ahead of the processor's. */
-  #ahead = 0;
+  readonly #tsc: GuestTsc;
   /** Where the registers are that no world switch moves, while another has the processor. */
   readonly #registersPage: Spa;
   readonly #startUp: StartUp;
   readonly #apicFeatures: number;
 
   /** `registers`: a page with the other registers at their offsets in a VMSA (HostProcessor.loadRegisters). */
-  constructor(
-    vm: Vm,
-    number: number,
-    places: { readonly vmcb: Spa; readonly registers: Spa },
-    initial: { cr0: bigint; cr4: bigint; efer: bigint },
-  ) {
+  constructor(vm: Vm, number: number, places: { readonly vmcb: Spa; readonly registers: Spa }, initial: ControlRegisters) {
     super(vm, number, places.vmcb, initialVectorsOf(vm));
     this.activity = number === 0 ? Activity.RUNNING : Activity.WAIT_FOR_SIPI;
     this.#startUp = new StartUp(this);
+    this.#tsc = new GuestTsc(vm, (offset) => {
+      this.vmcb.tscOffset = offset;
+      this.clean.changed();
+    });
     this.#registersPage = places.registers;
     this.ghcb = new GhcbPage(vm.host.memory);
-    this.#known = { ...initial, cr8: 0n };
+    this.#known = new KnownRegisters(initial);
     if (vm.config.vcpus > 1) {
       this.vmcb.pauseFilterCount = pauseFilter.count;
       this.vmcb.pauseFilterThreshold = pauseFilter.threshold;
@@ -103,7 +99,6 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
       apicId: number,
       processors: vm.config.vcpus,
     });
-    this.#knownCr4 = lowHalf(initial.cr4);
     this.interrupts = new Interrupts(this);
   }
 
@@ -113,7 +108,7 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
    */
   run(budget: number): Outcome | null {
     const { clock, host } = this.vm;
-    this.#followTime();
+    this.#tsc.follow();
     clock.enter(host);
     const outcome = this.#run(budget);
     clock.leave();
@@ -209,20 +204,6 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
     this.port.setU8(control.tlbControl.offset, 0);
   }
 
-  /** The guest's time-stamp counter counts the guest's time. */
-  #followTime(): void {
-    const { clock, host } = this.vm;
-    const ahead = clock.ahead(host);
-    if (ahead === this.#ahead) return;
-    this.#ahead = ahead;
-    this.#storeTscOffset();
-  }
-
-  #storeTscOffset(): void {
-    this.vmcb.tscOffset = BigInt.asUintN(64, this.#tscOffset + BigInt(this.#ahead) * BigInt(TICKS));
-    this.clean.changed();
-  }
-
   /** The guest wants to be started again by a STARTUP message. */
   apResetHold(by: HoldRequest): void {
     this.#startUp.hold(by);
@@ -241,16 +222,12 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
 
   /** A control register was written (exit 90h + n, after the fact): the view follows. */
   trappedControlRegister(n: number, value: bigint): void {
-    if (n === 0) this.#known = { ...this.#known, cr0: value };
-    else if (n === 4) {
-      this.#known = { ...this.#known, cr4: value };
-      this.#knownCr4 = lowHalf(value);
-    } else if (n === 8) this.#known = { ...this.#known, cr8: value };
+    this.#known.wrote(n, value);
     if (this.#controlRegistersArmed) this.arm(ExitCode.CR0_WRITE + n);
   }
 
   trappedEfer(value: bigint): void {
-    this.#known = { ...this.#known, efer: value };
+    this.#known.wroteEfer(value);
   }
 
   // --- Services --------------------------------------------------------------------------------------------------------------
@@ -284,7 +261,7 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
   }
 
   cpuid(leaf: number, subleaf: number, xcr0: bigint, xss: bigint): CpuidResult {
-    const cr4 = this.vm.encryptedState ? this.#knownCr4 : this.port.u32(CR4);
+    const cr4 = this.vm.encryptedState ? this.#known.cr4Low : this.port.u32(CR4);
     return this.#cpuid.answer(leaf >>> 0, subleaf >>> 0, cr4, xcr0, this.interrupts.apic.enabled, xss);
   }
   readMsr(index: number): bigint | null {
@@ -313,11 +290,10 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
     return this.vm.host.cpuid(0x8000_0008, 0)[0] & 0xff;
   }
   tsc(): bigint {
-    return BigInt.asUintN(64, BigInt(this.vm.clock.time * TICKS) + this.#tscOffset);
+    return this.#tsc.value;
   }
   setTsc(value: bigint): void {
-    this.#tscOffset += value - this.tsc();
-    this.#storeTscOffset();
+    this.#tsc.value = value;
     this.interrupts.apic.retime();
   }
   tscAux(): bigint {
@@ -376,18 +352,10 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
     return BigInt.asUintN(64, hypercall(this.interrupts.apic, number, cpl, values, wide));
   }
   readControlRegister(n: number): bigint {
-    return n === 0 ? this.#known.cr0 : n === 4 ? this.#known.cr4 : this.#known.cr8;
+    return this.#known.read(n);
   }
   allowControlRegister(n: number, value: bigint): boolean {
-    if (
-      refusesControlRegister(
-        n,
-        value,
-        this.#known,
-        cr4Bits((leaf, subleaf) => this.vm.host.cpuid(leaf, subleaf)),
-      )
-    )
-      return false;
+    if (this.#known.refuses(n, value, (leaf, subleaf) => this.vm.host.cpuid(leaf, subleaf))) return false;
     clearIntercept(this.vectors, ExitCode.CR0_WRITE + n);
     this.store((ExitCode.CR0_WRITE + n) >>> 5);
     return true;
@@ -412,6 +380,8 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
     fields.part(this.clean);
     fields.part(this.interrupts);
     fields.part(this.#startUp);
+    fields.part(this.#known);
+    fields.part(this.#tsc);
     fields.part(this.exits);
     fields.map(this.msrValues);
     this.steppingOver = fields.value(this.steppingOver);
@@ -419,11 +389,7 @@ export class Vcpu extends VcpuState implements GhcbVcpu, MsrVcpu, Stateful {
     this.yielded = fields.value(this.yielded);
     this.lastProcessor = fields.value(this.lastProcessor);
     this.debugControl = fields.value(this.debugControl);
-    this.#known = fields.value(this.#known);
-    this.#knownCr4 = fields.value(this.#knownCr4);
     this.#controlRegistersArmed = fields.value(this.#controlRegistersArmed);
-    this.#tscOffset = fields.value(this.#tscOffset);
-    this.#ahead = fields.value(this.#ahead);
     this.#flushes = fields.value(this.#flushes);
     this.#pendingExit = fields.value(this.#pendingExit);
   }

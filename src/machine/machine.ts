@@ -187,7 +187,7 @@ export class Machine implements Stateful {
   #handIn(): void {
     const observers = this.#observers.size === 0 ? null : this.#observers;
     const { mmu, cpu } = this.engine;
-    mmu.observer = observers;
+    mmu.witnesses.observer = observers;
     cpu.processor.observer = observers;
     for (const svm of this.#svms) svm.observer = observers;
     mmu.flush();

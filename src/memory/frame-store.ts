@@ -1,5 +1,5 @@
 // Frames as storage: which frame holds which page under which key slot, and whom to tell before its bytes change or go. What may be held at
-// the same time, and when it goes back to DRAM, is for Frames and LineViews.
+// the same time is for Frames and LineViews, when it goes back to DRAM for WriteBackFrames.
 
 import { PAGE_SIZE } from '../util/address.ts';
 import { assert } from '../util/errors.ts';

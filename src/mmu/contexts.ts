@@ -6,6 +6,7 @@
 import { Context, type EngineMemory, INVALID_FIRST_TARGET, pageEntry } from '../memory/map.ts';
 import { Cr0, Cr4, Efer, Rflags } from '../arch/registers.ts';
 import { State } from '../memory/state.ts';
+import { Access } from './access.ts';
 
 export const PrivilegeClass = { SUPERVISOR: 0, USER: 1, OPEN: 2, ALIGNED_USER: 3 } as const;
 export type PrivilegeClass = (typeof PrivilegeClass)[keyof typeof PrivilegeClass];
@@ -149,6 +150,12 @@ export class Contexts {
 
   classOf(context: number): PrivilegeClass {
     return this.#kinds[(context - this.#memory.contexts) >>> UNIT_SHIFT] as PrivilegeClass;
+  }
+
+  /** With which rights its programs access memory: flags of Access. */
+  rightsOf(context: number): number {
+    const kind = this.classOf(context);
+    return kind === PrivilegeClass.SUPERVISOR ? 0 : kind === PrivilegeClass.OPEN ? Access.OPEN : Access.USER;
   }
 
   /** The entry at this offset of the read array (of the write array) is written. */

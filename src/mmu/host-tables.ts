@@ -4,6 +4,7 @@
 import type { Frames } from '../memory/frames.ts';
 import { Access } from './access.ts';
 import type { Environment } from './environment.ts';
+import { isCanonical } from './linear-address.ts';
 import type { Nested } from './nested.ts';
 import { type Tables, TableUse } from './tables.ts';
 import { Walk } from './walk.ts';
@@ -46,7 +47,7 @@ export class HostTables {
 
   /** `state`: the block with the host's control registers. False: page fault, or no canonical address. */
   translate(state: number, lo: number, hi: number, write: boolean): boolean {
-    if ((hi << 16) >> 16 !== hi) return false;
+    if (!isCanonical(hi)) return false;
     const access = write ? Access.WRITE : Access.READ;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const before = this.#frames.losses;

@@ -9,23 +9,24 @@ import { Context, type EngineMemory, pageEntry, tagLow, UNWATCHED } from '../mem
 import { State } from '../memory/state.ts';
 import { Access, AccessFlag } from './access.ts';
 import { Contexts, PrivilegeClass } from './contexts.ts';
-import { BARE, type Environment, sameEnvironment } from './environment.ts';
+import { BARE, type Environment } from './environment.ts';
+import { EnvironmentNumbers } from './environment-numbers.ts';
 import { HostTables } from './host-tables.ts';
+import { isAligned, isCanonical } from './linear-address.ts';
 import { Nested, NO_MEMORY } from './nested.ts';
-import { PageAccess, type PageObserver } from './page-observer.ts';
+import { Onlooker } from './onlooker.ts';
+import { PageAccess } from './page-observer.ts';
 import { SCRATCH_SIZE, ScratchLine } from './scratch-line.ts';
 import { Tables } from './tables.ts';
+import { TlbEntries } from './tlb-entries.ts';
 import { Walk } from './walk.ts';
-import { type Watchpoint, Watchpoints } from './watchpoints.ts';
+import type { Watchpoint } from './watchpoints.ts';
+import { Witnesses } from './witnesses.ts';
 import type { Fields, Stateful } from '../util/stateful.ts';
 
 const PAGE = 4096;
-const MAX_ENVIRONMENTS = 1024;
 /** How often a walk is repeated because it lost a frame that it had read; then the access goes through the scratch line. */
 const ATTEMPTS = 3;
-
-/** Page of system physical memory, key slot, guest physical address. */
-export type Place = { page: number; key: number; gpa: number };
 
 export class Mmu implements Stateful {
   readonly frames: Frames;
@@ -33,33 +34,34 @@ export class Mmu implements Stateful {
   readonly #hosts: HostTables[] = [];
   /** Accesses across page borders and to devices. */
   readonly scratch: ScratchLine;
+  /** For those who look on. */
+  readonly onlooker: Onlooker;
+  /** Who is told of accesses; `flush` when another observer is set. */
+  readonly witnesses = new Witnesses();
   readonly #i32: Int32Array;
   readonly #u8: Uint8Array;
   readonly #contexts: Contexts;
+  readonly #entries: TlbEntries;
   readonly #tables: Tables;
   readonly #nested: Nested;
   readonly #walk: Walk;
-  readonly #watchpoints = new Watchpoints();
-  /** Are there any? */
-  #watched = false;
-  /** For tests: every frame counts as watched, so that every store takes the slow path. Nothing may come out differently. */
-  watchAll = false;
-  /** Looks at accesses to certain pages; follow with `flush`. */
-  observer: PageObserver | null = null;
   /** What the store under way is told as. */
   #kind: PageAccess = PageAccess.WRITE;
-  readonly #environments: Environment[] = [];
+  readonly #environments = new EnvironmentNumbers();
   #environment: Environment = BARE;
   #number = 0;
+
   constructor(memory: EngineMemory, frames: Frames) {
     this.frames = frames;
     this.#i32 = memory.i32;
     this.#u8 = memory.u8;
     this.scratch = new ScratchLine(memory, frames);
     this.#contexts = new Contexts(memory);
+    this.#entries = new TlbEntries(memory, frames, this.#contexts);
     this.#tables = new Tables(memory, frames, this.#contexts);
     this.#nested = new Nested(frames, this.#tables);
     this.#walk = new Walk(frames, this.#nested, this.#tables);
+    this.onlooker = new Onlooker(frames, this.#walk);
     this.#tables.onChange = (nested, host) => {
       this.#walk.clearCache();
       if (nested) this.#nested.clearCache();
@@ -84,7 +86,7 @@ export class Mmu implements Stateful {
   reset(): void {
     this.#tables.reset();
     this.scratch.reset();
-    this.observer = null;
+    this.witnesses.observer = null;
     this.#forget();
     this.enter(BARE);
     this.#hosts.length = 0;
@@ -95,16 +97,15 @@ export class Mmu implements Stateful {
     this.#tables.onFetchChange = listener;
   }
 
-  /** Called with the number of a watchpoint that an access of the program touches. */
-  set onTouch(listener: (number: number) => void) {
-    this.#watchpoints.onTouch = listener;
-  }
-
   /** The data breakpoints in force. */
   watch(list: readonly Watchpoint[]): void {
-    this.#watchpoints.set(list);
-    this.#watched = list.length > 0;
+    this.witnesses.watch(list);
     for (const { low, high } of list) this.#contexts.killPage(low & ~0xfff, high);
+  }
+
+  /** For tests: every frame counts as watched, so that every store takes the slow path. Nothing may come out differently. */
+  set watchAll(all: boolean) {
+    this.#entries.watchAll = all;
   }
 
   get environment(): Environment {
@@ -114,15 +115,14 @@ export class Mmu implements Stateful {
   /** What VMRUN decides. Follow with `selectContext`. Handing in the same object again costs one comparison. */
   enter(environment: Environment): void {
     if (environment === this.#environment && this.#number !== 0) return;
-    const known = this.#environments;
-    let index = known.indexOf(environment);
-    if (index < 0) index = known.findIndex((other) => sameEnvironment(other, environment));
-    if (index < 0) {
-      if (known.length === MAX_ENVIRONMENTS) this.#forget();
-      index = known.push(environment) - 1;
+    let number = this.#environments.of(environment);
+    if (number === 0) {
+      this.#forget();
+      number = this.#environments.of(environment);
     }
     this.#environment = environment;
-    this.#number = index + 1;
+    this.#number = number;
+    this.onlooker.environment = environment;
     this.#walk.select(environment);
     this.#nested.select(environment, this.#number);
   }
@@ -165,7 +165,7 @@ export class Mmu implements Stateful {
     const tag = i32[at]!;
     if ((tag | UNWATCHED) === tagLow(lo) && i32[at + 1] === hi) {
       const address = (i32[at + 2]! + lo) >>> 0;
-      if ((tag & UNWATCHED) === 0) this.#storeWatched(at, tag, lo & 0xfff, size);
+      if ((tag & UNWATCHED) === 0) this.#entries.storeWatched(at, tag, lo & 0xfff, size);
       return address;
     }
     return this.#storeMiss(state, context, lo, hi, size, flags);
@@ -191,7 +191,7 @@ export class Mmu implements Stateful {
     if (!this.#admits(state, context, lo, hi, 1, 0)) return -1;
     const frames = this.frames;
     const walk = this.#walk;
-    const access = Access.FETCH | this.#rights(context);
+    const access = Access.FETCH | this.#contexts.rightsOf(context);
     let frame = VOID_FRAME;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const before = frames.losses;
@@ -206,31 +206,6 @@ export class Mmu implements Stateful {
   }
 
   /**
-   * Reads memory as the guest's supervisor would see it, without any effect: for the debugger and reports. `fetch` reads
-   * what an instruction fetch would get. Returns how many bytes could be read.
-   */
-  peek(state: number, lo: number, hi: number, into: Uint8Array, fetch = false): number {
-    const walk = this.#walk;
-    let done = 0;
-    let low = lo;
-    let high = hi;
-    while (done < into.length) {
-      if (!isCanonical(high)) break;
-      if (!walk.translate(state, low, high, Access.READ | Access.OPEN | Access.PEEK)) break;
-      const offset = low & 0xfff;
-      const length = Math.min(PAGE - offset, into.length - done);
-      const at =
-        this.frames.address(this.frames.glimpse(walk.page, fetch && this.#environment.sev ? this.#environment.guestKey : walk.key)) +
-        offset;
-      into.set(this.#u8.subarray(at, at + length), done);
-      done += length;
-      low = (low + length) | 0;
-      if (low === 0) high = (high + 1) | 0;
-    }
-    return done;
-  }
-
-  /**
    * Guest physical address of a linear one, with the rights of the running program: what an exit of a string I/O
    * instruction names (EXITINFO2). -1: a fault is recorded.
    */
@@ -238,25 +213,9 @@ export class Mmu implements Stateful {
     const context = this.#i32[(state + State.CONTEXT) >>> 2]! >>> 0;
     if (!this.#admits(state, context, lo, hi, 1, 0)) return -1;
     const walk = this.#walk;
-    if (!walk.translate(state, lo, hi, (write ? Access.WRITE : Access.READ) | this.#rights(context))) return -1;
+    if (!walk.translate(state, lo, hi, (write ? Access.WRITE : Access.READ) | this.#contexts.rightsOf(context))) return -1;
     return (walk.gpaHigh >>> 0) * 2 ** 32 + ((walk.gpaLow & ~0xfff) >>> 0) + (lo & 0xfff);
   }
-
-  /**
-   * Where a linear address leads, for those who look on: with the rights of a supervisor, or of a user. Null: nowhere. No fault is recorded. The object
-   * is overwritten by the next call.
-   */
-  look(state: number, lo: number, hi: number, user = false, write = false): Readonly<Place> | null {
-    const walk = this.#walk;
-    const access = (write ? Access.WRITE : Access.READ) | (user ? Access.USER : Access.OPEN) | Access.PEEK;
-    if (!isCanonical(hi) || !walk.translate(state, lo, hi, access) || walk.page === NO_MEMORY) return null;
-    const place = this.#place;
-    place.page = walk.page;
-    place.key = walk.key;
-    place.gpa = (walk.gpaHigh >>> 0) * 2 ** 32 + ((walk.gpaLow & ~0xfff) >>> 0) + (lo & 0xfff);
-    return place;
-  }
-  readonly #place: Place = { page: 0, key: 0, gpa: 0 };
 
   /** Bits 63:32 of CR3 that are reserved in long mode. */
   get reservedInCr3(): number {
@@ -276,8 +235,8 @@ export class Mmu implements Stateful {
     const context = this.#context(state, flags);
     if (!this.#admits(state, context, lo, hi, 1, flags)) return false;
     const walk = this.#walk;
-    if (!walk.translate(state, lo, hi, Access.READ | this.#rights(context))) return false;
-    if (this.#watched) this.#watchpoints.note(lo, hi, 1, false);
+    if (!walk.translate(state, lo, hi, Access.READ | this.#contexts.rightsOf(context))) return false;
+    this.witnesses.touch(lo, hi, 1, 0, false);
     if (keep) this.frames.clwb(walk.page, walk.key, lo & 0xfff);
     else this.frames.clflush(walk.page, walk.key, lo & 0xfff);
     return true;
@@ -301,7 +260,7 @@ export class Mmu implements Stateful {
   }
 
   #forget(): void {
-    this.#environments.length = 0;
+    this.#environments.clear();
     this.#number = 0;
     this.#contexts.reset();
     this.#nested.clearCache();
@@ -312,16 +271,10 @@ export class Mmu implements Stateful {
     return (flags & AccessFlag.IMPLICIT) !== 0 ? this.#contexts.supervisor() : this.#i32[(state + State.CONTEXT) >>> 2]!;
   }
 
-  #rights(context: number): number {
-    const kind = this.#contexts.classOf(context);
-    return kind === PrivilegeClass.SUPERVISOR ? 0 : kind === PrivilegeClass.OPEN ? Access.OPEN : Access.USER;
-  }
-
   /** Canonical address and alignment. False: the fault is recorded. */
   #admits(state: number, context: number, lo: number, hi: number, size: number, flags: number): boolean {
     if (!isCanonical(hi)) return this.#raise(state, (flags & AccessFlag.STACK) !== 0 ? Vector.SS : Vector.GP);
-    if ((lo & ((alignments[size] ?? 1) - 1)) !== 0 && this.#contexts.classOf(context) === PrivilegeClass.ALIGNED_USER)
-      return this.#raise(state, Vector.AC);
+    if (!isAligned(lo, size) && this.#contexts.classOf(context) === PrivilegeClass.ALIGNED_USER) return this.#raise(state, Vector.AC);
     return true;
   }
 
@@ -335,13 +288,13 @@ export class Mmu implements Stateful {
     if (!this.#admits(state, context, lo, hi, size, flags)) return 0;
     const frames = this.frames;
     const walk = this.#walk;
-    const access = Access.READ | this.#rights(context);
+    const access = Access.READ | this.#contexts.rightsOf(context);
     let frame = VOID_FRAME;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const before = frames.losses;
       if (!walk.translate(state, lo, hi, access)) return 0;
       if (walk.page === NO_MEMORY && this.scratch.devices !== null && size <= SCRATCH_SIZE) {
-        if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, false);
+        this.witnesses.touch(lo, hi, size, flags, false);
         return this.scratch.fromDevice(state, this.#physical, size);
       }
       frame = frames.view(walk.page, walk.key);
@@ -349,12 +302,12 @@ export class Mmu implements Stateful {
       frames.loaded(frame, lo & 0xfff, size);
       if (frames.losses === before) {
         walk.note(lo, hi, access);
-        this.#fillRead(context, lo, hi, frame);
+        if (!this.#unfilled(context, lo, hi, frame)) this.#entries.fillRead(context, lo, hi, frame);
         break;
       }
     }
-    if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, false);
-    if (this.observer !== null && (flags & AccessFlag.IMPLICIT) === 0) this.#tell(state, lo, size, PageAccess.READ);
+    this.witnesses.touch(lo, hi, size, flags, false);
+    this.witnesses.tell(state, walk.page, walk.key, lo, size, flags, PageAccess.READ);
     return frames.address(frame) + (lo & 0xfff);
   }
 
@@ -362,34 +315,28 @@ export class Mmu implements Stateful {
     if (!this.#admits(state, context, lo, hi, size, flags)) return 0;
     const frames = this.frames;
     const walk = this.#walk;
-    const access = Access.WRITE | this.#rights(context);
+    const access = Access.WRITE | this.#contexts.rightsOf(context);
     let frame = VOID_FRAME;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const before = frames.losses;
       if (!walk.translate(state, lo, hi, access)) return 0;
       if (walk.page === NO_MEMORY && this.scratch.devices !== null && size <= SCRATCH_SIZE) {
-        if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, true);
+        this.witnesses.touch(lo, hi, size, flags, true);
         return this.scratch.toDevice(state, this.#physical, lo, hi, size);
       }
       frame = frames.own(walk.page, walk.key);
       if (frame === VOID_FRAME) break;
       if (frames.losses === before) {
         walk.note(lo, hi, access);
-        this.#fillWrite(context, lo, hi, frame);
+        if (!this.#unfilled(context, lo, hi, frame)) this.#entries.fillWrite(context, lo, hi, frame);
         break;
       }
     }
-    if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, true);
+    this.witnesses.touch(lo, hi, size, flags, true);
     if (frame === VOID_FRAME) return this.#sink(lo, size);
-    if (this.observer !== null && (flags & AccessFlag.IMPLICIT) === 0) this.#tell(state, lo, size, this.#kind);
+    this.witnesses.tell(state, walk.page, walk.key, lo, size, flags, this.#kind);
     if (frames.table.status[frame] !== Status.DIRTY) frames.stored(frame, lo & 0xfff, size);
     return frames.address(frame) + (lo & 0xfff);
-  }
-
-  /** The access of the last walk goes to a page that may be observed. */
-  #tell(state: number, lo: number, size: number, kind: PageAccess): void {
-    const { page, key } = this.#walk;
-    if (this.observer?.observes(page)) this.observer.accessed(state, page, key, lo & 0xfff, size, kind);
   }
 
   /** System physical address of the last walk. */
@@ -397,46 +344,10 @@ export class Mmu implements Stateful {
     return (this.#walk.gpaHigh >>> 0) * 2 ** 32 + (this.#walk.gpaLow >>> 0);
   }
 
-  #storeWatched(at: number, tag: number, offset: number, size: number): void {
-    const { frames } = this;
-    const frame = this.#i32[at + 3]!;
-    frames.stored(frame, offset, size);
-    // The watch may have ended just now, and the entry may have died of it.
-    if (!this.watchAll && frames.table.status[frame] === Status.DIRTY && this.#i32[at] === tag) this.#i32[at] = tag | UNWATCHED;
-  }
-
-  #fillRead(context: number, lo: number, hi: number, frame: number): void {
-    if (this.#unfilled(context, lo, hi, frame)) return;
-    const slot = context + Context.READ + pageEntry(lo);
-    this.#entry(slot, tagLow(lo), lo & ~0xfff, hi, frame);
-    this.frames.noteRead(frame, slot);
-    this.#contexts.noteRead(context, pageEntry(lo));
-  }
-
   /** Must every access be looked at? */
   #unfilled(context: number, lo: number, hi: number, frame: number): boolean {
     if (context === this.#contexts.unfilled || this.frames.isByLine(frame)) return true;
-    if (this.observer?.observes(this.#walk.page)) return true;
-    return this.#watched && this.#watchpoints.onPage(lo, hi);
-  }
-
-  #fillWrite(context: number, lo: number, hi: number, frame: number): void {
-    if (this.#unfilled(context, lo, hi, frame)) return;
-    const slot = context + Context.WRITE + pageEntry(lo);
-    const unwatched = !this.watchAll && this.frames.table.status[frame] === Status.DIRTY;
-    this.#entry(slot, unwatched ? tagLow(lo) : tagLow(lo) & ~UNWATCHED, lo & ~0xfff, hi, frame);
-    this.frames.noteWrite(frame, slot);
-    this.#contexts.noteWrite(context, pageEntry(lo));
-    this.#fillRead(context, lo, hi, frame);
-  }
-
-  #entry(slot: number, tag: number, lo: number, hi: number, frame: number): void {
-    const i32 = this.#i32;
-    const at = slot >>> 2;
-    i32[at] = tag;
-    i32[at + 1] = hi;
-    i32[at + 2] = (this.frames.address(frame) - lo) | 0;
-    i32[at + 3] = frame;
+    return this.witnesses.onPage(lo, hi, this.#walk.page);
   }
 
   /** No memory behind the address: a store is lost, and what `modify` reads there is all ones. */
@@ -447,14 +358,14 @@ export class Mmu implements Stateful {
   }
 
   #loadAcross(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
-    const access = Access.READ | this.#rights(context);
+    const access = Access.READ | this.#contexts.rightsOf(context);
     if (!this.#bothPages(state, context, lo, hi, size, flags, access)) return 0;
     this.scratch.present(state, size);
     return state + State.SCRATCH;
   }
 
   #storeAcross(state: number, context: number, lo: number, hi: number, size: number, flags: number): number {
-    const access = Access.WRITE | this.#rights(context);
+    const access = Access.WRITE | this.#contexts.rightsOf(context);
     if (!this.#bothPages(state, context, lo, hi, size, flags, access)) return 0;
     return this.scratch.pend(state, lo, hi, size);
   }
@@ -472,13 +383,11 @@ export class Mmu implements Stateful {
     this.scratch.first(page, key, lo & 0xfff);
     if (!walk.translate(state, lo2, hi2, access)) return false;
     this.scratch.second(walk.page, walk.key);
-    if (this.observer !== null && (flags & AccessFlag.IMPLICIT) === 0) {
-      const kind = (access & Access.WRITE) === 0 ? PageAccess.READ : this.#kind;
-      const inFirst = PAGE - (lo & 0xfff);
-      if (this.observer.observes(page)) this.observer.accessed(state, page, key, lo & 0xfff, inFirst, kind);
-      this.#tell(state, lo2, size - inFirst, kind);
-    }
-    if (this.#watched && (flags & AccessFlag.IMPLICIT) === 0) this.#watchpoints.note(lo, hi, size, (access & Access.WRITE) !== 0);
+    const kind = (access & Access.WRITE) === 0 ? PageAccess.READ : this.#kind;
+    const inFirst = PAGE - (lo & 0xfff);
+    this.witnesses.tell(state, page, key, lo, inFirst, flags, kind);
+    this.witnesses.tell(state, walk.page, walk.key, lo2, size - inFirst, flags, kind);
+    this.witnesses.touch(lo, hi, size, flags, (access & Access.WRITE) !== 0);
     return true;
   }
 
@@ -487,9 +396,3 @@ export class Mmu implements Stateful {
     this.enter(fields.value(this.#environment));
   }
 }
-
-/** What an access of a size must be a multiple of while alignment is checked; a load of 10 bytes is one of 8 and 2. */
-const alignments: readonly number[] = [1, 1, 2, 1, 4, 1, 1, 1, 8, 1, 8, 1, 1, 1, 1, 1, 16];
-
-/** Bits 63:47 are equal. */
-const isCanonical = (hi: number): boolean => (hi << 16) >> 16 === hi;

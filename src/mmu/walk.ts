@@ -5,8 +5,7 @@
 // (tables 15-30, 15-31). All numbers are 32-bit halves: a miss costs no allocation.
 
 import { type Frames, Status } from '../memory/frames.ts';
-import { ExitCode } from '../arch/exit-code.ts';
-import { PageFault, Vector } from '../arch/exception.ts';
+import { PageFault } from '../arch/exception.ts';
 import { Cr0, Cr4, Efer } from '../arch/registers.ts';
 import { State } from '../memory/state.ts';
 import { ACCESS_KIND, Access, ENTRY_NX_HIGH, Entry, Reserved } from './access.ts';
@@ -14,6 +13,7 @@ import { type Environment, highAddressMask } from './environment.ts';
 import { NESTED_FAULT, type Nested, physicalPage, setEntryBits, tableIndex } from './nested.ts';
 import { type Tables, TableUse } from './tables.ts';
 import { Cached, CachedFlag, WalkCache } from './walk-cache.ts';
+import { nestedFault, pageFault } from './walk-faults.ts';
 
 const CR0 = State.CR0 >>> 2;
 const CR3 = State.CR3 >>> 2;
@@ -164,12 +164,12 @@ export class Walk {
     const entry = (this.#frames.address(frame) + offset) >>> 2;
     const e0 = this.#i32[entry]!;
     const e1 = this.#i32[entry + 1]!;
-    if ((e0 & Entry.P) === 0) return this.#pageFault(state, lo, hi, access, 0);
+    if ((e0 & Entry.P) === 0) return pageFault(this.#i32, state, lo, hi, access, 0);
     if ((e1 & (this.#reservedHigh | (nxe ? 0 : ENTRY_NX_HIGH))) !== 0) return UNKNOWN;
     permitted &= e0;
     noExecute |= e1;
     const refusal = this.#refusal(state, permitted, noExecute, e1, access);
-    if (refusal !== 0) return this.#pageFault(state, lo, hi, access, refusal);
+    if (refusal !== 0) return pageFault(this.#i32, state, lo, hi, access, refusal);
     this.#top = 1;
     this.#path[1] = frame;
     const bits = Entry.A | ((access & Access.WRITE) !== 0 ? Entry.D : 0);
@@ -211,8 +211,8 @@ export class Walk {
       const entry = (frames.address(frame) + offset) >>> 2;
       e0 = i32[entry]!;
       e1 = i32[entry + 1]!;
-      if ((e0 & Entry.P) === 0) return this.#pageFault(state, lo, hi, access, 0);
-      if ((e1 & reservedHigh) !== 0) return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
+      if ((e0 & Entry.P) === 0) return pageFault(this.#i32, state, lo, hi, access, 0);
+      if ((e1 & reservedHigh) !== 0) return pageFault(this.#i32, state, lo, hi, access, PageFault.P | PageFault.RSV);
       if (level === 1) {
         this.#permitted = permitted;
         this.#noExecute = noExecute;
@@ -223,10 +223,10 @@ export class Walk {
       tableHigh = e1;
       if (level === 1) break;
       if (level === 4) {
-        if ((e0 & (Entry.PS | Entry.G)) !== 0) return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
+        if ((e0 & (Entry.PS | Entry.G)) !== 0) return pageFault(this.#i32, state, lo, hi, access, PageFault.P | PageFault.RSV);
       } else if ((e0 & Entry.PS) !== 0) {
         if ((e0 & (level === 3 ? Reserved.PAGE_1G : Reserved.PAGE_2M)) !== 0)
-          return this.#pageFault(state, lo, hi, access, PageFault.P | PageFault.RSV);
+          return pageFault(this.#i32, state, lo, hi, access, PageFault.P | PageFault.RSV);
         const inside = level === 3 ? 0x3fff_f000 : 0x1f_f000;
         tableLow = (e0 & ~0xfff & ~inside) | (lo & inside);
         this.#permitted = permitted;
@@ -239,7 +239,7 @@ export class Walk {
     }
     this.#leaf = level;
     const refusal = this.#refusal(state, permitted, noExecute, e1, access);
-    if (refusal !== 0) return this.#pageFault(state, lo, hi, access, refusal);
+    if (refusal !== 0) return pageFault(this.#i32, state, lo, hi, access, refusal);
     if ((access & Access.PEEK) === 0) this.#mark(access, top);
     const key = this.#keyOf((e1 & this.#cMask) !== 0, access);
     return this.#final(state, tableLow | (lo & 0xfff), tableHigh & this.#addressHigh, access, key);
@@ -255,16 +255,16 @@ export class Walk {
     const entry = (this.#frames.address(frame) + offset) >>> 2;
     const e0 = this.#i32[entry]!;
     const e1 = this.#i32[entry + 1]!;
-    if ((e0 & Entry.P) === 0) return this.#pageFault(state, lo, 0, access, 0);
+    if ((e0 & Entry.P) === 0) return pageFault(this.#i32, state, lo, 0, access, 0);
     if ((e0 & Reserved.PAE_POINTER) !== 0 || (e1 & (this.#reservedHigh | 0xfff0_0000)) !== 0) {
-      return this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
+      return pageFault(this.#i32, state, lo, 0, access, PageFault.P | PageFault.RSV);
     }
     if (!this.#levels(state, lo, 0, access, 2, e0 & ~0xfff, e1, nxe)) return false;
     // Tables that map themselves: this walk may have set the pointer's own bit 5, as the accessed bit of an ordinary entry.
     const page = this.#pages[3]!;
     if (page !== this.#pages[2] && (this.#leaf !== 1 || page !== this.#pages[1])) return true;
     const now = this.#frames.address(this.#frames.glimpse(page, this.#keys[3]!)) + offset;
-    return (this.#i32[now >>> 2]! & Reserved.PAE_POINTER) === 0 || this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
+    return (this.#i32[now >>> 2]! & Reserved.PAE_POINTER) === 0 || pageFault(this.#i32, state, lo, 0, access, PageFault.P | PageFault.RSV);
   }
 
   /** Two levels of 4-byte entries, 4 MiB pages with CR4.PSE. */
@@ -277,12 +277,12 @@ export class Walk {
     const directory = this.#table(state, 2, i32[s + CR3]! & ~0xfff, 0, directoryOffset, access);
     if (directory < 0) return false;
     const pde = i32[(frames.address(directory) + directoryOffset) >>> 2]!;
-    if ((pde & Entry.P) === 0) return this.#pageFault(state, lo, 0, access, 0);
+    if ((pde & Entry.P) === 0) return pageFault(this.#i32, state, lo, 0, access, 0);
     let low: number;
     let high = 0;
     let permitted = pde;
     if ((pde & Entry.PS) !== 0 && (i32[s + CR4]! & Cr4.PSE) !== 0) {
-      if ((pde & Reserved.PAGE_4M) !== 0) return this.#pageFault(state, lo, 0, access, PageFault.P | PageFault.RSV);
+      if ((pde & Reserved.PAGE_4M) !== 0) return pageFault(this.#i32, state, lo, 0, access, PageFault.P | PageFault.RSV);
       this.#leaf = 2;
       low = (pde & 0xffc0_0000) | (lo & 0x3f_ffff);
       high = (pde >>> 13) & 0xff;
@@ -291,11 +291,11 @@ export class Walk {
       const table = this.#table(state, 1, pde & ~0xfff, 0, offset, access);
       if (table < 0) return false;
       const pte = i32[(frames.address(table) + offset) >>> 2]!;
-      if ((pte & Entry.P) === 0) return this.#pageFault(state, lo, 0, access, 0);
+      if ((pte & Entry.P) === 0) return pageFault(this.#i32, state, lo, 0, access, 0);
       permitted &= pte;
       low = (pte & ~0xfff) | (lo & 0xfff);
     }
-    if (!this.#permits(state, permitted, 0, access)) return this.#pageFault(state, lo, 0, access, PageFault.P);
+    if (!this.#permits(state, permitted, 0, access)) return pageFault(this.#i32, state, lo, 0, access, PageFault.P);
     if ((access & Access.PEEK) === 0) this.#mark(access, 2);
     return this.#final(state, low, high, access, this.#guestKey);
   }
@@ -308,7 +308,7 @@ export class Walk {
       ? this.#nested.translate(low, high, Access.WRITE, true, (access & Access.PEEK) !== 0)
       : physicalPage(low, high, frames.pageCount);
     if (page === NESTED_FAULT) {
-      this.#nestedFault(state, low | offset, high, access);
+      nestedFault(this.#i32, state, this.#nested, low | offset, high, access);
       return -1;
     }
     const key =
@@ -378,35 +378,6 @@ export class Walk {
       if (key === 0) this.key = this.#nested.key;
       return true;
     }
-    return this.#nestedFault(state, low, high, access);
-  }
-
-  #pageFault(state: number, lo: number, hi: number, access: number, code: number): false {
-    if ((access & Access.PEEK) !== 0) return false;
-    const s = state >>> 2;
-    const i32 = this.#i32;
-    const nx = (i32[s + EFER]! & Efer.NXE) !== 0 && (i32[s + CR4]! & Cr4.PAE) !== 0;
-    const reportsFetch = nx || (i32[s + CR4]! & Cr4.SMEP) !== 0;
-    i32[(state + State.FAULT_VECTOR) >>> 2] = Vector.PF;
-    i32[(state + State.FAULT_CODE) >>> 2] =
-      code |
-      ((access & Access.WRITE) !== 0 ? PageFault.RW : 0) |
-      ((access & Access.USER) !== 0 ? PageFault.US : 0) |
-      ((access & Access.FETCH) !== 0 && reportsFetch ? PageFault.ID : 0);
-    i32[(state + State.FAULT_ADDRESS) >>> 2] = lo;
-    i32[(state + State.FAULT_ADDRESS + 4) >>> 2] = hi;
-    return false;
-  }
-
-  #nestedFault(state: number, low: number, high: number, access: number): false {
-    if ((access & Access.PEEK) !== 0) return false;
-    const i32 = this.#i32;
-    i32[(state + State.STOP) >>> 2] = ExitCode.NPF;
-    i32[(state + State.STOP_TRAP) >>> 2] = 0;
-    i32[(state + State.STOP_INFO1) >>> 2] = this.#nested.infoLow;
-    i32[(state + State.STOP_INFO1 + 4) >>> 2] = this.#nested.infoHigh;
-    i32[(state + State.STOP_INFO2) >>> 2] = low;
-    i32[(state + State.STOP_INFO2 + 4) >>> 2] = high;
-    return false;
+    return nestedFault(this.#i32, state, this.#nested, low, high, access);
   }
 }

@@ -3,23 +3,23 @@
 
 import type { EngineMemory } from '../memory/map.ts';
 import { Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
+import type { Onlooker } from '../mmu/onlooker.ts';
 import { InstructionDecoder } from '../x86/decode.ts';
 import { type Mode, mnemonicOf } from '../x86/form.ts';
-import type { MmuPort } from './ports.ts';
 
 const MOST = 15;
 
 export class InstructionReader {
   readonly #memory: EngineMemory;
-  readonly #mmu: MmuPort;
+  readonly #onlooker: Onlooker;
   readonly #decoder = new InstructionDecoder();
   readonly #bytes = new Uint8Array(MOST);
   /** What the last `decode` took: bytes already known to be of this length in this mode. */
   readonly #last = { bytes: new Uint8Array(MOST), mode: 0, length: 0, name: '' };
 
-  constructor(memory: EngineMemory, mmu: MmuPort) {
+  constructor(memory: EngineMemory, onlooker: Onlooker) {
     this.#memory = memory;
-    this.#mmu = mmu;
+    this.#onlooker = onlooker;
   }
 
   /** Up to 15 bytes at CS:RIP, as an instruction fetch would get them. The array is overwritten by the next call. */
@@ -32,7 +32,7 @@ export class InstructionReader {
       low = (low + view.getInt32(state + segmentAt(Segment.CS) + SegmentPart.BASE, true)) | 0;
       high = 0;
     }
-    return this.#bytes.subarray(0, this.#mmu.peek(state, low, high, this.#bytes, true));
+    return this.#bytes.subarray(0, this.#onlooker.peek(state, low, high, this.#bytes, true));
   }
 
   /** Length of the instruction at CS:RIP; 0 if it does not decode. */

@@ -3,6 +3,7 @@
 
 import type { Environment } from '../mmu/environment.ts';
 import type { HostTables } from '../mmu/host-tables.ts';
+import type { Onlooker } from '../mmu/onlooker.ts';
 
 export interface CpuPort {
   /** Address of the state block in force. */
@@ -35,6 +36,6 @@ export interface MmuPort {
   enter(environment: Environment): void;
   /** The translation context for the registers in a state block. */
   selectContext(state: number): void;
-  /** Bytes at a linear address, without any effect. Returns how many could be read. */
-  peek(state: number, lo: number, hi: number, into: Uint8Array, fetch?: boolean): number;
+  /** Bytes at a linear address, without any effect. */
+  readonly onlooker: Onlooker;
 }

@@ -58,16 +58,16 @@ export class Svm implements HostProcessor, Stateful {
     return this.#switch.vmrun(vmcb, registers);
   }
   vmload(vmcb: Spa): HostFault | null {
-    return this.#switch.vmload(vmcb);
+    return this.#switch.unswitched.vmload(vmcb);
   }
   vmsave(vmcb: Spa): HostFault | null {
-    return this.#switch.vmsave(vmcb);
+    return this.#switch.unswitched.vmsave(vmcb);
   }
   loadRegisters(page: Spa): void {
-    this.#switch.moveRegisters(page, true);
+    this.#switch.unswitched.move(page, true);
   }
   storeRegisters(page: Spa): void {
-    this.#switch.moveRegisters(page, false);
+    this.#switch.unswitched.move(page, false);
   }
   rdmsr(index: number): bigint | null {
     return this.#switch.control.msrs.read(index);

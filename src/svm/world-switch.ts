@@ -12,11 +12,10 @@ import { EventInjection, EventType, SAVE_AREA_OFFSET } from '../arch/vmcb.ts';
 import { processorCpuid } from '../cpu/cpuid.ts';
 import { cr4Implemented } from '../cpu/control-registers.ts';
 import type { Evictions } from '../memory/evictions.ts';
-import { type Frames, VOID_FRAME } from '../memory/frames.ts';
 import type { EngineMemory } from '../memory/map.ts';
 import { State, STATE_SIZE, STOP_NONE } from '../memory/state.ts';
 import type { Asids } from '../sev/asid-ownership.ts';
-import { PAGE_SIZE, pageOf, type Spa } from '../util/address.ts';
+import type { Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
 import type { TraceSink } from '../util/trace.ts';
 import { CleanCheck } from './clean-check.ts';
@@ -33,7 +32,8 @@ import type { SwitchObserver } from './observer.ts';
 import type { CpuPort, MmuPort } from './ports.ts';
 import { HOST_STATES, vmsaStore, type WorldSwitchParts } from './processor-place.ts';
 import { Resumption } from './resumption.ts';
-import { canonicaliseBases, extendedTransfer, moveLiveRegisters, patTransfer, vmloadTransfer, vmrunTransfer } from './transfer.ts';
+import { canonicaliseBases, moveLiveRegisters, patTransfer, vmrunTransfer } from './transfer.ts';
+import { UnswitchedRegisters } from './unswitched-registers.ts';
 import { VmcbPlace } from './vmcb-place.ts';
 import { Word } from './vmcb-words.ts';
 import { debugSwap, type LoadedVmsa, type VmsaStore } from './vmsa-store.ts';
@@ -47,6 +47,7 @@ export class WorldSwitch implements Stateful {
   readonly control: HostControl;
   /** The host's own registers. */
   readonly host: HostState;
+  readonly unswitched: UnswitchedRegisters;
   /** How often each exit code became a #VC. */
   vcCounts = new CodeCounts();
   /** Why the last VMRUN gave INVALID, in words; null if it did not. */
@@ -58,7 +59,6 @@ export class WorldSwitch implements Stateful {
   readonly #mmu: MmuPort;
   readonly #cpu: CpuPort;
   readonly #asids: Asids;
-  readonly #frames: Frames;
   readonly #trace: TraceSink | null;
   readonly #cleanCheck: CleanCheck | null;
   readonly #vmsas: VmsaStore;
@@ -97,11 +97,9 @@ export class WorldSwitch implements Stateful {
     this.#memory = memory;
     this.#i32 = memory.i32;
     this.#registers = new GuestRegisterFile(memory);
-    this.#place = new VmcbPlace(frames);
     this.#mmu = parts.mmu;
     this.#cpu = parts.cpu;
     this.#asids = parts.asids;
-    this.#frames = frames;
     this.#trace = parts.trace;
     this.#cleanCheck = parts.cleanFaults ? new CleanCheck(memory.i32, parts.cleanFaults, parts.trace) : null;
     this.#evictions = parts.evictions ?? null;
@@ -109,7 +107,7 @@ export class WorldSwitch implements Stateful {
     this.host = new HostState(memory, frames, block, block + STATE_SIZE);
     this.#vmsas = vmsas;
     this.#resumption = new Resumption(memory.i32, parts.cpu, this.host, parts.asids, vmsas);
-    this.#reader = new InstructionReader(memory, parts.mmu);
+    this.#reader = new InstructionReader(memory, parts.mmu.onlooker);
     this.#exits = new ExitWriter(memory, this.#reader);
     this.#environments = new Environments(model);
     const cpuid = processorCpuid(model);
@@ -119,6 +117,8 @@ export class WorldSwitch implements Stateful {
     this.#sevFeatures = reportsFeature(cpuid, Feature.DEBUG_SWAP) ? SevFeatures.DEBUG_VIRTUALIZATION : 0;
     this.#honoursBusy = reportsFeature(cpuid, Feature.SECURE_AVIC);
     this.control = new HostControl(this.host, frames, parts.mmu.host(number), parts.asids, model);
+    this.#place = new VmcbPlace(frames, this.host, this.control.addresses);
+    this.unswitched = new UnswitchedRegisters(memory, frames, this.host, this.#place, this.control.addresses);
     this.#state = this.host.live;
     this.#cpu.state = this.host.live;
   }
@@ -142,37 +142,9 @@ export class WorldSwitch implements Stateful {
     this.#deadline = this.retired + instructions;
   }
 
-  vmload(vmcb: Spa): HostFault | null {
-    const at = this.#vmcb(vmcb);
-    if (at === 0) return this.#fault;
-    vmloadTransfer.load(this.#memory, at + SAVE_AREA_OFFSET, this.#memory, this.host.live);
-    canonicaliseBases(this.#i32, this.host.live >>> 2);
-    this.host.changed();
-    return null;
-  }
-
-  /** Registers that stay in the processor until software moves them, from (`load`) or to a page of the host's. */
-  moveRegisters(page: Spa, load: boolean): void {
-    const { addresses } = this.control;
-    const frame = this.#frames.own(pageOf(addresses.place(page)), addresses.key(page));
-    if (frame === VOID_FRAME) return;
-    this.#frames.stored(frame, 0, PAGE_SIZE);
-    const at = this.#frames.address(frame);
-    if (load) extendedTransfer.load(this.#memory, at, this.#memory, this.host.live);
-    else extendedTransfer.store(this.#memory, this.host.live, this.#memory, at);
-    this.host.changed();
-  }
-
-  vmsave(vmcb: Spa): HostFault | null {
-    const at = this.#vmcb(vmcb);
-    if (at === 0) return this.#fault;
-    vmloadTransfer.store(this.#memory, this.host.live, this.#memory, at + SAVE_AREA_OFFSET);
-    return null;
-  }
-
   vmrun(vmcb: Spa, registers: GuestRegisters): HostFault | null {
-    const bytes = this.#vmcb(vmcb);
-    if (bytes === 0) return this.#fault;
+    const bytes = this.#place.of(vmcb);
+    if (bytes === 0) return this.#place.fault;
     const left = this.#vmsa;
     if (left !== null && this.#resumption.holds(vmcb, bytes >>> 2, left)) {
       this.#resumption.enter(left.state >>> 2);
@@ -191,24 +163,15 @@ export class WorldSwitch implements Stateful {
     this.refusal = this.#enter(vmcb);
     if (this.refusal === null) this.#leave(vmcb, this.#execute());
     else {
-      const at = this.#vmcb(vmcb);
+      const at = this.#place.of(vmcb);
       const exitCode = this.refusal === BUSY ? ExitCode.BUSY : ExitCode.INVALID;
       if (at !== 0) this.#exits.refused(at >>> 2, exitCode);
       this.#vmsa = null;
       this.#trace?.emit({ kind: 'exit', exitCode, exitInfo1: 0n, exitInfo2: 0n });
     }
-    if (this.#cleanCheck !== null) this.#cleanCheck.leave(vmcb, this.#vmcb(vmcb) >>> 2);
+    if (this.#cleanCheck !== null) this.#cleanCheck.leave(vmcb, this.#place.of(vmcb) >>> 2);
     this.host.leave(this.#vmsa !== null, this.#vmsa !== null && debugSwap(this.#vmsa));
     return null;
-  }
-
-  get #fault(): HostFault {
-    return (this.host.eferLow & Efer.SVME) === 0 ? Vector.UD : Vector.GP;
-  }
-
-  /** Address of a VMCB's bytes for reading and writing, valid until frames are touched again. 0: #UD or #GP. */
-  #vmcb(vmcb: Spa): number {
-    return (this.host.eferLow & Efer.SVME) === 0 ? 0 : this.#place.of(vmcb, this.control.addresses);
   }
 
   // --- into the guest --------------------------------------------------------------------------------------------------------
@@ -217,7 +180,7 @@ export class WorldSwitch implements Stateful {
   #enter(vmcb: Spa): string | null {
     const i32 = this.#i32;
     const kind = this.#kind;
-    let at = this.#vmcb(vmcb);
+    let at = this.#place.of(vmcb);
     let v = at >>> 2;
     classify(i32, v, kind, this.control.addresses.encryption, this.#vte);
     const problem = controlProblem(i32, v, kind, this.control);
@@ -225,7 +188,7 @@ export class WorldSwitch implements Stateful {
     if (this.#vnmi && nmiProblem(i32, v)) return 'NMIs are virtualised without the NMI intercept';
     const inRegisters = kind.es ? this.#loadVmsa(v) : this.#loadSaveArea(at);
     if (inRegisters !== null) return inRegisters;
-    at = this.#vmcb(vmcb); // a VMSA that was loaded may have moved it
+    at = this.#place.of(vmcb); // a VMSA that was loaded may have moved it
     v = at >>> 2;
     const state = this.#state;
     const vmsa = this.#vmsa;
@@ -367,7 +330,7 @@ export class WorldSwitch implements Stateful {
       this.#vmsas.save(vmsa);
       moveLiveRegisters(i32, s, this.host.live >>> 2, debugSwap(vmsa));
     }
-    const at = this.#vmcb(vmcb);
+    const at = this.#place.of(vmcb);
     if (at !== 0) {
       this.#exits.write(at, state, code, vmsa !== null);
       const v = at >>> 2;

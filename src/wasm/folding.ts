@@ -1,7 +1,8 @@
 // A function builder that computes what is already known: operations on constants become constants, neutral operands
 // disappear, and of a conditional with a known condition only the arm that is taken is emitted.
 
-import { type Arithmetic, FunctionBuilder, type I32, type I64 } from './function.ts';
+import type { Arithmetic } from './arithmetic.ts';
+import { FunctionBuilder, type I32, type I64 } from './function.ts';
 
 type Expression = { (): void; constant?: number | bigint };
 

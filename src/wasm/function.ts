@@ -1,9 +1,9 @@
 // A builder for the body of one WebAssembly function. Expressions are values that emit themselves when they are used, typed by
 // what they leave on the stack, so that a wrong width does not compile. Nothing here knows about x86.
-// Locals come from a pool: a temporary goes back to it at the end of the `scope` that took it, because V8's baseline compiler
-// works in (locals x merges) and a local for each temporary takes seconds and gigabytes.
 
+import { type Arithmetic, arithmeticOf } from './arithmetic.ts';
 import { ByteWriter } from './bytes.ts';
+import { Locals } from './locals.ts';
 
 export const Type = { I32: 0x7f, I64: 0x7e, F64: 0x7c, V128: 0x7b } as const;
 export type Type = (typeof Type)[keyof typeof Type];
@@ -29,46 +29,12 @@ export type Local<E> = { readonly index: number; readonly get: E };
 // biome-ignore format: a table
 const Op = {
   block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d, brTable: 0x0e, return: 0x0f, call: 0x10, callIndirect: 0x11,
-  drop: 0x1a, select: 0x1b, localGet: 0x20, localSet: 0x21, i32Const: 0x41, i64Const: 0x42, unreachable: 0x00,
+  drop: 0x1a, localGet: 0x20, localSet: 0x21, i32Const: 0x41, i64Const: 0x42, unreachable: 0x00,
 } as const;
-
-/** Arithmetic of one width. `V` is the expression type of its values. */
-export type Arithmetic<V> = {
-  readonly bits: 32 | 64;
-  readonly const: (value: number | bigint) => V;
-  readonly add: (a: V, b: V) => V;
-  readonly sub: (a: V, b: V) => V;
-  readonly mul: (a: V, b: V) => V;
-  readonly divU: (a: V, b: V) => V;
-  readonly remU: (a: V, b: V) => V;
-  readonly and: (a: V, b: V) => V;
-  readonly or: (a: V, b: V) => V;
-  readonly xor: (a: V, b: V) => V;
-  readonly shl: (a: V, b: V) => V;
-  readonly shrS: (a: V, b: V) => V;
-  readonly shrU: (a: V, b: V) => V;
-  readonly rotl: (a: V, b: V) => V;
-  readonly rotr: (a: V, b: V) => V;
-  readonly clz: (a: V) => V;
-  readonly ctz: (a: V) => V;
-  readonly popcnt: (a: V) => V;
-  readonly not: (a: V) => V;
-  readonly eqz: (a: V) => I32;
-  readonly eq: (a: V, b: V) => I32;
-  readonly ne: (a: V, b: V) => I32;
-  readonly ltS: (a: V, b: V) => I32;
-  readonly ltU: (a: V, b: V) => I32;
-  readonly gtU: (a: V, b: V) => I32;
-  readonly leU: (a: V, b: V) => I32;
-  readonly geU: (a: V, b: V) => I32;
-  readonly select: (condition: I32, then: V, otherwise: V) => V;
-};
 
 export class FunctionBuilder {
   readonly code = new ByteWriter(512);
-  readonly #locals: Type[] = [];
-  readonly #free = new Map<Type, number[]>();
-  #taken: { type: Type; index: number }[] = [];
+  readonly #locals: Locals;
   #depth = 0;
   readonly parameters: number;
   readonly i32: Arithmetic<I32>;
@@ -76,13 +42,14 @@ export class FunctionBuilder {
 
   constructor(parameters: number) {
     this.parameters = parameters;
+    this.#locals = new Locals(parameters);
     this.i32 = this.arithmetic<I32>(32, (v) => this.const32(Number(BigInt.asIntN(32, BigInt(v)))), [0x45, 0x6a, 0x67]);
     this.i64 = this.arithmetic<I64>(64, (v) => this.const64(BigInt(v)), [0x50, 0x7c, 0x79]);
   }
 
   /** The types of the locals beyond the parameters. */
   get locals(): readonly Type[] {
-    return this.#locals;
+    return this.#locals.types;
   }
 
   /** How many structured instructions the next one stands in. */
@@ -262,8 +229,7 @@ export class FunctionBuilder {
 
   /** A local that no scope gives back. */
   fixed<E extends I32 | I64 | V128>(type: Type): Local<E> {
-    const index = this.parameters + this.#locals.length;
-    this.#locals.push(type);
+    const index = this.#locals.add(type);
     return { index, get: this.#get(index) as unknown as E };
   }
 
@@ -282,11 +248,7 @@ export class FunctionBuilder {
 
   /** Temporaries taken inside go back to the pool at the end. */
   scope(body: () => void): void {
-    const outer = this.#taken;
-    this.#taken = [];
-    body();
-    for (const { type, index } of this.#taken) this.#pool(type).push(index);
-    this.#taken = outer;
+    this.#locals.scope(body);
   }
 
   // --- control ---
@@ -361,19 +323,8 @@ export class FunctionBuilder {
   }
 
   #local<E extends I32 | I64 | F32 | F64 | V128>(type: Type): Local<E> {
-    let index = this.#pool(type).pop();
-    if (index === undefined) {
-      index = this.parameters + this.#locals.length;
-      this.#locals.push(type);
-    }
-    this.#taken.push({ type, index });
+    const index = this.#locals.take(type);
     return { index, get: this.#get(index) as unknown as E };
-  }
-
-  #pool(type: Type): number[] {
-    let pool = this.#free.get(type);
-    if (!pool) this.#free.set(type, (pool = []));
-    return pool;
   }
 
   #structured(op: number, body: (label: Label) => void): void {
@@ -420,28 +371,12 @@ export class FunctionBuilder {
     this.code.uleb(offset);
   }
 
-  /** `base` holds the opcodes of eqz, add and clz of the width; the others follow in the specification's order. */
+  /** See `arithmeticOf`. */
   protected arithmetic<V extends I32 | I64>(
     bits: 32 | 64,
     constant: (v: number | bigint) => V,
     base: readonly [number, number, number],
   ): Arithmetic<V> {
-    const [eqz, add, clz] = base;
-    const unary = (code: number) => (a: V) => this.#op(code, a) as V;
-    const binary = (code: number) => (a: V, b: V) => this.#op(code, a, b) as V;
-    const compare = (code: number) => (a: V, b: V) => this.#op(code, a, b) as I32;
-    // biome-ignore format: a table
-    return {
-      bits,
-      const: constant,
-      add: binary(add), sub: binary(add + 1), mul: binary(add + 2), divU: binary(add + 4), remU: binary(add + 6),
-      and: binary(add + 7), or: binary(add + 8), xor: binary(add + 9), shl: binary(add + 10), shrS: binary(add + 11), shrU: binary(add + 12),
-      rotl: binary(add + 13), rotr: binary(add + 14),
-      clz: unary(clz), ctz: unary(clz + 1), popcnt: unary(clz + 2),
-      not: (a) => this.#op(add + 9, a, constant(-1)) as V,
-      eqz: (a) => this.#op(eqz, a) as I32,
-      eq: compare(eqz + 1), ne: compare(eqz + 2), ltS: compare(eqz + 3), ltU: compare(eqz + 4), gtU: compare(eqz + 6), leU: compare(eqz + 8), geU: compare(eqz + 10),
-      select: (condition, then, otherwise) => this.#op(Op.select, then, otherwise, condition) as V,
-    };
+    return arithmeticOf((code, ...args) => this.#op(code, ...args), bits, constant, base);
   }
 }

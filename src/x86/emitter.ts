@@ -5,7 +5,8 @@
 // Rules for every semantics function: whatever can fault comes first (loads, then stores; the last store is the last thing
 // that can fault), then registers, then flags. Expressions are emitted when used: keep what is needed twice with `let`.
 
-import type { Arithmetic, FunctionBuilder, I32, I64, V128 } from '../wasm/function.ts';
+import type { Arithmetic } from '../wasm/arithmetic.ts';
+import type { FunctionBuilder, I32, I64, V128 } from '../wasm/function.ts';
 import type { Form, Size } from './form.ts';
 
 /** A value of operand width: 1, 2 and 4 bytes are an i32 (zero-extended), 8 bytes an i64. */

@@ -3,7 +3,8 @@
 // those that it uses. So the code of a handler specialises itself. Parameters: 0 the state block.
 
 import { gprAt, State } from '../memory/state.ts';
-import { type Arithmetic, type I32, type I64, type Label, type Local, Type, type V128 } from '../wasm/function.ts';
+import type { Arithmetic } from '../wasm/arithmetic.ts';
+import { type I32, type I64, type Label, type Local, Type, type V128 } from '../wasm/function.ts';
 import { FoldingBuilder, constantOf } from '../wasm/folding.ts';
 import { Simd } from '../wasm/simd.ts';
 

@@ -12,7 +12,8 @@ import type { FilledBuilder } from './filled-builder.ts';
 import type { Form, Size } from './form.ts';
 import type { LazyFlags } from './lazy-flags.ts';
 import { constantOf } from '../wasm/folding.ts';
-import { type Imports, OpenOperands } from './open.ts';
+import type { Imports } from './handler.ts';
+import { OpenOperands } from './open.ts';
 import { Record } from './record.ts';
 
 /** What surrounds an instruction in its region. Each of these emits a transfer of control. */

@@ -65,7 +65,7 @@ function mostElements(b: Emitter, fuel: Fuel): I32 {
   return min(f, most, fuel.left);
 }
 
-/** The string that begins where rSI or rDI points. Addresses as `stringAddress` in open.ts has them, without its faults. */
+/** The string that begins where rSI or rDI points. Addresses as `stringAddress` in open-memory.ts has them, without its faults. */
 function place(b: Emitter, register: number, write: boolean, down: I32): Place {
   const { f } = b;
   const { i32, i64 } = f;

@@ -287,7 +287,7 @@ describe('a debugger', () => {
     const leaf = bench.map(0x1000n, 0x30_0000, ALL);
     bench.system.frames.write(0x30_0ffe, 0, bytesOf(2));
     const into = new Uint8Array(8);
-    expect(bench.mmu.peek(bench.state, ...halves(0x1ffen), into)).toBe(2);
+    expect(bench.mmu.onlooker.peek(bench.state, ...halves(0x1ffen), into)).toBe(2);
     expect(into.slice(0, 2)).toEqual(bytesOf(2));
     expect(bench.entry(leaf, 0) & A).toBe(0n);
     expect(bench.fault()[0]).toBe(-1);

@@ -106,7 +106,7 @@ describe('protection keys', () => {
 
   it('a debugger reads all the same', () => {
     const b = bench({ cpl: 0, pkru: AD });
-    expect(b.mmu.peek(b.state, Number(va), 0, new Uint8Array(8))).toBe(8);
+    expect(b.mmu.onlooker.peek(b.state, Number(va), 0, new Uint8Array(8))).toBe(8);
   });
 
   it('are for long mode: PAE paging has reserved bits there', () => {

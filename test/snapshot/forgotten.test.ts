@@ -10,7 +10,18 @@ import { differing, dump } from './reflection.ts';
 /** Classes that are not looked at. */
 const classes = [
   // Code: decoded, compiled, and how to.
-  ...['FormSet', 'Interpreter', 'Compiler', 'CodeCache', 'InstructionDecoder', 'RecordIndex', 'Straddlers', 'InstructionEmulator', 'Fetch'],
+  ...[
+    'FormSet',
+    'Interpreter',
+    'Compiler',
+    'CodeCache',
+    'InstructionDecoder',
+    'RecordIndex',
+    'StoppedRecords',
+    'Straddlers',
+    'InstructionEmulator',
+    'Fetch',
+  ],
   // Translations and what walks leave behind; where pages are.
   ...[
     'Contexts',
@@ -44,7 +55,7 @@ const fields = [
   'Engine.#emulator',
   'Frames.losses',
   'Frames.revisions',
-  'Mmu.#environments',
+  'EnvironmentNumbers.#known',
   'Processor.askedBoard', // set anew by each run
   'RandomStream.#chunk', // follows from the position
   'RandomStream.#view',

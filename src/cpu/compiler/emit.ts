@@ -8,18 +8,17 @@ import { Type } from '../../wasm/function.ts';
 import { FilledBuilder } from '../../x86/filled-builder.ts';
 import { FilledOperands, jumpIndex, type Surroundings } from '../../x86/filled.ts';
 import { CARRIED, type Flags, LazyFlags } from '../../x86/lazy-flags.ts';
-import type { Imports } from '../../x86/open.ts';
+import type { Imports } from '../../x86/handler.ts';
 import { FIRST_REGION } from '../interpreter.ts';
-import { Record, RECORD_SIZE } from '../../x86/record.ts';
+import { Record } from '../../x86/record.ts';
 import { semanticsOf } from '../../x86/semantics/all.ts';
 import { type Budget, budgetOf } from './budget.ts';
 import { type FlagLiveness, flagLiveness } from './flag-liveness.ts';
 import { emitNotFlat } from './flat-segments.ts';
 import type { Block, Graph, Step } from './graph.ts';
 import { carries, inlineChild, leadsBack, type Node, type Structure, structure, viaRoot } from './structure.ts';
+import { WaysOut } from './ways-out.ts';
 
-/** Of a packed exit: number of the record below, fuel to give back above. */
-const UNDONE_SHIFT = 21;
 /** More than any budget. */
 const WITHHELD = 0x4000_0000;
 
@@ -51,12 +50,7 @@ export class RegionEmitter implements Surroundings {
   readonly flags: LazyFlags;
   readonly #fuel: Local<I32>;
   readonly #entry: Local<I32>;
-  readonly #exit: Local<I32>;
-  // Ways out: with exit and fuel as they should be; with exit packed; the same for want of a TLB entry, and with a fault.
-  #leave: Label = { depth: 0 };
-  #packed: Label = { depth: 0 };
-  #missed: Label = { depth: 0 };
-  #faulted: Label = { depth: 0 };
+  readonly #out: WaysOut;
   readonly #assumed = new Set<Segment>();
   readonly #forward = new Map<Node, Label>();
   readonly #loops = new Map<Node, Label>();
@@ -76,7 +70,7 @@ export class RegionEmitter implements Surroundings {
     this.#imports = imports;
     this.#fuel = f.fixed<I32>(Type.I32);
     this.#entry = f.fixed<I32>(Type.I32);
-    this.#exit = f.fixed<I32>(Type.I32);
+    this.#out = new WaysOut(f, plan, this.#fuel);
     this.flags = new LazyFlags(f, compute);
     this.#shape = structure(plan.graph);
     this.#budget = budgetOf(this.#shape);
@@ -85,25 +79,12 @@ export class RegionEmitter implements Surroundings {
 
   emit(): FilledBuilder {
     const f = this.#f;
-    f.plainBlock((leave) => {
-      this.#leave = leave;
-      f.plainBlock((packed) => {
-        this.#packed = packed;
-        f.plainBlock((missed) => {
-          this.#missed = missed;
-          f.plainBlock((faulted) => {
-            this.#faulted = faulted;
-            f.plainLoop((again) => {
-              this.#loops.set(this.#shape.root, again);
-              this.#within(this.#shape.root);
-            });
-          });
-          this.#leaveFaulting();
-        });
-        this.#countMiss();
-      });
-      this.#unpack();
-    });
+    this.#out.around(() =>
+      f.plainLoop((again) => {
+        this.#loops.set(this.#shape.root, again);
+        this.#within(this.#shape.root);
+      }),
+    );
     f.epilogue();
     this.flags.finish();
     f.store64(f.state, this.flags.result.get, State.FLAG_RESULT);
@@ -111,7 +92,7 @@ export class RegionEmitter implements Surroundings {
     // What was withheld from the budget, so that nothing is executed, belongs to it.
     const withheld = this.#assumed.size > 0 ? f.fixed<I32>(Type.I32) : undefined;
     f.store32(f.state, withheld ? f.i32.add(this.#fuel.get, withheld.get) : this.#fuel.get, State.FUEL);
-    f.result(this.#exit.get);
+    f.result(this.#out.exit.get);
     // Only now is it known what the region uses.
     const body = f.code.length;
     f.prologue();
@@ -271,27 +252,7 @@ export class RegionEmitter implements Surroundings {
   /** Leaves for a record, with fuel given back for what was not done of the block. */
   #leaveAt(record: number, undone: number): void {
     this.flags.emitStore(this.#operands);
-    this.#leavePacked(record, undone, this.#packed);
-  }
-
-  /** There are very many places to leave at: record and fuel to give back are one constant. */
-  #leavePacked(record: number, undone: number, way: Label): void {
-    const f = this.#f;
-    f.set(this.#exit, f.const32(((record - this.#plan.records) / RECORD_SIZE) | (undone << UNDONE_SHIFT)));
-    f.br(way);
-  }
-
-  #unpack(): void {
-    const f = this.#f;
-    f.set(this.#fuel, f.i32.add(this.#fuel.get, f.i32.shrU(this.#exit.get, f.const32(UNDONE_SHIFT))));
-    const index = f.i32.and(this.#exit.get, f.const32((1 << UNDONE_SHIFT) - 1));
-    f.set(this.#exit, f.i32.add(f.i32.mul(index, f.const32(RECORD_SIZE)), f.const32(this.#plan.records)));
-  }
-
-  #leaveWith(undone: number): void {
-    const f = this.#f;
-    if (undone !== 0) f.set(this.#fuel, f.i32.add(this.#fuel.get, f.const32(undone)));
-    f.br(this.#leave);
+    this.#out.to(record, undone);
   }
 
   get #undone(): number {
@@ -330,34 +291,14 @@ export class RegionEmitter implements Surroundings {
     const step = this.#node.block?.steps[this.#index] as Step;
     if (!step.info.mayLeave) throw new RangeError(`${step.form.name} leaves, which its probe did not say`);
     this.flags.emitStore(this.#operands);
-    this.#leavePacked(this.#plan.insteadOf(this.#f.record), this.#undone, miss ? this.#missed : this.#packed);
+    const record = this.#plan.insteadOf(this.#f.record);
+    if (miss) this.#out.missed(record, this.#undone);
+    else this.#out.to(record, this.#undone);
   }
 
   leaveFaulted(): void {
     this.flags.emitStore(this.#operands);
-    this.#leavePacked(this.#plan.insteadOf(this.#f.record), this.#undone, this.#faulted);
-  }
-
-  #leaveFaulting(): void {
-    const f = this.#f;
-    this.#unpack();
-    const place = f.i32.and(f.loadU16(this.#exit.get, Record.PLACE), f.const32(0xfff));
-    f.store64(f.state, f.i64.add(f.page.get, f.extendU(place)), State.RIP);
-    f.store32(f.state, f.const32(Leave.FAULT), State.LEAVE);
-    f.set(this.#exit, f.const32(0));
-    f.br(this.#leave);
-  }
-
-  /** In a word for each record; when it has happened often, that is reported. */
-  #countMiss(): void {
-    const f = this.#f;
-    const index = f.let32(f.i32.and(this.#exit.get, f.const32((1 << UNDONE_SHIFT) - 1)));
-    const at = f.let32(f.i32.add(f.i32.shl(index, f.const32(2)), f.const32(this.#plan.missesAt)));
-    const n = f.let32(f.i32.add(f.load32(at), f.const32(1)));
-    f.store32(at, n);
-    f.plainIf(f.i32.eq(n, f.const32(this.#plan.manyMisses)), () => {
-      f.store32(f.state, f.i32.add(f.i32.mul(index, f.const32(RECORD_SIZE)), f.const32(this.#plan.records)), State.MISSED);
-    });
+    this.#out.faulted(this.#plan.insteadOf(this.#f.record), this.#undone);
   }
 
   leaveTo(rip: I64, link: number): void {
@@ -370,8 +311,7 @@ export class RegionEmitter implements Surroundings {
     f.store32(f.state, f.const32(link), State.LINK);
     f.store32(f.state, f.const32(why), State.LEAVE);
     this.flags.emitStore(this.#operands);
-    f.set(this.#exit, f.const32(0));
-    this.#leaveWith(undone);
+    this.#out.toComputed(f.const32(0), undone);
   }
 
   goOn(entry: I32, target: I64): void {
@@ -389,8 +329,7 @@ export class RegionEmitter implements Surroundings {
     const entries = this.#plan.graph.entries.length;
     f.brIf(this.#loops.get(this.#shape.root) as Label, f.i32.ltU(this.#entry.get, f.const32(entries)));
     this.#count(entry, Context.JUMP + Context.COUNT, record, target, undone);
-    f.set(this.#exit, record);
-    this.#leaveWith(undone);
+    this.#out.toComputed(record, undone);
   }
 
   /** It goes to a record outside: if that is not compiled, it may become hot. */

@@ -5,7 +5,8 @@ import { State } from '../../memory/state.ts';
 import { FunctionBuilder, type I32, type I64, type V128 } from '../../wasm/function.ts';
 import type { FlagRule, Location, SystemRoutine, Value } from '../../x86/emitter.ts';
 import type { Form, Size } from '../../x86/form.ts';
-import { type Imports, OpenOperands } from '../../x86/open.ts';
+import type { Imports } from '../../x86/handler.ts';
+import { OpenOperands } from '../../x86/open.ts';
 import { semanticsOf } from '../../x86/semantics/all.ts';
 
 export type FormInfo = {

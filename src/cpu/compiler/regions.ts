@@ -137,7 +137,7 @@ export class Regions {
   drop(region: Region): void {
     region.entries.forEach((record, k) => {
       const head = this.#heads.get(record);
-      this.#code.replaceForm(record, region.firstForm + k, head?.form ?? Steering.STOP);
+      this.#code.stopped.replaceForm(record, region.firstForm + k, head?.form ?? Steering.STOP);
       if (head?.region === region) head.region = null;
     });
     this.#forget(region);

@@ -3,7 +3,8 @@
 import { Mnemonic } from 'iced-x86';
 import { Vector } from '../../arch/exception.ts';
 import { Rflags } from '../../arch/registers.ts';
-import type { Arithmetic, I32, I64 } from '../../wasm/function.ts';
+import type { Arithmetic } from '../../wasm/arithmetic.ts';
+import type { I32, I64 } from '../../wasm/function.ts';
 import type { Emitter, FlagRule, Value } from '../emitter.ts';
 import { Gpr } from '../../memory/state.ts';
 import type { Semantics, SemanticsTable } from './table.ts';
