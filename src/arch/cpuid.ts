@@ -10,6 +10,9 @@ export type Cpuid = (leaf: number, subleaf: number) => readonly [number, number,
 export const reportsFeature = (cpuid: Cpuid, { leaf, register, bit }: CpuidFeature): boolean =>
   ((cpuid(leaf, 0)[cpuidSlot[register]] >>> bit) & 1) === 1;
 
+/** Encrypted memory capabilities (APM vol. 3, appendix E). */
+export const SEV_LEAF = 0x8000_001f;
+
 const edx1 = (bit: number): CpuidFeature => ({ leaf: 1, register: 'edx', bit });
 const ecx1 = (bit: number): CpuidFeature => ({ leaf: 1, register: 'ecx', bit });
 const ebx7 = (bit: number): CpuidFeature => ({ leaf: 7, register: 'ebx', bit });
@@ -17,7 +20,7 @@ const ecx7 = (bit: number): CpuidFeature => ({ leaf: 7, register: 'ecx', bit });
 const ecxExtended = (bit: number): CpuidFeature => ({ leaf: 0x8000_0001, register: 'ecx', bit });
 const edxExtended = (bit: number): CpuidFeature => ({ leaf: 0x8000_0001, register: 'edx', bit });
 const edxSvm = (bit: number): CpuidFeature => ({ leaf: 0x8000_000a, register: 'edx', bit });
-const eaxSev = (bit: number): CpuidFeature => ({ leaf: 0x8000_001f, register: 'eax', bit });
+const eaxSev = (bit: number): CpuidFeature => ({ leaf: SEV_LEAF, register: 'eax', bit });
 
 // biome-ignore format: a table
 export const Feature = {

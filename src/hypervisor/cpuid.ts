@@ -1,6 +1,7 @@
 // What a guest sees of the processor: the processor's own CPUID, minus what this hypervisor does not virtualise, plus what a
 // guest must be told (GHCB specification 4.2: leaf 1 ECX[31] and Fn8000_001F). APM vol. 3, appendix E.
 
+import { SEV_LEAF } from '../arch/cpuid.ts';
 import { Cr4 } from '../arch/registers.ts';
 import type { Technology } from '../arch/boot-page.ts';
 import type { CpuidResult } from './ghcb/services.ts';
@@ -25,7 +26,6 @@ export type CpuidGuest = {
 };
 
 const HYPERVISOR_LEAF = 0x4000_0000;
-const SEV_LEAF = 0x8000_001f;
 export const XSAVE_LEAF = 0xd;
 /** The legacy region and the header. */
 const XSAVE_HEADER_END = 576;

@@ -2,6 +2,7 @@
 // remembers whose registers it holds: those that no world switch moves are moved when another guest's virtual CPU comes (KVM's vcpu_load).
 
 import { TMR_SIZE } from '../arch/asp.ts';
+import { SEV_LEAF } from '../arch/cpuid.ts';
 import { Msr } from '../arch/msr.ts';
 import { Efer } from '../arch/registers.ts';
 import { Hwcr, Syscfg } from '../arch/sev-features.ts';
@@ -28,7 +29,7 @@ export type SevCapabilities = {
 };
 
 export function sevCapabilities(processor: HostProcessor): SevCapabilities {
-  const [, ebx, ecx, edx] = processor.cpuid(0x8000_001f, 0);
+  const [, ebx, ecx, edx] = processor.cpuid(SEV_LEAF, 0);
   return { cBit: ebx & 0x3f, reducedBits: (ebx >>> 6) & 0x3f, asids: ecx, firstPlainSevAsid: edx };
 }
 

@@ -3,7 +3,7 @@
 // register state, too (publication 55766, LAUNCH_*; docs/entry.md; KVM's order).
 
 import { GuestPolicy } from '../arch/asp.ts';
-import { Feature } from '../arch/cpuid.ts';
+import { Feature, SEV_LEAF } from '../arch/cpuid.ts';
 import { GHCB_VERSIONS } from '../arch/ghcb.ts';
 import { SaveArea } from '../arch/save-area.ts';
 import { NestedControl, SAVE_AREA_OFFSET, VirtualizationControl, VmcbControl } from '../arch/vmcb.ts';
@@ -168,7 +168,7 @@ function flushUnlessCoherent(host: HostProcessor, at: Spa, size: number): void {
 }
 
 /** Are the views of a page under different keys kept coherent (CPUID Fn8000_001F EAX[10])? */
-const coherent = (host: HostProcessor): boolean => (host.cpuid(0x8000_001f, 0)[0] & (1 << Feature.HW_CACHE_COHERENCY.bit)) !== 0;
+const coherent = (host: HostProcessor): boolean => (host.cpuid(SEV_LEAF, 0)[0] & (1 << Feature.HW_CACHE_COHERENCY.bit)) !== 0;
 
 function launchEncrypted(system: HostSystem, vm: Vm, plan: BootPlan, vmsas: readonly Spa[]): Encrypted {
   const { trace: sink } = vm.config;

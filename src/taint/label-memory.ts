@@ -9,6 +9,8 @@ import { PAGE_SIZE } from '../util/address.ts';
 
 export type LabelMemoryState = { readonly pages: ReadonlyMap<number, Uint16Array>; readonly states: Uint16Array };
 
+const NONE = new Uint16Array();
+
 export class LabelMemory implements FrameLabels {
   /** Labels of the bytes at host address a: at index `half` + a. */
   readonly u16: Uint16Array;
@@ -18,8 +20,6 @@ export class LabelMemory implements FrameLabels {
   readonly #key: number;
   /** Labels of pages that no frame under the guest's key holds; a page without has none. */
   readonly #aside = new Map<number, Uint16Array>();
-  /** Called with a page that is read or written under the guest's key again. */
-  claimedPrivate: (page: number) => void = () => undefined;
 
   /** `key`: the guest's key slot. */
   constructor(memory: EngineMemory, frames: Frames, key: number) {
@@ -77,7 +77,6 @@ export class LabelMemory implements FrameLabels {
     } else if (this.#launched(page)) labels.fill(0);
     // Nobody wrote it under this key, so nobody knows what it decrypts to.
     else labels.fill(PRIVATE_BYTE);
-    this.claimedPrivate(page);
   }
 
   dropped(frame: number): void {
@@ -87,6 +86,13 @@ export class LabelMemory implements FrameLabels {
     const page = table.pages[frame]!;
     const launched = this.#launched(page) ? 0 : PRIVATE_BYTE;
     if (labels.some((label) => label !== launched)) this.#aside.set(page, labels.slice());
+  }
+
+  /** Labels of bytes of a page under the guest's key. */
+  of(page: number, offset: number, length: number): Uint16Array {
+    const frame = this.#frames.find(page, this.#key);
+    const labels = frame !== 0 ? this.#of(frame) : this.#aside.get(page);
+    return labels?.subarray(offset, offset + length) ?? NONE;
   }
 
   /** Puts labels on bytes of a page under the guest's key. */

@@ -11,14 +11,27 @@ export type Origin = {
   /** What it read, in words. */
   readonly what: string;
   validated: boolean;
+  /** It tells where the C-bit is, and nothing private has been found again behind it yet (c-bit.ts): a comparison is not enough. */
+  unproven: boolean;
 };
+
+const isOpen = ({ validated, unproven }: Origin): boolean => !validated || unproven;
 
 /** More origins than this are not told apart: the set keeps the first of them. */
 const MOST_IN_SET = 64;
 /** So many sets may stay when numbers run out; if more do, all become one. */
 const MOST_KEPT = 24_000;
+/** So many unions are remembered; then it begins anew. */
+const MOST_UNIONS = 1 << 18;
 
-export type OriginsState = { readonly sets: ReadonlyMap<number, readonly Origin[]>; readonly validated: ReadonlySet<Origin> };
+export type OriginsState = {
+  readonly sets: ReadonlyMap<number, readonly Origin[]>;
+  readonly validated: ReadonlySet<Origin>;
+  readonly unproven: ReadonlySet<Origin>;
+  readonly unions: ReadonlyMap<number, number>;
+  readonly free: readonly number[];
+  readonly next: number;
+};
 
 export class Origins {
   readonly #sets = new Map<number, readonly Origin[]>();
@@ -29,8 +42,8 @@ export class Origins {
   sweep: (visit: (number: number) => number) => void = () => undefined;
 
   /** The number of a set of one new origin. */
-  add(rip: bigint, what: string): number {
-    return this.#take([{ rip, what, validated: false }]);
+  add(rip: bigint, what: string, unproven = false): number {
+    return this.#take([{ rip, what, validated: false, unproven }]);
   }
 
   /** The number of both; 0 counts as validated. */
@@ -44,21 +57,27 @@ export class Origins {
     if (known !== undefined && this.#sets.has(known)) return known;
     const first = this.#sets.get(x)!;
     const all = [...first, ...this.#sets.get(y)!.filter((origin) => !first.includes(origin))];
-    const left = all.filter((origin) => !origin.validated).slice(0, MOST_IN_SET);
+    const left = all.filter(isOpen).slice(0, MOST_IN_SET);
     const number = left.length === first.length && left.every((origin) => first.includes(origin)) ? x : this.#take(left);
+    if (this.#unions.size >= MOST_UNIONS) this.#unions.clear();
     if (this.#sets.has(x) && this.#sets.has(y)) this.#unions.set(key, number);
     return number;
   }
 
-  /** The number if anything in its set is not validated, else 0. */
+  /** The number if anything in its set is not validated or not proven, else 0. */
   open(number: number): number {
     const set = this.#sets.get(number);
-    return set?.some((origin) => !origin.validated) ? number : 0;
+    return set?.some(isOpen) ? number : 0;
   }
 
   /** What is not validated. */
   of(number: number): readonly Origin[] {
     return this.#sets.get(number)?.filter((origin) => !origin.validated) ?? [];
+  }
+
+  /** What tells where the C-bit is without proof. */
+  unproven(number: number): readonly Origin[] {
+    return this.#sets.get(number)?.filter((origin) => origin.unproven) ?? [];
   }
 
   validate(number: number): void {
@@ -67,18 +86,24 @@ export class Origins {
 
   capture(): OriginsState {
     const sets = new Map(this.#sets);
-    const validated = new Set([...sets.values()].flat().filter((origin) => origin.validated));
-    return { sets, validated };
+    const all = [...sets.values()].flat();
+    const validated = new Set(all.filter((origin) => origin.validated));
+    const unproven = new Set(all.filter((origin) => origin.unproven));
+    return { sets, validated, unproven, unions: new Map(this.#unions), free: [...this.#free], next: this.#next };
   }
 
-  restore({ sets, validated }: OriginsState): void {
+  restore({ sets, validated, unproven, unions, free, next }: OriginsState): void {
     this.clear();
     for (const [number, set] of sets) {
       this.#sets.set(number, set);
-      for (const origin of set) origin.validated = validated.has(origin);
-      if (number >= this.#next) this.#next = number + 1;
+      for (const origin of set) {
+        origin.validated = validated.has(origin);
+        origin.unproven = unproven.has(origin);
+      }
     }
-    for (let number = 1; number < this.#next; number++) if (!sets.has(number)) this.#free.push(number);
+    for (const [key, number] of unions) this.#unions.set(key, number);
+    for (const number of free) this.#free.push(number);
+    this.#next = next;
   }
 
   clear(): void {
@@ -105,7 +130,7 @@ export class Origins {
     this.#unions.clear();
     if (held.size > MOST_KEPT) {
       // Too much was read and never looked at: from now on all of it is one thing.
-      const origins = [...held].flatMap((number) => this.of(number)).slice(0, MOST_IN_SET);
+      const origins = [...held].flatMap((number) => this.#sets.get(number)!.filter(isOpen)).slice(0, MOST_IN_SET);
       this.sweep((number) => (number === 0 ? 0 : 1));
       this.clear();
       this.#sets.set(1, origins);

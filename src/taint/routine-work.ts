@@ -70,6 +70,10 @@ export class RoutineWork implements Work {
     return this.#tracker.fresh(this.record, what);
   }
 
+  branching(label: number): () => void {
+    return this.#tracker.branching(this.record, label & SHARED);
+  }
+
   leak(text: string): void {
     this.#tracker.leaked(this.record, text);
   }
@@ -78,11 +82,15 @@ export class RoutineWork implements Work {
     this.#tracker.handOver(this.p);
   }
 
-  get ghcbMsrAnswered(): boolean {
-    return this.#tracker.answered(this.p.state);
+  ghcbMsr(): number {
+    return this.#tracker.ghcbMsr(this.record, this.p.state);
   }
 
   wroteGhcbMsr(): void {
-    this.#tracker.wroteGhcbMsr(this.p.state);
+    this.#tracker.wroteGhcbMsr(this.p.state, this.p.u64(State.GHCB));
+  }
+
+  paged(): void {
+    this.#tracker.paged(this.p, this.record);
   }
 }

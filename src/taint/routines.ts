@@ -69,8 +69,8 @@ const rdmsr: Rule = (w) => {
   const msr = w.p.gpr32(Gpr.RCX);
   const result = w.call();
   if (result === SystemResult.FAULT) return result;
-  if (msr === Msr.GHCB && w.ghcbMsrAnswered) {
-    const label = w.hypervisor('the GHCB MSR');
+  const label = msr === Msr.GHCB ? w.ghcbMsr() : 0;
+  if (label !== 0) {
     writeLow(w, RAX, label);
     writeLow(w, RDX, label);
     return result;
@@ -108,6 +108,13 @@ const wrmsr: Rule = (w) => {
   return result;
 };
 
+/** CR0.PG, CR3, CR4.PAE. */
+const movToCr: Rule = (w) => {
+  const result = w.call();
+  if (result !== SystemResult.FAULT) w.paged();
+  return result;
+};
+
 const vmgexit: Rule = (w) => {
   w.handOver();
   return w.call();
@@ -118,12 +125,14 @@ const iret: Rule = (w) => {
   const { p } = w;
   const long = p.mode === 64 ? p.u64(RSP) : null;
   const slot = (n: number): number => (long === null ? 0 : p.load(long + BigInt(8 * n), 8, By.STACK));
-  const [flags, rsp] = [slot(2), slot(3)];
+  const [flags, rsp, rip] = [slot(2), slot(3), slot(0)];
   p.clearPending();
   const flagsLabel = flags === 0 ? null : w.readMemory(flags, 4);
   const rspLabel = rsp === 0 ? 0 : w.readMemory(rsp, 8);
+  const branched = w.branching(rip === 0 ? 0 : w.readMemory(rip, 8));
   const result = w.call();
   if (result === SystemResult.FAULT) return result;
+  branched();
   writeFlags(w, flagsLabel ?? loaded(w));
   if (flagsLabel !== null) w.write(RSP, 8, rspLabel);
   return result;
@@ -307,6 +316,7 @@ export const rules: Partial<Record<SystemRoutine, Rule>> = {
   rdmsr,
   wrmsr,
   vmgexit,
+  movToCr,
   iret,
   pushf,
   popf,
@@ -319,7 +329,7 @@ export const rules: Partial<Record<SystemRoutine, Rule>> = {
   ...same(tells, 'movFromCr movFromDr smsw sldt str sgdt sidt'),
   ...same(
     nothing,
-    'invalidOpcode notImplemented hlt vmmcall wbinvd invd invlpg movToCr movToDr clts lmsw lgdt lidt lldt ltr cli sti clac stac pause monitor mwait svm xsetbv clflush clwb invpcid wrpkru monitorx mwaitx beforeSyscall beforeSysret readyContexts afterPopSegment out outs int int3 int1 into',
+    'invalidOpcode notImplemented hlt vmmcall wbinvd invd invlpg movToDr clts lmsw lgdt lidt lldt ltr cli sti clac stac pause monitor mwait svm xsetbv clflush clwb invpcid wrpkru monitorx mwaitx beforeSyscall beforeSysret readyContexts afterPopSegment out outs int int3 int1 into',
   ),
   sseFloat,
   pcmpestri: compareStrings(RCX, true),

@@ -81,8 +81,11 @@ const syscall: Rule = (w) => {
 };
 const sysret: Rule = (w) => {
   const flags = w.p.mode === 64 ? w.read(R11, 4) : readFlags(w);
+  const branched = w.branching(w.read(RCX, 8));
   const result = w.call();
-  if (result !== SystemResult.FAULT) writeFlags(w, flags);
+  if (result === SystemResult.FAULT) return result;
+  branched();
+  writeFlags(w, flags);
   return result;
 };
 const sysenter: Rule = (w) => {
@@ -92,8 +95,11 @@ const sysenter: Rule = (w) => {
 };
 const sysexit: Rule = (w) => {
   const stack = w.read(RCX, 4);
+  const branched = w.branching(w.read(RDX, 4));
   const result = w.call();
-  if (result !== SystemResult.FAULT) writeLow(w, RSP, stack);
+  if (result === SystemResult.FAULT) return result;
+  branched();
+  writeLow(w, RSP, stack);
   return result;
 };
 

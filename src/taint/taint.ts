@@ -11,22 +11,28 @@ import { Tracker, type TrackerState } from './tracker.ts';
 /** Guest physical memory that a person declares private. */
 export type Secret = { readonly gpa: number; readonly length: number };
 
-export type TaintState = { readonly tracker: TrackerState; readonly findings: ReturnType<Findings['capture']> };
+export type TaintState = {
+  readonly tracker: TrackerState;
+  readonly ghcbs: ReadonlySet<number>;
+  readonly findings: ReturnType<Findings['capture']>;
+};
 
 export class Taint {
   readonly tracker: Tracker;
   readonly #findings: Findings;
+  readonly #handOver: GhcbHandOver;
 
   /** Throws UserError. `findings`: where to add to. */
   constructor(vm: VirtualMachine, secrets: readonly Secret[] = [], findings: Findings = new Findings()) {
     this.#findings = findings;
+    this.#handOver = new GhcbHandOver(vm);
     const { vm: guest } = vm.guest;
     const { machine } = vm;
     this.tracker = new Tracker(
       {
         processor: machine.engine.cpu.processor,
         key: guest.config.asid,
-        handOver: new GhcbHandOver(vm),
+        handOver: this.#handOver,
         retired: () => machine.retired,
       },
       findings,
@@ -36,7 +42,10 @@ export class Taint {
         const offset = at % PAGE_SIZE;
         const size = Math.min(PAGE_SIZE - offset, gpa + length - at);
         const spa = guest.locate(gpaOf(at - offset), true);
-        if (spa === null) throw new UserError(`--secret 0x${gpa.toString(16)}:${length}: that is not all RAM of the guest`);
+        if (spa === null) {
+          const end = guest.config.ram.size.toString(16);
+          throw new UserError(`--secret 0x${gpa.toString(16)}:${length}: that is not all RAM of the guest: stay below 0x${end}`);
+        }
         this.tracker.memory.declare(pageOf(spa), offset, size, PRIVATE_BYTE);
         at += size;
       }
@@ -54,11 +63,12 @@ export class Taint {
 
   /** For snapshots (VirtualMachine.capture). */
   capture(): TaintState {
-    return { tracker: this.tracker.capture(), findings: this.#findings.capture() };
+    return { tracker: this.tracker.capture(), ghcbs: this.#handOver.capture(), findings: this.#findings.capture() };
   }
 
-  restore({ tracker, findings }: TaintState): void {
+  restore({ tracker, ghcbs, findings }: TaintState): void {
     this.tracker.restore(tracker);
+    this.#handOver.restore(ghcbs);
     this.#findings.restore(findings);
   }
 }

@@ -13,13 +13,16 @@ import { assert } from '../util/errors.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { type SystemResult, systemRoutines } from '../x86/emitter.ts';
 import { LabelUse, PRIVATE_BYTE, SHARED } from '../x86/label-table.ts';
-import type { HandOver } from './hand-over.ts';
+import { CBitProof, type Unproven } from './c-bit.ts';
+import { errorCodeOf, labelFrame } from './delivery.ts';
+import { type HandOver, type Piece, tellsCBit } from './hand-over.ts';
 import { LabelMemory, type LabelMemoryState } from './label-memory.ts';
 import { Origins, type OriginsState } from './origins.ts';
 import { RoutineWork } from './routine-work.ts';
 import { ruleOf } from './routines.ts';
 import { type Leak, Shares, type SharesState } from './shares.ts';
 import type { TaintRule } from './taint-rules.ts';
+import { believedCBit, steered } from './words.ts';
 import type { Noted } from './work.ts';
 
 /** What is followed. */
@@ -41,8 +44,15 @@ export type TrackerState = {
   readonly origins: OriginsState;
   readonly shares: SharesState;
   readonly event: Event;
-  readonly answered: ReadonlySet<number>;
+  readonly msrs: ReadonlyMap<number, GhcbMsr>;
+  readonly told: ReadonlyMap<number, Piece>;
+  readonly proof: ReadonlyMap<number, Unproven>;
 };
+
+/** Whose word the GHCB MSR of a processor has: the guest's, or the hypervisor's, which may tell the position of the C-bit. */
+type GhcbMsr = { readonly answered: boolean; readonly tellsCBit: boolean };
+/** What the hypervisor leaves there before the guest's first request (GHCB 2.3.1). */
+const FIRST: GhcbMsr = { answered: true, tellsCBit: true };
 
 /** Where the bits that the hypervisor chose stand in the answer to a handler. */
 const BITS_SHIFT = 16;
@@ -57,8 +67,13 @@ export class Tracker implements LabelKeeper {
   readonly #retired: () => number;
   /** The last #VC, and where its frame ends: above that it is not being handled any more. */
   #event: Event = { name: '', frame: 0n };
-  /** State blocks whose GHCB MSR the hypervisor has had since the guest wrote it. */
-  readonly #answered = new Set<number>();
+  /** By state block. */
+  readonly #msrs = new Map<number, GhcbMsr>();
+  /** Where the GHCB of a page tells the position of the C-bit, by page. */
+  readonly #told = new Map<number, Piece>();
+  readonly #proof = new CBitProof(this.origins);
+  /** What was asked last, and after how many instructions. */
+  #used = NOTHING_USED;
   #loads: Noted[] = [];
   #stores: Noted[] = [];
   /** Bytes that were moved from or to the scratch line. */
@@ -72,15 +87,16 @@ export class Tracker implements LabelKeeper {
     this.#handOver = handOver;
     this.#retired = retired;
     this.memory = new LabelMemory(memory, frames, key);
-    this.memory.claimedPrivate = (page) => this.#judgePage(page);
     this.origins.sweep = (visit) => this.memory.sweep(visit);
     frames.labels = this.memory;
     mmu.scratch.moved = (from, to, length) => {
       if (this.#moves.length >= KEPT_NOTED) this.#moves = [];
       this.#moves.push({ from, to, length });
+      this.#accessed(to);
       this.copy(from, to, length);
     };
     mmu.noted = (address, size, write) => {
+      this.#accessed(address);
       (write ? this.#stores : this.#loads).push({ address, size });
       if (this.#stores.length > MOST_NOTED) this.#stores = this.#stores.slice(-KEPT_NOTED);
       if (this.#loads.length > MOST_NOTED) this.#loads = this.#loads.slice(-KEPT_NOTED);
@@ -121,19 +137,31 @@ export class Tracker implements LabelKeeper {
   }
 
   labelUse(record: number, number: number, use: LabelUse): void {
+    if (use === LabelUse.WITNESS) return this.#proof.witnessed(this.#p.state);
     if (use === LabelUse.VALIDATION) return this.origins.validate(number);
     const [origin] = this.origins.of(number);
     if (origin === undefined) return;
-    const from = `${origin.what}, which came in at ${hex(origin.rip)} and was compared with nothing since`;
-    if (use === LabelUse.BRANCH)
-      this.#report('taint-branch', this.#ripOf(record), `a computed branch goes where the hypervisor says: its target depends on ${from}`);
-    else if (use === LabelUse.COUNT)
-      this.#report(
-        'taint-address',
-        this.#ripOf(record),
-        `a repeated instruction runs as often as the hypervisor says: its count depends on ${from}`,
-      );
-    else this.#report('taint-address', this.#ripOf(record), `an access goes where the hypervisor says: its address depends on ${from}`);
+    if (this.#asksAgain(record, use)) return;
+    const { rule, text } = steered(use, origin);
+    this.#report(rule, this.#ripOf(record), text);
+  }
+
+  /** The same of a routine, which afterwards is elsewhere. */
+  branching(record: number, number: number): () => void {
+    const [origin] = this.origins.of(number);
+    const [rip, at] = [this.#ripOf(record), this.#retired()];
+    return () => {
+      if (origin === undefined || this.#asksAgain(record, LabelUse.BRANCH, at)) return;
+      const { rule, text } = steered(LabelUse.BRANCH, origin);
+      this.#report(rule, rip, text, this.#underWay, at);
+    };
+  }
+
+  /** After a miss in the TLB, or for a routine, an instruction begins anew: it is judged once. */
+  #asksAgain(record: number, use: LabelUse, at = this.#retired()): boolean {
+    const before = this.#used;
+    this.#used = { record, use, at };
+    return record === before.record && use === before.use && at === before.at;
   }
 
   // --- what semantics do not say ---
@@ -160,12 +188,21 @@ export class Tracker implements LabelKeeper {
     return this.#stores;
   }
 
-  answered(state: number): boolean {
-    return this.#answered.has(state);
+  /** The guest reads the GHCB MSR: the label of what the hypervisor says there, 0 if the guest has written it since. */
+  ghcbMsr(record: number, state: number): number {
+    const msr = this.#msrs.get(state) ?? FIRST;
+    return msr.answered ? this.origins.add(this.#ripOf(record), 'the GHCB MSR', msr.tellsCBit) : 0;
   }
 
-  wroteGhcbMsr(state: number): void {
-    this.#answered.delete(state);
+  wroteGhcbMsr(state: number, value: bigint): void {
+    this.#msrs.set(state, { answered: false, tellsCBit: tellsCBit(value) });
+  }
+
+  /** Other page tables may be in use now. */
+  paged(p: Processor, record: number): void {
+    const entries = this.#handOver.entries(p);
+    const numbers = entries.flatMap(({ page, offset, length }) => [...this.memory.of(page, offset, length)].map((label) => label & SHARED));
+    this.#proof.tables(p.state, this.#ripOf(record), this.#retired(), new Set(numbers));
   }
 
   /** Labels of what a routine has stored. What went through the scratch line is elsewhere by now. */
@@ -187,29 +224,10 @@ export class Tracker implements LabelKeeper {
     this.#report('taint-private-to-shared', this.#ripOf(record), text);
   }
 
-  /** SS, RSP, RFLAGS, CS, RIP and perhaps an error code were pushed; of those RSP and RFLAGS are the program's. */
   delivered(p: Processor, vector: number): void {
-    if (vector === Vector.VC) this.#event = { name: exitName(this.#errorCode(p)), frame: p.u64(gprAt(Gpr.RSP)) };
-    const flags = this.read(0, p.state + State.FLAG_RESULT, 16);
-    if (!p.longMode) {
-      // The legacy frames: the flags are the third from the last, or the fourth before an error code.
-      const pushed = this.#stores.slice(-6);
-      for (const { address, size } of pushed.slice(-4)) if (size <= 4) this.write(0, address, size, 0);
-      for (const { address, size } of pushed.slice(-4, -2)) if (size <= 4) this.write(0, address, Math.min(size, 2), flags);
-      return;
-    }
-    const frame = this.#stores.at(-1);
-    if (frame === undefined || (frame.size !== 40 && frame.size !== 48)) return;
-    const rsp = this.#bytes(p.state + gprAt(Gpr.RSP), 8);
-    const first = frame.size - 40;
-    for (let offset = 0; offset < frame.size; offset += 8) {
-      const at = this.#stackByte(p, frame, offset);
-      if (at === 0) continue;
-      this.write(0, at, 8, 0);
-      if (offset === first + 16) this.write(0, at, 2, flags);
-      if (offset === first + 24) for (const [k, label] of rsp.entries()) this.write(0, at + k, 1, label);
-    }
-    this.memory.range(p.state + gprAt(Gpr.RSP), 8).fill(0);
+    const { stores } = this;
+    if (vector === Vector.VC) this.#event = { name: exitName(errorCodeOf(p, stores)), frame: p.u64(gprAt(Gpr.RSP)) };
+    labelFrame(this, p, stores);
   }
 
   // --- labels of ranges ---
@@ -255,6 +273,7 @@ export class Tracker implements LabelKeeper {
 
   /** The run is over: what still lies in shared pages was asked for by nobody. */
   finish(): void {
+    for (const state of this.#proof.states) this.#judgeCBit(state);
     for (const page of this.shares.pages()) this.#judgePage(page);
   }
 
@@ -265,18 +284,24 @@ export class Tracker implements LabelKeeper {
       origins: origins.capture(),
       shares: shares.capture(),
       event: this.#event,
-      answered: new Set(this.#answered),
+      msrs: new Map(this.#msrs),
+      told: new Map(this.#told),
+      proof: this.#proof.capture(),
     };
   }
 
   restore(state: TrackerState): void {
-    this.shares.restore(new Map());
+    this.#used = NOTHING_USED;
+    this.shares.clear();
     this.origins.restore(state.origins);
     this.memory.restore(state.memory);
     this.shares.restore(state.shares);
     this.#event = state.event;
-    this.#answered.clear();
-    for (const block of state.answered) this.#answered.add(block);
+    this.#msrs.clear();
+    for (const [block, msr] of state.msrs) this.#msrs.set(block, msr);
+    this.#told.clear();
+    for (const [page, piece] of state.told) this.#told.set(page, piece);
+    this.#proof.restore(state.proof);
   }
 
   // --- inside ---
@@ -292,28 +317,13 @@ export class Tracker implements LabelKeeper {
     return ((a | b) & PRIVATE_BYTE) | this.origins.union(a & SHARED, b & SHARED);
   }
 
-  #bytes(address: number, length: number): number[] {
-    return [...this.memory.range(address, length)];
-  }
-
   #fresh(record: number, address: number, length: number): number {
     const page = this.memory.pageOf(address);
-    const where = page < 0 ? 'a shared page' : this.#handOver.describe(page, address % PAGE_SIZE, length);
-    return this.origins.add(this.#ripOf(record), where);
-  }
-
-  /** Host address of a slot of the frame that was pushed last. */
-  #stackByte(p: Processor, frame: Noted, offset: number): number {
-    if (frame.address !== p.state + State.SCRATCH) return frame.address + offset;
-    // It lies across two pages and is there already.
-    const at = p.load(p.u64(gprAt(Gpr.RSP)) + BigInt(offset), 8, 1);
-    p.clearPending();
-    return at;
-  }
-
-  #errorCode(p: Processor): number {
-    const frame = this.#stores.at(-1);
-    return frame === undefined || frame.size !== 48 ? 0 : p.view.getUint32(this.#stackByte(p, frame, 0), true);
+    const offset = address % PAGE_SIZE;
+    const where = page < 0 ? 'a shared page' : this.#handOver.describe(page, offset, length);
+    const told = this.#told.get(page);
+    const tells = told !== undefined && offset < told.offset + told.length && told.offset < offset + length;
+    return this.origins.add(this.#ripOf(record), where, tells);
   }
 
   #ripOf(record: number): bigint {
@@ -326,6 +336,21 @@ export class Tracker implements LabelKeeper {
 
   #report(rule: TaintRule, rip: bigint, text: string, exit = this.#underWay, at = this.#retired()): void {
     this.#findings.add({ rule, side: 'guest', rip, exit, text, at });
+  }
+
+  /**
+   * The program reads or writes a page: as a private one? After a store to it as a shared one no translation is left that could have let this by. Walks through
+   * it as a page table do not count, for how many there are nobody can tell.
+   */
+  #accessed(address: number): void {
+    const page = this.memory.pageOf(address);
+    if (page >= 0 && this.shares.has(page) && !this.memory.isShared(address)) this.#judgePage(page);
+  }
+
+  #judgeCBit(state: number): void {
+    const unproven = this.#proof.believed(state);
+    if (unproven === undefined) return;
+    this.#report('cbit-unverified', unproven.rip, believedCBit(unproven), '', unproven.at);
   }
 
   #judgePage(page: number): void {
@@ -344,10 +369,14 @@ export class Tracker implements LabelKeeper {
 
   /** What the request asks for is the hypervisor's; the rest of the page is judged. */
   handOver(p: Processor): void {
-    this.#answered.add(p.state);
-    const request = this.#handOver.at(p.u64(State.GHCB));
+    this.#judgeCBit(p.state);
+    const msr = p.u64(State.GHCB);
+    this.#msrs.set(p.state, { answered: true, tellsCBit: tellsCBit(msr) });
+    const request = this.#handOver.at(msr);
     if (request === null) return;
-    const { page, asked, name } = request;
+    const { page, asked, name, tells } = request;
+    if (tells === null) this.#told.delete(page);
+    else this.#told.set(page, tells);
     for (const { page: of, offset, length } of asked) this.shares.taken(of, offset, length);
     if (!this.shares.has(page)) return;
     this.shares.judge(page, (leak, offset, length) => {
@@ -360,4 +389,5 @@ export class Tracker implements LabelKeeper {
 
 const MOST_NOTED = 4096;
 const KEPT_NOTED = 64;
-const hex = (value: bigint): string => `0x${value.toString(16)}`;
+/** Nobody has asked yet. */
+const NOTHING_USED: { readonly record: number; readonly use: LabelUse | null; readonly at: number } = { record: 0, use: null, at: -1 };

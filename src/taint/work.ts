@@ -29,13 +29,17 @@ export interface Work {
   join(...labels: readonly number[]): number;
   /** A new origin: something of the hypervisor's. */
   hypervisor(what: string): number;
+  /** The same of the GHCB MSR; 0: it has what the guest has written. */
+  ghcbMsr(): number;
+  /** To be called before the routine: reports, once it has gone where a value with this label says. */
+  branching(label: number): () => void;
   /** A private value goes where the hypervisor reads it. */
   leak(text: string): void;
   /** VMGEXIT: the GHCB is handed over. */
   handOver(): void;
-  /** Has the hypervisor had the GHCB MSR since the guest last wrote it? */
-  readonly ghcbMsrAnswered: boolean;
   wroteGhcbMsr(): void;
+  /** Linear addresses may lead elsewhere now. */
+  paged(): void;
 }
 
 export type Rule = (w: Work) => SystemResult;

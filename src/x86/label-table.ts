@@ -14,8 +14,8 @@ export const PRIVATE_BYTE = 0x8000;
 /** Up to so many bits that the hypervisor chose are an offset into something: a byte, scaled. */
 export const FEW_BITS = 14;
 
-/** What a label is looked at for. */
-export const LabelUse = { ADDRESS: 0, BRANCH: 1, COUNT: 2, VALIDATION: 3 } as const;
+/** What a label is looked at for. WITNESS: something private has decided, whatever its number. */
+export const LabelUse = { ADDRESS: 0, BRANCH: 1, COUNT: 2, VALIDATION: 3, WITNESS: 4 } as const;
 export type LabelUse = (typeof LabelUse)[keyof typeof LabelUse];
 
 /** What handlers and the functions here ask the keeper of labels. `address` is a host address. */

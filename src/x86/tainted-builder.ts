@@ -4,7 +4,8 @@
 // the record says, what the engine keeps for itself.
 
 import { FoldingBuilder, constantOf } from '../wasm/folding.ts';
-import type { Arithmetic, F32, F64, I32, I64, Label, Local, V128 } from '../wasm/function.ts';
+import type { Arithmetic } from '../wasm/arithmetic.ts';
+import type { F32, F64, I32, I64, Label, Local, V128 } from '../wasm/function.ts';
 import type { LabelFunction } from './label-table.ts';
 import { own } from './tainted-tables.ts';
 import { vectorLabel } from './tainted-vectors.ts';

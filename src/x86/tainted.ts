@@ -7,7 +7,8 @@ import type { I32, I64 } from '../wasm/function.ts';
 import type { StringRun, SystemRoutine, Value } from './emitter.ts';
 import type { Form } from './form.ts';
 import { LabelUse } from './label-table.ts';
-import { type Embedding, type Imports, OpenOperands } from './open.ts';
+import type { Embedding, Imports } from './handler.ts';
+import { OpenOperands } from './open.ts';
 import { labelOf, type TaintedBuilder } from './tainted-builder.ts';
 
 /** Condition code E; NE is the next one. */

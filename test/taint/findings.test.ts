@@ -2,6 +2,7 @@
 
 import { afterEach, describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
+import { GhcbInfo } from '../../src/arch/ghcb.ts';
 import { Msr } from '../../src/arch/msr.ts';
 import { launch, type VirtualMachine } from '../../src/cbit.ts';
 import { type Secret, Taint } from '../../src/taint/taint.ts';
@@ -156,6 +157,52 @@ describe('what the hypervisor says steers', () => {
     expect(found(`movzx eax, byte [${SHARED}]\nshl eax, 4\nadd rax, 0x100000\nmov rcx, [rax]`)).toEqual([]);
     expect(found(`mov rax, [${SHARED}]\nxor edx, edx\nmov ecx, 10\ndiv rcx\nmov rcx, [rdx + 0x100000]`)).toEqual([]);
     expect(found(`movzx eax, word [${SHARED}]\nmov rcx, [rax + 0x100000]`)).toEqual([from(shared)]);
+  });
+});
+
+describe('a C-bit that the hypervisor told', () => {
+  const BOOT = { cBitMask: 0x18, pageTables: 0x40 } as const;
+  const vmgexit = (low: number): string => `mov eax, ${low}\nxor edx, edx\nmov ecx, ${Msr.GHCB}\nwrmsr\nvmgexit\n`;
+  const read = `mov ecx, ${Msr.GHCB}\nrdmsr\n`;
+  const shifted = 'shr eax, 24\nmov ecx, eax\nmov edx, 1\nshl rdx, cl\n';
+  const told = `${vmgexit(GhcbInfo.SEV_INFORMATION_REQUEST)}${read}${shifted}`;
+  /** RDX is the mask: into the entry of the first 2 MiB. */
+  const made = `mov rbx, [rdi + ${BOOT.pageTables}]\nmov rsi, [rbx + 0x2000]\nor rsi, rdx\nmov [rbx + 0x2000], rsi\n`;
+  const load = 'mov rax, cr3\nmov cr3, rax\n';
+  const keep = (number: string): string => `${number}\nmov [${UNTOUCHED}], r9\n`;
+  const look = `cmp [${UNTOUCHED}], r9\njne wrong\n`;
+  const next = vmgexit(GhcbInfo.HYPERVISOR_FEATURES_REQUEST);
+  const end = 'wrong: nop';
+  const believed = [
+    expect.stringMatching(/^cbit-unverified: page tables take effect whose C-bit is where .+ said at 0x[0-9a-f]+, and nothing private/),
+  ];
+
+  it('is believed without a witness', () => {
+    expect(found(`${told}${made}${load}${next}${end}`)).toEqual(believed);
+    expect(found(`${told}${made}${load}${end}`)).toEqual(believed);
+  });
+
+  it('is proven by a random number that is found again behind the new tables', () => {
+    expect(found(`${told}${made}${keep('rdrand r9')}${load}${look}${next}${load}${next}${end}`)).toEqual([]);
+  });
+
+  it('is not proven by a number that the hypervisor knows, or by a look before the tables take effect or after the next VMGEXIT', () => {
+    expect(found(`${told}${made}${keep('mov r9, 0x123456789abcdef0')}${load}${look}${next}${end}`)).toEqual(believed);
+    expect(found(`${told}${made}${keep('rdrand r9')}${look}${load}${next}${end}`)).toEqual(believed);
+    expect(found(`${told}${made}${keep('rdrand r9')}${load}${next}${look}${end}`)).toEqual(believed);
+  });
+
+  it('comes by CPUID, too, through the page and through the MSR', () => {
+    const leaf = 'mov eax, 0x8000001f\nxor ecx, ecx\ncpuid\nand ebx, 0x3f\nmov ecx, ebx\nmov edx, 1\nshl rdx, cl\n';
+    const served = [cpuid(['rax', 'rcx'])];
+    expect(found(`${leaf}${made}${load}${end}`, { served })).toEqual(believed);
+    expect(found(`${leaf}${made}${keep('rdrand r9')}${load}${look}${end}`, { served })).toEqual([]);
+    const ebx = `mov edx, 0x8000001f\nmov eax, 0x40000004\nmov ecx, ${Msr.GHCB}\nwrmsr\nvmgexit\nrdmsr\n`;
+    expect(found(`${ebx}and edx, 0x3f\nmov ecx, edx\nmov edx, 1\nshl rdx, cl\n${made}${load}${end}`)).toEqual(believed);
+  });
+
+  it('is no matter to who has his own', () => {
+    expect(found(`${told}mov rdx, [rdi + ${BOOT.cBitMask}]\n${made}${load}${next}${end}`)).toEqual([]);
   });
 });
 

@@ -16,7 +16,12 @@ const PAGES = 4;
 const PHYSICAL = { code: 0x10_0000, data: 0x20_0000, stack: 0x30_0000 } as const;
 const FLAT = 0xffff_ffff;
 
-const nobody: HandOver = { at: () => null, pageOf: () => null, describe: (page, offset) => `page ${page} at ${offset.toString(16)}h` };
+const nobody: HandOver = {
+  at: () => null,
+  entries: () => [],
+  pageOf: () => null,
+  describe: (page, offset) => `page ${page} at ${offset.toString(16)}h`,
+};
 
 export class LabelledBench {
   readonly bench = new Bench(undefined, undefined, null, true);
