@@ -10,12 +10,15 @@ import type { TraceReader } from '../debug/tracer.ts';
 import { codeOf, type ConformEvent, keyOf, nameOf, type Request } from './event.ts';
 import { GuestRun, type GuestRunOptions, type Ran } from './guest-run.ts';
 import { judge, newFindings, type Verdict } from './judge.ts';
+import { withheld } from './page-variants.ts';
 import type { Variant } from './variant.ts';
 import { variantsOf } from './variants.ts';
 
 /** A variant may take so many times the instructions of the plain run, and never less than `LEAST`: a guest that refuses has something to print. */
 const TIMES = 10;
 const LEAST = 1_000_000;
+/** Each of them is kept with its page, before and after: more would be of no use to anybody. */
+const MOST_EVENTS = 20_000;
 
 export type Cell = Verdict & {
   /** `NUMBER.VARIANT`: with the same image and options the same cell. */
@@ -89,27 +92,35 @@ export function* plan(options: GuestRunOptions, choice: Choice, most: number | n
       reply,
       previous,
     };
+    if (!choice.event(event) || events.length > MOST_EVENTS) return;
     kind.events.push(event);
     events.push(event);
   };
   try {
-    while (!run.step(most ?? Number.POSITIVE_INFINITY)) yield;
+    while (!run.step(most ?? Number.POSITIVE_INFINITY)) {
+      checkCount(events.length);
+      yield;
+    }
+    checkCount(events.length);
     const plain = run.ran(most);
     checkPlain(plain);
     for (const { count, events: same } of kinds.values()) for (const event of same) event.occurrences = count;
     const chosen = events
-      .filter(choice.event)
       .map((event) => ({ event, variants: variantsOf(event).filter(choice.variant) }))
       .filter(({ variants }) => variants.length > 0);
     const cells = chosen.reduce((sum, { variants }) => sum + variants.length, 0);
     const leftOut = [...kinds.values()].reduce(
-      (sum, { count, events: [first, ...rest] }) => (first !== undefined && choice.event(first) ? sum + count - 1 - rest.length : sum),
+      (sum, { count, events: [first, ...rest] }) => (first !== undefined ? sum + count - 1 - rest.length : sum),
       0,
     );
     return { plain, vmgexits: player.count, chosen, cells, leftOut };
   } finally {
     run.dispose();
   }
+}
+
+function checkCount(events: number): void {
+  if (events > MOST_EVENTS) throw new UserError(`more than ${MOST_EVENTS} VMGEXITs to judge: choose fewer by --event or --occurrences`);
 }
 
 function checkPlain({ outcome, ending }: Ran): void {
@@ -138,21 +149,27 @@ export function* judgeAll(options: GuestRunOptions, { plain, chosen }: Plan): Ge
         player.part = { number: event.number, variant, fill };
         variant.early?.(vcpuOf(run, event));
         while (!run.step(limit)) yield;
-        return run.ran(limit);
+        return endOf(run, variant, limit);
       };
       const cell = function* (variant: Variant): Generator<null, Cell> {
         const ran = yield* quietly(play(variant, 0));
-        const earlier = (): Ran | null => {
+        const anew = (): GuestRun => {
           vm.restore(start);
           player.part = null;
-          return withEventEarlier(run, event, variant, limit);
+          return run;
         };
         return cellFrom(
           event,
           variant,
           plain,
           ran,
-          judge(variant, plain, ran, () => finish(play(variant, 1)), earlier),
+          judge(variant, plain, ran, {
+            again: () => finish(play(variant, 1)),
+            atOtherTimes: () => atOtherTimes(anew, event, variant, limit),
+            uncompleted: withoutGhcb(options, event),
+            withheld: () => (withheld.applies(event) ? finish(play(withheld, 0)) : null),
+            control: () => (variant.control === undefined ? null : finish(play(variant.control, 0))),
+          }),
         );
       };
       const [soon, late] = [variants.filter(({ early }) => early !== undefined), variants.filter(({ early }) => early === undefined)];
@@ -184,27 +201,32 @@ export function* judgeOne(
   readers: readonly TraceReader[],
 ): Step<Cell> {
   const limit = limitOf(plain);
-  const play = function* (fill: number, listening: readonly TraceReader[]): Step<Ran> {
+  const play = function* (variantPlayed: Variant, fill: number, listening: readonly TraceReader[]): Step<Ran> {
     const run = new GuestRun(options, listening);
     try {
-      run.player.part = { number: event.number, variant, fill };
-      if (variant.early !== undefined) {
+      run.player.part = { number: event.number, variant: variantPlayed, fill };
+      if (variantPlayed.early !== undefined) {
         run.stopBefore(event);
-        variant.early(vcpuOf(run, event));
+        variantPlayed.early(vcpuOf(run, event));
       }
       while (!run.step(limit)) yield;
-      return run.ran(limit);
+      return endOf(run, variantPlayed, limit);
     } finally {
       run.dispose();
     }
   };
-  const ran = yield* play(0, readers);
-  const earlier = (): Ran | null => {
-    const run = new GuestRun(options);
+  const ran = yield* play(variant, 0, readers);
+  const atTimes = function* (): Iterable<Ran> {
+    const runs: GuestRun[] = [];
+    const anew = (): GuestRun => {
+      const run = new GuestRun(options);
+      runs.push(run);
+      return run;
+    };
     try {
-      return withEventEarlier(run, event, variant, limit);
+      yield* atOtherTimes(anew, event, variant, limit);
     } finally {
-      run.dispose();
+      for (const run of runs) run.dispose();
     }
   };
   return {
@@ -213,7 +235,13 @@ export function* judgeOne(
       variant,
       plain,
       ran,
-      judge(variant, plain, ran, () => finish(play(1, [])), earlier),
+      judge(variant, plain, ran, {
+        again: () => finish(play(variant, 1, [])),
+        atOtherTimes: atTimes,
+        uncompleted: withoutGhcb(options, event),
+        withheld: () => (withheld.applies(event) ? finish(play(withheld, 0, [])) : null),
+        control: () => (variant.control === undefined ? null : finish(play(variant.control, 0, []))),
+      }),
     ),
     output: ran.output,
   };
@@ -223,18 +251,47 @@ function cellFrom(event: ConformEvent, variant: Variant, plain: Ran, ran: Ran, v
   return { ...verdict, id: cellName(event, variant), event, variant, instructions: ran.instructions, findings: newFindings(plain, ran) };
 }
 
+/** An NMI or interrupt may still come behind a request for termination, and has a handler: of those runs nothing is asked beyond their end. */
+function endOf(run: GuestRun, { event }: Variant, limit: number): Ran {
+  const ran = run.ran(limit);
+  return event === undefined ? run.entered(ran) : ran;
+}
+
 function vcpuOf({ vm }: GuestRun, { vcpu }: ConformEvent): InterposedVcpu {
   const found = vm.guest.vm.vcpus[vcpu];
   assert(found !== undefined, 'the virtual CPU is there in every run');
   return found;
 }
 
-/** The plain run with the variant's event before the instruction that the #VC was for; null: it cannot be had. The guest is at its start. */
+/**
+ * The plain run with the variant's event before the instruction that the #VC was for; null: it cannot be had. The guest is at its start. Several
+ * virtual CPUs take whole turns: there the event comes at the end of the turn that the instruction is in.
+ */
 function withEventEarlier(run: GuestRun, event: ConformEvent, variant: Variant, limit: number): Ran | null {
-  if (variant.event === undefined || !run.stopBefore(event)) return null;
+  if (variant.event === undefined || (!run.stopBefore(event) && run.vm.outcome !== null)) return null;
   variant.event(vcpuOf(run, event));
   while (!run.step(limit));
   return run.ran(limit);
+}
+
+/** A guest with a GHCB uses it. */
+const withoutGhcb = ({ vcpus = 1 }: GuestRunOptions, { request }: ConformEvent): boolean => vcpus > 1 && request.protocol === 'msr';
+
+/**
+ * Runs in which the variant's event comes about then. Several virtual CPUs: at the VMGEXITs before and behind this one, too, for much may happen in the
+ * rest of a turn.
+ */
+function* atOtherTimes(anew: () => GuestRun, event: ConformEvent, variant: Variant, limit: number): Iterable<Ran> {
+  const run = anew();
+  const earlier = withEventEarlier(run, event, variant, limit);
+  if (earlier !== null) yield earlier;
+  if (run.vm.guest.vm.vcpus.length === 1) return;
+  for (const number of [event.number - 1, event.number + 1]) {
+    const other = anew();
+    other.player.part = { number, variant, fill: 0 };
+    while (!other.step(limit));
+    yield other.ran(limit);
+  }
 }
 
 function* quietly<T>(steps: Step<T>): Generator<null, T> {

@@ -8,6 +8,7 @@ import { attachSanitizer, type Sanitizer } from '../sanitizer/sanitizer.ts';
 import type { Finding } from '../sanitizer/finding.ts';
 import { type RunOptions, SLICE, VirtualMachine } from '../virtual-machine.ts';
 import type { ConformEvent } from './event.ts';
+import { Output } from './output.ts';
 import { Overlay } from './overlay.ts';
 import { Player } from './player.ts';
 
@@ -28,26 +29,8 @@ export type Ran = {
   readonly unsupported: boolean;
 };
 
-class Output {
-  #bytes: number[] = [];
-
-  add(byte: number): void {
-    this.#bytes.push(byte);
-  }
-
-  get text(): string {
-    return new TextDecoder().decode(Uint8Array.from(this.#bytes));
-  }
-
-  /** Runs that go on from the same place have sent the same up to there. */
-  capture(): number {
-    return this.#bytes.length;
-  }
-
-  restore(length: number): void {
-    this.#bytes.length = length;
-  }
-}
+/** Instructions behind a request for termination: enough to come to the next #VC, and few for who waits in a loop. */
+const MOST_BEHIND = 10_000;
 
 export class GuestRun {
   readonly vm: VirtualMachine;
@@ -120,6 +103,19 @@ export class GuestRun {
       findings: this.sanitizer.findings.filter(({ side }) => side === 'guest'),
       unsupported: player.last === BigInt(GhcbEvent.UNSUPPORTED_EVENT),
     };
+  }
+
+  /**
+   * The run has ended, maybe because the guest asked for that: then it is entered once more, and what it does (`goes-on`) is a finding. That its request
+   * is granted no guest can count on.
+   */
+  entered(ran: Ran): Ran {
+    const { vm, sanitizer } = this;
+    if (ran.outcome.kind !== 'terminated') return ran;
+    vm.guest.goOn();
+    vm.advance(MOST_BEHIND);
+    const beyond = sanitizer.findings.filter(({ rule }) => rule === 'goes-on');
+    return { ...ran, findings: [...ran.findings.filter(({ rule }) => rule !== 'goes-on'), ...beyond] };
   }
 
   dispose(): void {

@@ -39,6 +39,8 @@ export function newFindings(plain: Ran, ran: Ran): Ran['findings'] {
 /** Has it ended like the plain run? */
 const endedAlike = (plain: Ran, ran: Ran): boolean => plain.outcome.kind === ran.outcome.kind && plain.ending === ran.ending;
 
+const isAlike = (plain: Ran, ran: Ran): boolean => endedAlike(plain, ran) && ran.output === plain.output;
+
 /** How a guest that goes no further says so; null: it has not said so. */
 function refusal(plain: Ran, ran: Ran): string | null {
   const { outcome } = ran;
@@ -58,30 +60,62 @@ function refusal(plain: Ran, ran: Ran): string | null {
   }
 }
 
-/**
- * Judges one run. `again` runs the cell anew with other junk, and `earlier` the plain run with the event before the instruction: both are
- * asked only where the output is another, and may give null.
- */
-export function judge(variant: Variant, plain: Ran, ran: Ran, again: () => Ran, earlier: () => Ran | null): Verdict {
+/** Runs to compare with besides the plain one, asked for only where the output is another. */
+export type Others = {
+  /** The cell anew, with other junk. */
+  readonly again: () => Ran;
+  /** The plain run with the event before the instruction, or about then. */
+  readonly atOtherTimes: () => Iterable<Ran>;
+  /**
+   * The guest has no GHCB yet in which it could declare an NMI complete, and several virtual CPUs: a run in which the NMI came in the same stretch
+   * cannot be had.
+   */
+  readonly uncompleted: boolean;
+  /** Nothing is done, and the answer says that it was; null: a guest would know. */
+  readonly withheld: () => Ran | null;
+  /** The variant's control; null: it has none. */
+  readonly control: () => Ran | null;
+};
+
+/** Numbers, decimal or hexadecimal. */
+const FIGURES = /\b(?:0x)?(?=[a-f]*\d)[\da-f]+h?\b/gi;
+const withoutFigures = ({ output }: Ran): string => output.replace(FIGURES, '#');
+
+/** Judges one run. */
+export function judge(variant: Variant, plain: Ran, ran: Ran, others: Others): Verdict {
   const { outcome } = ran;
-  const refused = refusal(plain, ran);
+  const alike = isAlike(plain, ran);
+  const refused = alike ? null : refusal(plain, ran); // a plain run may end by a halt, too
   const finding = newFindings(plain, ran).find(({ rule }) => refused === null || !beliefs.has(rule));
   if (finding !== undefined) return violated(`sanitizer: ${finding.rule}: ${finding.text}`);
   if (outcome.kind === 'shutdown' && plain.outcome.kind !== 'shutdown') return violated(ran.ending);
   if (outcome.kind === 'limit') return violated(`no end within ${outcome.instructions} instructions`);
-  if (endedAlike(plain, ran) && ran.output === plain.output) return tolerated('the output is that of the plain run');
+  if (refused === null) {
+    const other = others.control();
+    const refusedThere = other === null || isAlike(plain, other) ? null : refusal(plain, other);
+    if (refusedThere !== null) return violated(`it was taken for another answer: where nobody could, ${refusedThere}`);
+  }
+  if (alike) return tolerated('the output is that of the plain run');
   if (refused !== null) return correct(refused);
   if (!endedAlike(plain, ran)) return violated(ran.ending);
   // It went on as if all were well, and sent something else.
   if (variant.asks === true) {
-    const other = again();
+    const other = others.again();
     if (other.output === ran.output && endedAlike(ran, other))
       return correct('the guest went on with the exception, and took nothing from the answer');
   }
   if (variant.event !== undefined) {
-    const other = earlier();
+    for (const other of others.atOtherTimes())
+      if (isAlike(ran, other)) return tolerated('the output is that of a run in which the event came at another time');
+  }
+  if (variant.nmi === true && others.uncompleted && withoutFigures(ran) === withoutFigures(plain))
+    return tolerated('the output differs in figures: without a GHCB the NMI could not be declared complete, and others waited in vain');
+  if (variant.told === true && withoutFigures(ran) === withoutFigures(plain))
+    return tolerated('the output differs in figures: what was said was handed on, and nothing came of it');
+  if (variant.refuses === true) {
+    const other = others.withheld();
     if (other !== null && other.output === ran.output && endedAlike(ran, other))
-      return tolerated('the output is that of a run in which the event came earlier');
+      return tolerated('the output is that of a run in which nothing was done, and nobody said so');
   }
   return violated(`the output is another: ${difference(plain.output, ran.output)}`);
 }

@@ -22,6 +22,7 @@ const response = (
   title: string,
   applies: (asked: Asked) => boolean,
   edit: (response: bigint, request: bigint) => bigint,
+  more: Partial<Variant> = {},
 ): Variant => ({
   id,
   group,
@@ -36,6 +37,7 @@ const response = (
     vcpu.ghcbMsr = BigInt.asUintN(64, edit(vcpu.ghcbMsr, request.value));
     return null;
   },
+  ...more,
 });
 
 const always = (): boolean => true;
@@ -59,6 +61,13 @@ const versions = (value: bigint, least: bigint, most: bigint): bigint => withFie
 const cBit = (value: bigint, change: (position: bigint) => bigint): bigint => withField(value, 24, 8, change((value >> 24n) & 0xffn));
 const withCode = (value: bigint, code: number): bigint => (value & ~INFO) | BigInt(code);
 
+/** The highest of the twelve bits, which no code has set but those that nobody has defined: who compares fewer of them does not see it. */
+const NEAR = 0x800;
+/** What a guest can check behind the code stays right, or it would refuse for that. Features it cannot: who takes them takes others. */
+const unlike = (value: bigint, asked: bigint): bigint => ((asked & INFO) === BigInt(GhcbInfo.HYPERVISOR_FEATURES_REQUEST) ? ~value : value);
+
+const told = { told: true } as const;
+
 export const msrVariants: readonly Variant[] = [
   response('error', 'request-code', 'leaves the code of the request in the MSR', always, (value, asked) =>
     withCode(value, Number(asked & INFO)),
@@ -68,6 +77,18 @@ export const msrVariants: readonly Variant[] = [
   ),
   response('error', 'undefined-code', 'gives its answer the code FFFh, which nobody has defined', always, (value) =>
     withCode(value, 0xfff),
+  ),
+  response(
+    'error',
+    'near-code',
+    'gives its answer the right code, but for bit 11, which is set; features are others',
+    always,
+    (value, asked) => withCode(unlike(value, asked), Number(value & INFO) | NEAR),
+    {
+      control: response('error', 'far-code', 'gives its answer the code FFFh', always, (value, asked) =>
+        withCode(unlike(value, asked), 0xfff),
+      ),
+    },
   ),
   response('error', 'termination', 'gives its answer the code of a termination request', always, (value) =>
     withCode(value, GhcbInfo.TERMINATION_REQUEST),
@@ -81,15 +102,27 @@ export const msrVariants: readonly Variant[] = [
   response('wrong', 'no-sev-leaf', 'hides SEV: the last extended leaf is 8000001Eh', cpuidOf(EXTENDED_MAXIMUM, EAX), (value) =>
     withField(value, 32, 32, BigInt(MEMORY_ENCRYPTION - 1)),
   ),
-  response('wrong', 'c-bit', 'returns another C-bit in CPUID 8000001Fh', cpuidOf(MEMORY_ENCRYPTION, EBX), (value) =>
-    withField(value, 32, 6, ((value >> 32n) & 0x3fn) - 1n),
+  response(
+    'wrong',
+    'c-bit',
+    'returns another C-bit in CPUID 8000001Fh',
+    cpuidOf(MEMORY_ENCRYPTION, EBX),
+    (value) => withField(value, 32, 6, ((value >> 32n) & 0x3fn) - 1n),
+    told,
   ),
   response('wrong', 'versions-above', 'speaks versions 100 to 101 of the protocol only', information, (value) =>
     versions(value, 100n, 101n),
   ),
   response('wrong', 'versions-below', 'speaks version 0 of the protocol only', information, (value) => versions(value, 0n, 0n)),
   response('wrong', 'versions-none', 'says that the highest version is below the lowest', information, (value) => versions(value, 2n, 1n)),
-  response('wrong', 'c-bit', 'says that the C-bit is the one below', information, (value) => cBit(value, (position) => position - 1n)),
-  response('wrong', 'c-bit-0', 'says that the C-bit is bit 0', information, (value) => cBit(value, () => 0n)),
-  response('wrong', 'c-bit-255', 'says that the C-bit is bit 255', information, (value) => cBit(value, () => 255n)),
+  response(
+    'wrong',
+    'c-bit',
+    'says that the C-bit is the one below',
+    information,
+    (value) => cBit(value, (position) => position - 1n),
+    told,
+  ),
+  response('wrong', 'c-bit-0', 'says that the C-bit is bit 0', information, (value) => cBit(value, () => 0n), told),
+  response('wrong', 'c-bit-255', 'says that the C-bit is bit 255', information, (value) => cBit(value, () => 255n), told),
 ];

@@ -7,6 +7,7 @@ import { ioioSize } from '../hypervisor/ghcb/ioio.ts';
 import type { NaeEvent } from '../hypervisor/ghcb/nae-events.ts';
 import { ghcbFields } from '../hypervisor/ghcb/page.ts';
 import type { Outcome } from '../hypervisor/outcome.ts';
+import { isOfMachine } from '../sanitizer/protocol.ts';
 import { PAGE_SIZE } from '../util/address.ts';
 import { lowHalf } from '../util/halves.ts';
 import { type ConformEvent, EXTENDED_MAXIMUM, leafOf, MEMORY_ENCRYPTION } from './event.ts';
@@ -65,8 +66,21 @@ const refusal = (group: Group, id: string, title: string, info1: bigint, info2: 
   title,
   applies: (event) => paged(event) !== null,
   play: (window) => refuse(window, info1, info2),
+  refuses: true,
   ...more,
 });
+
+/** The answer says that it was done, and nothing is: of an event that gives nothing back no guest can know. In no table. */
+export const withheld: Variant = {
+  id: 'withheld',
+  group: 'right',
+  title: 'says that it has done what it has not',
+  applies: (event) => {
+    const row = done(event)?.row;
+    return row !== undefined && isOfMachine(BigInt(row.code)) && row.returns.length === 0 && row.result === undefined;
+  },
+  play: (window) => refuse(window, 0n, 0n),
+};
 
 const changed = (
   group: Group,
@@ -74,6 +88,7 @@ const changed = (
   title: string,
   applies: (event: PageEvent) => boolean,
   edit: (page: PageBytes, window: Window) => void,
+  more: Partial<Variant> = {},
 ): Variant => ({
   id,
   group,
@@ -83,17 +98,27 @@ const changed = (
     return found !== null && applies(found);
   },
   play: change(edit),
+  ...more,
 });
 
 const always = (): boolean => true;
+
+const VALID = BigInt(EventInj.VALID);
+const type = (bits: number, vector: number, errorCode?: number): bigint =>
+  VALID | BigInt(bits) | BigInt(vector) | (errorCode === undefined ? 0n : BigInt(EventInj.ERROR_CODE) | (BigInt(errorCode) << 32n));
+const exception = (vector: number, errorCode?: number): bigint => type(EventInj.TYPE_EXCEPTION, vector, errorCode);
+const GP = exception(Vector.GP, 0);
 
 // --- errors ------------------------------------------------------------------------------------------------------------------------
 
 const malformed = (id: string, reason: number, title: string): Variant =>
   refusal('error', `malformed-${id}`, `answers "malformed input", ${title}`, BigInt(GhcbResponse.MALFORMED), BigInt(reason));
 
-const undefinedCode = (id: string, info1: bigint, info2 = 0n): Variant =>
-  refusal('error', `undefined-${id}`, `answers with SW_EXITINFO1 0x${info1.toString(16)}, which nobody has defined`, info1, info2);
+const undefinedCode = (id: string, info1: bigint, info2 = 0n, more: Partial<Variant> = {}): Variant => {
+  const event = info2 === 0n ? '' : ', and a #GP in SW_EXITINFO2';
+  const title = `answers with SW_EXITINFO1 0x${info1.toString(16)}, which nobody has defined${event}`;
+  return refusal('error', `undefined-${id}`, title, info1, info2, more);
+};
 
 const errors: readonly Variant[] = [
   malformed('registered', GhcbReason.NOT_REGISTERED, 'reason 1: the GHCB is not registered'),
@@ -106,24 +131,31 @@ const errors: readonly Variant[] = [
   malformed('own', 0x1_0000, 'reason 10000h, one of its own'),
   undefinedCode('3', 3n),
   undefinedCode('ffffffff', LOW),
+  undefinedCode('100', 0x100n),
+  undefinedCode('10000', 0x1_0000n),
+  // Who compares less than 32 bits takes it for 1, and raises the exception as if it had been asked for.
+  undefinedCode('10001', 0x1_0001n, GP, { control: undefinedCode('3', 3n, GP) }),
   refusal('error', 'malformed-high', 'answers "malformed input" with junk in bits 63:32 of SW_EXITINFO1', HIGH_JUNK | 2n, 5n),
 ];
 
 // --- events to raise ---------------------------------------------------------------------------------------------------------------
 
 const EXCEPTION = BigInt(GhcbResponse.EXCEPTION);
-const VALID = BigInt(EventInj.VALID);
-const type = (bits: number, vector: number, errorCode?: number): bigint =>
-  VALID | BigInt(bits) | BigInt(vector) | (errorCode === undefined ? 0n : BigInt(EventInj.ERROR_CODE) | (BigInt(errorCode) << 32n));
-const exception = (vector: number, errorCode?: number): bigint => type(EventInj.TYPE_EXCEPTION, vector, errorCode);
+
+/** Bits 10:8: types 1 and 5 to 7 are reserved. */
+const TYPE_RESERVED = 0x700;
 
 const raises = (id: string, title: string, info2: bigint): Variant =>
   refusal('exception', id, `asks for ${title}`, EXCEPTION, info2, { asks: true });
 const forbidden = (id: string, title: string, info2: bigint): Variant => refusal('vector', id, `asks for ${title}`, EXCEPTION, info2);
 
 const events: readonly Variant[] = [
-  raises('gp', '#GP with error code 0', exception(Vector.GP, 0)),
+  raises('gp', '#GP with error code 0', GP),
   raises('gp-no-code', '#GP without an error code, as KVM does', exception(Vector.GP)),
+  {
+    ...raises('gp-junk-code', '#GP without an error code, with junk where one would be', exception(Vector.GP)),
+    play: (window) => refuse(window, EXCEPTION, exception(Vector.GP) | ((window.junk('swExitInfo2') & LOW) << 32n)),
+  },
   raises('ud', '#UD', exception(Vector.UD)),
   forbidden('raise-de', '#DE', exception(Vector.DE)),
   forbidden('raise-df', '#DF', exception(Vector.DF, 0)),
@@ -134,7 +166,8 @@ const events: readonly Variant[] = [
   forbidden('raise-interrupt', 'an interrupt with the vector of #GP', type(EventInj.TYPE_INTR, Vector.GP)),
   forbidden('raise-software', 'a software interrupt with the vector of #GP', type(EventInj.TYPE_SOFTWARE, Vector.GP)),
   forbidden('raise-int80', 'the software interrupt 80h', type(EventInj.TYPE_SOFTWARE, 0x80)),
-  forbidden('raise-invalid', '#GP without the valid bit', exception(Vector.GP, 0) & ~VALID),
+  forbidden('raise-invalid', '#GP without the valid bit', GP & ~VALID),
+  forbidden('raise-reserved', 'an event of type 7, which there is not, with the vector of #GP', type(TYPE_RESERVED, Vector.GP)),
   forbidden('raise-nothing', 'an exception, and says none', 0n),
 ];
 
@@ -307,8 +340,13 @@ const wrong: readonly Variant[] = [
   changed('wrong', 'no-sev-leaf', 'hides SEV: the last extended leaf is 8000001Eh', withLeaf(EXTENDED_MAXIMUM), (page) =>
     page.put('rax', BigInt(MEMORY_ENCRYPTION - 1)),
   ),
-  changed('wrong', 'c-bit', 'returns another C-bit in CPUID 8000001Fh', withLeaf(MEMORY_ENCRYPTION), (page) =>
-    page.put('rbx', (page.get('rbx') & ~C_BIT) | ((page.get('rbx') & C_BIT) - 1n)),
+  changed(
+    'wrong',
+    'c-bit',
+    'returns another C-bit in CPUID 8000001Fh',
+    withLeaf(MEMORY_ENCRYPTION),
+    (page) => page.put('rbx', (page.get('rbx') & ~C_BIT) | ((page.get('rbx') & C_BIT) - 1n)),
+    { told: true },
   ),
   changed(
     'wrong',

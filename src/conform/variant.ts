@@ -31,8 +31,16 @@ export type Variant = {
   readonly title: string;
   /** The exception that it rightly asks for: the guest may go on with it, and its output is then another. */
   readonly asks?: true;
+  /** Refuses the request: nothing of it is done. */
+  readonly refuses?: true;
+  /** Says a wrong figure that a guest may hand on to whoever asked, if it does not act upon it. */
+  readonly told?: true;
+  /** The same with another value, which a guest refuses if it refuses this one. In no table. */
+  readonly control?: Variant;
   /** Brings the event that could as well have come before the instruction. */
   readonly event?: (vcpu: InterposedVcpu) => void;
+  /** The event is an NMI, which keeps others back until the guest says in its GHCB that it is complete. */
+  readonly nmi?: true;
   /** Comes before the instruction that the #VC is for, and the answer is the right one. */
   readonly early?: (vcpu: InterposedVcpu) => void;
   readonly applies: (event: ConformEvent) => boolean;

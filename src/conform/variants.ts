@@ -34,7 +34,13 @@ const event = (bits: number, vector: number, errorCode?: number): bigint =>
   BigInt(EventInj.VALID + bits + vector) | (errorCode === undefined ? 0n : BigInt(EventInj.ERROR_CODE) | (BigInt(errorCode) << 32n));
 
 /** Events that a guest gets in the middle of a handler. A parked processor gets none. */
-const injected = (id: string, title: string, bring: (vcpu: InterposedVcpu) => void, comparable: boolean): Variant => ({
+const injected = (
+  id: string,
+  title: string,
+  bring: (vcpu: InterposedVcpu) => void,
+  comparable: boolean,
+  more: Partial<Variant> = {},
+): Variant => ({
   id,
   group: 'injected',
   title: `answers as it should and injects ${title}`,
@@ -45,6 +51,7 @@ const injected = (id: string, title: string, bring: (vcpu: InterposedVcpu) => vo
     if (outcome === null) bring(vcpu);
     return outcome;
   },
+  ...more,
 });
 
 const exception = (id: string, title: string, vector: number, errorCode: number): Variant =>
@@ -62,7 +69,7 @@ const injections: readonly Variant[] = [
   vc(ExitCode.VMMCALL, 'VMMCALL'),
   vc(ExitCode.NPF, 'NPF'),
   exception('inject-gp', '#GP', Vector.GP, 0),
-  injected('inject-nmi', 'an NMI', ({ interrupts: { apic } }) => (apic.nmi = true), true),
+  injected('inject-nmi', 'an NMI', ({ interrupts: { apic } }) => (apic.nmi = true), true, { nmi: true }),
   interrupt('inject-interrupt', 'an interrupt, vector 30h', 0x30, true),
   interrupt('inject-80', 'an interrupt with vector 80h, a system call', 0x80, false),
 ];
@@ -86,6 +93,15 @@ const earlier: readonly Variant[] = [
   earlyVc(ExitCode.MSR, 'MSR'),
   earlyVc(ExitCode.VMMCALL, 'VMMCALL'),
   earlyVc(ExitCode.NPF, 'NPF'),
+  earlyVc(ExitCode.DR0_READ + 7, 'a DR7 read'),
+  earlyVc(ExitCode.DR0_WRITE + 7, 'a DR7 write'),
+  earlyVc(ExitCode.RDTSC, 'RDTSC'),
+  earlyVc(ExitCode.RDPMC, 'RDPMC'),
+  earlyVc(ExitCode.INVD, 'INVD'),
+  earlyVc(ExitCode.RDTSCP, 'RDTSCP'),
+  earlyVc(ExitCode.WBINVD, 'WBINVD'),
+  earlyVc(ExitCode.MONITOR, 'MONITOR'),
+  earlyVc(ExitCode.MWAIT, 'MWAIT'),
   early('80', 'an interrupt with vector 80h, a system call,', event(EventInj.TYPE_INTR, 0x80)),
 ];
 

@@ -15,6 +15,7 @@ import type { Vm } from '../hypervisor/vm.ts';
 import type { Machine } from '../machine/machine.ts';
 import { PAGE_SIZE, type Spa } from '../util/address.ts';
 import { CodeCounts } from '../util/code-counts.ts';
+import { assert } from '../util/errors.ts';
 import { RandomSource, type RandomStream } from '../util/random.ts';
 import { chipsetOf } from './chipset.ts';
 import { findImage, planFor } from './image.ts';
@@ -40,6 +41,8 @@ export class Guest implements Stateful {
   readonly #home: GuestHome;
   readonly #launched: Launched;
   readonly #pollDevices: () => void;
+  /** Something has come for the guest's serial port. */
+  readonly received: () => void;
   readonly #chips: Components;
   /** What RDRAND and RDSEED give: nobody else's draws shift it. */
   readonly #chance: RandomStream;
@@ -81,6 +84,7 @@ export class Guest implements Stateful {
       },
     });
     this.#pollDevices = chipset.poll;
+    this.received = chipset.received;
     this.#chips = chipset.components;
     const romSize = bios === undefined ? 0 : Math.ceil(bios.bytes.length / PAGE_SIZE) * PAGE_SIZE;
     const ram = { at: system.takeRam(memory), size: memory };
@@ -150,6 +154,12 @@ export class Guest implements Stateful {
     else if (vm.scheduler.pending !== null) return false;
     else if (maxInstructions !== null && vm.consumed >= maxInstructions) this.#end({ kind: 'limit', instructions: maxInstructions });
     return this.#outcome !== null;
+  }
+
+  /** The run goes on though the guest asked for its end: nothing forces a hypervisor to follow that. */
+  goOn(): void {
+    assert(this.#outcome?.kind === 'terminated', 'the guest has asked for its end');
+    this.#outcome = null;
   }
 
   /** The virtual CPU with an exit that the hypervisor has not looked at yet; null: there is none. */

@@ -17,9 +17,13 @@ export type Access = {
   readonly kind: PageAccess;
 };
 
+/** A level that uses more pages than any handler does: the first of them are forgotten. */
+const MOST_USES = 8;
+
 export function usedBy(level: Level, ghcb: GhcbState): Use {
   let use = level.uses.get(ghcb.gpa);
   if (use === undefined) {
+    if (level.uses.size >= MOST_USES) level.uses.delete(level.uses.keys().next().value!);
     use = newUse();
     level.uses.set(ghcb.gpa, use);
   }
@@ -28,11 +32,11 @@ export function usedBy(level: Level, ghcb: GhcbState): Use {
 
 export function noteAccess(facts: Facts, level: Level, ghcb: GhcbState, access: Access, report: Report): void {
   const rip = facts.accessor(access.state);
-  if (access.kind !== PageAccess.WRITE) noteRead(level.uses.get(ghcb.gpa), access, rip, report);
+  if (access.kind !== PageAccess.WRITE) noteRead(facts, level.uses.get(ghcb.gpa), access, rip, report);
   if (access.kind !== PageAccess.READ) noteWrite(facts, level, ghcb, access, rip, report);
 }
 
-function noteRead(use: Use | undefined, { offset, size, kind }: Access, rip: bigint, report: Report): void {
+function noteRead(facts: Facts, use: Use | undefined, { state, offset, size, kind }: Access, rip: bigint, report: Report): void {
   if (use === undefined) return;
   const first = quadOf(offset);
   const last = quadOf(offset + size - 1);
@@ -48,8 +52,10 @@ function noteRead(use: Use | undefined, { offset, size, kind }: Access, rip: big
     for (let quad = first; quad <= last; quad++) {
       if (window.readers.has(quad)) continue;
       window.readers.set(quad, rip);
-      if (window.interrupted && isOfAnswer(window.request, quad))
+      if (!isOfAnswer(window.request, quad)) continue;
+      if (window.interrupted)
         report('interrupts-enabled', rip, window.request.name, 'the answer was read after an interrupt had been taken');
+      else if (facts.interruptible(state)) report('interrupts-enabled', rip, window.request.name, 'the answer is read with RFLAGS.IF set');
     }
   window.read.fill(1, offset, Math.min(offset + size, BITMAP.end));
 }

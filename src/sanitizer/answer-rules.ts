@@ -1,5 +1,6 @@
 // What the hypervisor did between a VMGEXIT and the VMRUN that answers it: the page before and after, the GHCB MSR before and after.
 
+import { SEV_LEAF } from '../arch/cpuid.ts';
 import { ExitCode } from '../arch/exit-code.ts';
 import { EventInj, GHCB_BUFFER, GhcbEvent, type GhcbField, GhcbInfo, GhcbReason, GhcbResponse } from '../arch/ghcb.ts';
 import type { Facts, Report } from './facts.ts';
@@ -107,7 +108,6 @@ function judgeIdentity({ facts, known, request, before, after, rip, report }: An
 }
 
 const LEAF_LARGEST = 0x8000_0000;
-const LEAF_ENCRYPTION = 0x8000_001f;
 
 function noteIdentity(
   facts: Facts,
@@ -117,14 +117,11 @@ function noteIdentity(
   value: number,
   say: (what: string) => void,
 ): void {
-  if (
-    (leaf === LEAF_LARGEST && register === 0 && value < LEAF_ENCRYPTION) ||
-    (leaf === LEAF_ENCRYPTION && register === 0 && (value & 2) === 0)
-  ) {
+  if ((leaf === LEAF_LARGEST && register === 0 && value < SEV_LEAF) || (leaf === SEV_LEAF && register === 0 && (value & 2) === 0)) {
     known.hidesSev = true;
     say(`CPUID leaf ${hex(leaf)} denies SEV`);
   }
-  if (leaf === LEAF_ENCRYPTION && register === 1 && (value & 0x3f) !== facts.cBit) tellCBit(facts, known, value & 0x3f, say);
+  if (leaf === SEV_LEAF && register === 1 && (value & 0x3f) !== facts.cBit) tellCBit(facts, known, value & 0x3f, say);
 }
 
 function tellCBit({ cBit }: Facts, known: SanitizerState, told: number, say: (what: string) => void): void {

@@ -5,15 +5,15 @@ import { GhcbResponse, type GhcbField } from '../arch/ghcb.ts';
 import { Rflags } from '../arch/registers.ts';
 import { Gpr } from '../memory/state.ts';
 import { info1Of, isAllowedException } from './answer-rules.ts';
-import type { Report } from './facts.ts';
+import type { Facts, Report } from './facts.ts';
 import { isQuadValid, layout, quadOf, spelled, valueOf } from './page-image.ts';
 import { nameOfCode, portAccess, rowOf } from './protocol.ts';
 import { hex } from './request-rules.ts';
-import type { Registers, Vc } from './state.ts';
+import type { Level, Registers, SanitizerState, Vc } from './state.ts';
 
 const LOW = 0xffff_ffffn;
 const MOST_BYTES = 15n;
-const registerNames = [
+export const registerNames = [
   'RAX',
   'RCX',
   'RDX',
@@ -47,7 +47,27 @@ const outputs: Readonly<Record<number, readonly number[]>> = {
   [ExitCode.MWAIT]: [],
 };
 const fieldOf: Readonly<Record<number, GhcbField>> = { [RAX]: 'rax', [RCX]: 'rcx', [RDX]: 'rdx', [RBX]: 'rbx' };
+/** Results of an exit code: registers, and the fields that they come from. */
+export const outputsOf = (code: number): (readonly [register: number, field: GhcbField])[] =>
+  (outputs[code] ?? []).flatMap((n) => (fieldOf[n] === undefined ? [] : [[n, fieldOf[n]] as const]));
+
 const STATUS = Rflags.CF | Rflags.PF | Rflags.AF | Rflags.ZF | Rflags.SF | Rflags.OF | Rflags.DF;
+/** None of these instructions changes any; RF is for whoever completes one to clear. */
+const KEPT = STATUS | Rflags.TF | Rflags.IF | Rflags.IOPL | Rflags.NT | Rflags.AC | Rflags.ID;
+/** Two results may be the same small number by chance. */
+const TELLING = 0xffffn;
+
+/** An IRET that takes back the program whose #VC a level was for. */
+export type AtReturn = {
+  readonly facts: Facts;
+  readonly state: number;
+  readonly known: SanitizerState;
+  readonly level: Level;
+  readonly vc: Vc;
+  readonly after: Registers;
+  readonly rip: bigint;
+  readonly report: Report;
+};
 
 /** Did the program get beyond its instruction, or a string on by some elements? */
 export function goneOn(vc: Vc, after: Registers): boolean {
@@ -103,7 +123,8 @@ function judgeRegisters(vc: Vc, after: Registers, say: Say): void {
     n !== RSP && value !== vc.before.gpr[n] && (writesMsr || !may.includes(n)) ? [registerNames[n]!] : [],
   );
   if (changed.length > 0) say('register-changed', `${changed.join(', ')} changed`);
-  if (((after.rflags ^ vc.before.rflags) & STATUS) !== 0) say('register-changed', 'flags changed');
+  const flags = (after.rflags ^ vc.before.rflags) & KEPT;
+  if (flags !== 0) say('register-changed', `RFLAGS changed in ${hex(flags)}`);
   const { answer } = vc;
   if (answer === null || vc.last === null || info1Of(answer) !== GhcbResponse.OK || writesMsr || (port?.string ?? false)) return;
   const row = rowOf(vc.last);
@@ -116,7 +137,12 @@ function judgeRegisters(vc: Vc, after: Registers, say: Say): void {
     const given = valueOf(answer, field);
     const got = after.gpr[n]!;
     const was = vc.before.gpr[n]!;
-    if ((got & mask) !== (given & mask)) continue;
+    if ((got & mask) !== (given & mask)) {
+      const other = row.returns.find((one) => (valueOf(answer, one) & mask) === (got & mask));
+      if (other !== undefined && (got & mask) > TELLING && (was & mask) !== (got & mask))
+        say('result-lost', `${registerNames[n]} got ${spelled(other)} of the answer`);
+      continue;
+    }
     const valid = isQuadValid(answer, quadOf(layout[field].offset));
     if (!valid && (given & mask) !== 0n && (was & mask) !== (given & mask))
       say('field-not-valid', `${registerNames[n]} got ${spelled(field)} of the answer, which is not marked valid`);

@@ -2,7 +2,7 @@
 
 import { Rflags } from '../arch/registers.ts';
 import { gprAt, Segment, SegmentPart, State, segmentAt } from '../memory/state.ts';
-import type { Place } from '../mmu/mmu.ts';
+import type { Place } from '../mmu/onlooker.ts';
 import type { VirtualMachine } from '../virtual-machine.ts';
 import { PAGE_SIZE, gpa as gpaOf, pageOf } from '../util/address.ts';
 import { statusFlagsOf } from '../x86/flags.ts';
@@ -33,6 +33,11 @@ export class Facts {
 
   get retired(): number {
     return this.#vm.machine.retired;
+  }
+
+  /** Is there an NMI that has not been delivered? */
+  get nmiWaits(): boolean {
+    return this.#vm.guest.vm.vcpus.some(({ interrupts: { apic } }) => apic.nmi);
   }
 
   /** The page of system physical memory behind one of the guest's; null: it is not RAM. */
@@ -67,11 +72,11 @@ export class Facts {
   /** Bytes at a linear address; fewer where nothing is mapped. `fetch`: as code. */
   bytes(state: number, low: number, high: number, length: number, fetch = false): Uint8Array {
     const into = new Uint8Array(length);
-    return into.subarray(0, this.#vm.machine.engine.mmu.peek(state, low, high, into, fetch));
+    return into.subarray(0, this.#vm.machine.engine.mmu.onlooker.peek(state, low, high, into, fetch));
   }
 
   look(state: number, address: bigint, user = false, write = false): Readonly<Place> | null {
-    return this.#vm.machine.engine.mmu.look(
+    return this.#vm.machine.engine.mmu.onlooker.look(
       state,
       Number(address & 0xffff_ffffn) | 0,
       Number((address >> 32n) & 0xffff_ffffn) | 0,

@@ -47,10 +47,14 @@ export function noteInterrupt(facts: Facts, level: Level): void {
   }
 }
 
+/** So many pages, of those that the nearest levels use: a hostile guest nests for long, with all the pages that it has. */
+const MOST_COPIES = 8;
+
 /** A level begins: pages that those below it are using, as they are. */
 export function copyPages(facts: Facts, levels: readonly Level[], level: Level): void {
-  for (const { uses } of levels)
-    for (const [gpa, { window, writers }] of uses) {
+  for (let n = levels.length - 1; n >= 0; n--)
+    for (const [gpa, { window, writers }] of levels[n]!.uses) {
+      if (level.copies.size >= MOST_COPIES) return;
       if ((window === null && writers.size === 0) || level.copies.has(gpa)) continue;
       const page = facts.pageOf(gpa);
       if (page !== null) level.copies.set(gpa, facts.image(page));

@@ -1,7 +1,7 @@
 // A request as it stands in the GHCB page when the guest executes VMGEXIT.
 
 import { ExitCode, exitName } from '../arch/exit-code.ts';
-import { GHCB_BUFFER, type GhcbField } from '../arch/ghcb.ts';
+import { GHCB_BUFFER, GHCB_VERSIONS, type GhcbField } from '../arch/ghcb.ts';
 import { Rflags } from '../arch/registers.ts';
 import { Gpr, Segment } from '../memory/state.ts';
 import { PAGE_SIZE } from '../util/address.ts';
@@ -47,7 +47,7 @@ export function judgeRequest(at: AtVmgexit): void {
   }
   if (facts.interruptible(state)) report('interrupts-enabled', rip, name, 'VMGEXIT with RFLAGS.IF set');
   else if (use.interrupted) report('interrupts-enabled', rip, name, 'an interrupt was taken while the request was written');
-  if (usageOf(at.image) !== 0) report('ghcb-usage', rip, name, `the usage field is ${hex(usageOf(at.image))}`);
+  judgeUsage(at);
   judgeVersion(at);
   judgeBitmap(at);
   judgeScratch(at);
@@ -61,9 +61,22 @@ export function judgeRequest(at: AtVmgexit): void {
 const isPrivate = ({ facts, ghcb }: AtVmgexit): boolean =>
   ghcb.lastKey >= 0 ? ghcb.lastKey === facts.guestKey : facts.coherent && facts.writtenPrivately(ghcb.page);
 
-function judgeVersion({ image, known: { versions }, request, rip, report }: AtVmgexit): void {
+/** What the hypervisor itself has put there it may find again: who sends without filling in these fields anew believes nothing of it. */
+function judgeUsage({ image, ghcb: { imposed }, request, rip, report }: AtVmgexit): void {
+  const usage = usageOf(image);
+  if (usage === 0 || (imposed !== null && usageOf(imposed) === usage)) return;
+  report('ghcb-usage', rip, request.name, `the usage field is ${hex(usage)}`);
+}
+
+/** Versions that the specification has. Who says more has believed a hypervisor that claims to speak them. */
+const NEWEST = GHCB_VERSIONS.most;
+
+function judgeVersion({ image, ghcb: { imposed }, known: { versions }, request, rip, report }: AtVmgexit): void {
   const version = versionOf(image);
-  if (version === 0 || versions === null || (version >= versions.least && version <= versions.most)) return;
+  if (version === 0 || (imposed !== null && versionOf(imposed) === version)) return;
+  if (version > NEWEST)
+    report('ghcb-version', rip, request.name, `the page says version ${version}, and there are versions 1 to ${NEWEST}`);
+  if (version > NEWEST || versions === null || (version >= versions.least && version <= versions.most)) return;
   report(
     'ghcb-version',
     rip,
@@ -210,6 +223,12 @@ function isThatOf({ code, before, info1, info2 }: Vc, request: Request, image: P
     case ExitCode.MSR:
       return same('rcx', Gpr.RCX) && request.info1 === info1 && (info1 === 0n || (same('rax', Gpr.RAX) && same('rdx', Gpr.RDX)));
     case ExitCode.CPUID:
+      return same('rax', Gpr.RAX) && same('rcx', Gpr.RCX);
+    case ExitCode.RDPMC:
+      return same('rcx', Gpr.RCX);
+    case ExitCode.MONITOR: // RAX is an address of the program's, and the request wants another kind
+      return same('rcx', Gpr.RCX) && same('rdx', Gpr.RDX);
+    case ExitCode.MWAIT:
       return same('rax', Gpr.RAX) && same('rcx', Gpr.RCX);
     case ExitCode.NPF:
       return request.info1 >> 12n === info2 >> 12n;

@@ -16,18 +16,22 @@ import { asksForTermination, info1Of, judgeAnswer, judgeMsrAnswer, versionsIn } 
 import { goneOn, judgeCompletion } from './completion-rules.ts';
 import { Facts, type Report } from './facts.ts';
 import { type Finding, Findings } from './finding.ts';
+import { judgeNmi, judgeReason, judgeUserStack, noteNmiReturn } from './machine-rules.ts';
 import { copyPages, noteClobbered, noteInterrupt, vcOf } from './nesting.ts';
-import { BITMAP, isValid, valueOf } from './page-image.ts';
+import { BITMAP, isValid, usageOf, valueOf, versionOf } from './page-image.ts';
 import { every, givesUp, isMmio, msrName, msrRequestOf, requestOf } from './protocol.ts';
 import { hex, judgeRequest } from './request-rules.ts';
+import { judgeReturn } from './result-rules.ts';
 import { ruleOf } from './rules.ts';
 import { emptyState, type Departure, type GhcbState, type Level, newCpu, newLevel, type SanitizerState, type VirtualCpu } from './state.ts';
+import { judgeStringRequest } from './string-rules.ts';
 import { judgeWindow } from './window-rules.ts';
 
 /** A hostile guest names as many pages, and nests as deep, as it likes. */
 const MOST_PAGES = 256;
 const MOST_LEVELS = 128;
 const INFO = 0xfffn;
+const namesPage = (msr: bigint): boolean => msr !== 0n && (msr & INFO) === 0n;
 
 /** What a processor that has asked for termination may still do: wait. */
 const waiting: ReadonlySet<number> = new Set([
@@ -67,6 +71,7 @@ export class Sanitizer implements MachineObserver {
           if (use.window !== null) judgeWindow(level, use.window, { why: 'end', done: false }, this.#report);
           use.window = null;
         }
+    for (const cpu of this.#known.cpus.values()) judgeNmi(this.#facts, cpu, this.#report);
   }
 
   detach(): void {
@@ -105,7 +110,8 @@ export class Sanitizer implements MachineObserver {
     cpu.raised = null;
     const vc = isVc ? vcOf(facts, state, errorCode, source === Source.EXCEPTION ? raised : null) : null;
     cpu.pending = newLevel(vector, vc, facts.u64(state, gprAt(Gpr.RSP)), facts.u32(state, State.CPL));
-    if (source === Source.INTERRUPT) noteInterrupt(facts, cpu.levels.at(-1)!);
+    // EVENTINJ asks nobody: with RFLAGS.IF clear it is not the guest that let it in (APM vol. 2, 15.20).
+    if (source === Source.INTERRUPT && facts.interruptible(state)) noteInterrupt(facts, cpu.levels.at(-1)!);
   }
 
   delivered(state: number): void {
@@ -115,7 +121,11 @@ export class Sanitizer implements MachineObserver {
     copyPages(this.#facts, levels, pending);
     if (levels.length >= MOST_LEVELS) levels.splice(1, 1);
     levels.push(pending);
-    if (pending.vc?.real) this.#judgeStack(state, pending.vc.before.rip, 'the frame of the #VC');
+    const { vc, cpl } = pending;
+    if (cpl === 3) this.#known.userMode = true;
+    if (vc?.real !== true) return;
+    this.#judgeStack(state, vc.before.rip, 'the frame of the #VC');
+    judgeUserStack(this.#facts, state, this.#known, vc.before.rip, 'the frame of the #VC', this.#report);
   }
 
   /** Where it lies, and why it may be there. */
@@ -134,6 +144,7 @@ export class Sanitizer implements MachineObserver {
     const facts = this.#facts;
     const rsp = facts.u64(state, gprAt(Gpr.RSP));
     const cpl = facts.u32(state, State.CPL);
+    if (cpl === 3) this.#known.userMode = true;
     let at = levels.length - 1;
     while (at > 0 && (levels[at]!.rsp !== rsp || levels[at]!.cpl !== cpl)) at--;
     if (at === 0) return;
@@ -146,7 +157,12 @@ export class Sanitizer implements MachineObserver {
       const done = one === level && vc !== null && after !== null && goneOn(vc, after);
       for (const { window } of one.uses.values()) if (window !== null) judgeWindow(one, window, { why: 'end', done }, this.#report);
     }
-    if (vc !== null && after !== null) judgeCompletion(vc, after, rip, this.#report);
+    if (vc !== null && after !== null) {
+      judgeCompletion(vc, after, rip, this.#report);
+      judgeReturn({ facts, state, known: this.#known, level, vc, after, rip, report: this.#report });
+    }
+    // Before there is a GHCB there is no way to say it: the MSR protocol has no such request.
+    if (namesPage(facts.u64(state, State.GHCB))) noteNmiReturn(this.#cpu, level, rip);
     noteClobbered(facts, levels, level, ended);
   }
 
@@ -155,7 +171,7 @@ export class Sanitizer implements MachineObserver {
   ghcbWritten(state: number): void {
     const value = this.#facts.u64(state, State.GHCB);
     this.#cpu.levels.at(-1)!.msr = value;
-    if (value !== 0n && (value & INFO) === 0n) this.#ghcbAt(Number(value));
+    if (namesPage(value)) this.#ghcbAt(Number(value));
   }
 
   observes(page: number): boolean {
@@ -183,6 +199,7 @@ export class Sanitizer implements MachineObserver {
       seenClear: new Uint8Array(BITMAP.end - BITMAP.start),
       written: new Set(),
       lastKey: -1,
+      imposed: null,
     };
     pages.set(page, ghcb);
     this.#vm.machine.engine.mmu.flush();
@@ -233,6 +250,8 @@ export class Sanitizer implements MachineObserver {
         if (window !== null) judgeWindow(level, window, { why: 'next', givesUp: givesIn }, this.#report);
       const use = usedBy(level, ghcb);
       judgeRequest({ facts, state, rip, level, use, ghcb, image, request, known: this.#known, report: this.#report });
+      if (level.vc?.last === request) judgeStringRequest(facts, state, level.vc, request, rip, this.#report);
+      if (level.vc !== null) judgeUserStack(facts, state, this.#known, rip, 'the stack', this.#report);
       const lied = this.#known.wrongCBit || this.#known.hidesSev;
       if (lied && !givesIn) this.#judgeStack(state, rip, 'the stack');
       for (const one of level.uses.values()) one.window = null;
@@ -242,7 +261,12 @@ export class Sanitizer implements MachineObserver {
     } else if (every.every((field) => isValid(image, field)))
       this.#report('user-request', rip, request.name, 'a request stood in the page when user mode executed VMGEXIT');
     if (terminates) cpu.terminated = true;
-    if (request.code === BigInt(GhcbEvent.NMI_COMPLETE)) cpu.inNmi = false;
+    const reason = Number(request.info1 & 0xfffn);
+    if (terminates && !user) judgeReason(reason & 0xf, reason >>> 4, rip, this.#report);
+    if (request.code === BigInt(GhcbEvent.NMI_COMPLETE)) {
+      cpu.inNmi = false;
+      cpu.leftNmi = null;
+    }
     cpu.departure = { ...departure, ghcb, before: image, request };
   }
 
@@ -251,7 +275,8 @@ export class Sanitizer implements MachineObserver {
     if (!terminates) this.#goesOn(cpu, rip, msrName(value));
     if (terminates) cpu.terminated = true;
     if (user) return;
-    if (!terminates) this.#judgeDoubt(cpu, rip, value);
+    if (terminates) judgeReason(Number((value >> 12n) & 0xfn), Number((value >> 16n) & 0xffn), rip, this.#report);
+    else this.#judgeDoubt(cpu, rip, value);
     const row = msrRequestOf(value);
     if (row === undefined) this.#report('msr-request', rip, msrName(value), `${hex(value)} is no request`);
     else if ((value & row.zero) !== 0n) this.#report('msr-request', rip, msrName(value), `bits that must be zero are set in ${hex(value)}`);
@@ -312,13 +337,14 @@ export class Sanitizer implements MachineObserver {
     judgeAnswer({ facts, known: this.#known, gpa: ghcb.gpa, request, before, after, rip, report: this.#report });
     const answer = after.slice(0, BITMAP.end);
     ghcb.answer = answer;
+    if (versionOf(before) !== versionOf(after) || usageOf(before) !== usageOf(after)) ghcb.imposed = after;
     ghcb.written.clear();
     ghcb.seenClear.fill(0);
     const level = cpu.levels.at(-1)!;
     const window = level.uses.get(ghcb.gpa)?.window;
     if (window) window.answer = answer;
     const { vc } = level;
-    if (vc !== null && vc.last !== null && (request.code === BigInt(vc.code) || isMmio(request))) vc.answer = answer;
+    if (vc !== null && vc.last !== null && (request.code === BigInt(vc.code) || isMmio(request))) vc.answer = after; // with the shared buffer
     this.#noteJumpTable(request.code, request.info1, answer);
   }
 

@@ -106,6 +106,8 @@ export type VirtualCpu = {
   doubt: bigint | null;
   /** An NMI was injected, and is not complete. */
   inNmi: boolean;
+  /** Its handler has returned, by this IRET. */
+  leftNmi: bigint | null;
 };
 
 /** A page that is, or was, a GHCB: everybody's view of it. */
@@ -119,6 +121,8 @@ export type GhcbState = {
   readonly written: Set<number>;
   /** Key of the last store. -1: none was seen. */
   lastKey: number;
+  /** A page with version and usage as an answer has changed them. null: none has. */
+  imposed: PageImage | null;
 };
 
 export type SanitizerState = {
@@ -129,6 +133,8 @@ export type SanitizerState = {
   /** What the hypervisor said that is not so. */
   wrongCBit: boolean;
   hidesSev: boolean;
+  /** A program has run in user mode. */
+  userMode: boolean;
   /** Protocol versions that it speaks. */
   versions: { readonly least: number; readonly most: number } | null;
 };
@@ -139,6 +145,7 @@ export const emptyState = (): SanitizerState => ({
   jumpTable: null,
   wrongCBit: false,
   hidesSev: false,
+  userMode: false,
   versions: null,
 });
 
@@ -150,6 +157,7 @@ export const newCpu = (): VirtualCpu => ({
   terminated: false,
   doubt: null,
   inNmi: false,
+  leftNmi: null,
 });
 
 export const newUse = (): Use => ({ writers: new Map(), window: null, clobbered: new Set(), interrupted: false });

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { TraceEvent } from '../../src/util/trace.ts';
 import { variants } from '../../src/conform/variants.ts';
-import { again, cellOf, everything, finish, guest, INCREASE, judged, kernelOptions, optionsFor } from './guests.ts';
+import { again, ASK_TO_END, cellOf, everything, finish, guest, INCREASE, judged, kernelOptions, optionsFor, SKIP_CPUID } from './guests.ts';
 import { plan } from '../../src/conform/campaign.ts';
 
 const options = optionsFor(guest());
@@ -109,6 +109,19 @@ describe('a cell alone', () => {
     const cell = again(options, everybody, cellOf(everybody, 'CPUID 0h', 'malformed-input'), [{ note: (event) => events.push(event) }]);
     expect(cell.output).toBe('A');
     expect(events.at(-1)).toMatchObject({ kind: 'end', outcome: 'terminated' });
+  });
+});
+
+describe('a request for termination that the variant has provoked', () => {
+  it('is not followed, and the cell is the same from the start of the guest', () => {
+    const goesOn = optionsFor(guest({ refuses: `${ASK_TO_END}\n${SKIP_CPUID}` }));
+    const all = judged(goesOn, { event: ({ code }) => code === 0x72, variant: ({ group }) => group === 'missing' });
+    for (const cell of all.cells) {
+      const { output, ...alone } = again(goesOn, all, cell);
+      expect(alone).toEqual(cell);
+      expect(cell).toMatchObject({ result: 'violated', findings: [{ rule: 'goes-on', side: 'guest' }] });
+      expect(output).toBe('A');
+    }
   });
 });
 

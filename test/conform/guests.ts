@@ -14,6 +14,9 @@ import { GHCB, IMAGE, MEMORY } from '../system/small-guest.ts';
 export type Habits = {
   /** What it does not look at. */
   readonly without?: readonly ('info1' | 'valid' | 'opcode' | 'type' | 'code' | 'versions')[];
+  /** How much it compares: the code of a response in the MSR by these bits, SW_EXITINFO1 by so many. */
+  readonly codeMask?: number;
+  readonly info1Bits?: 8 | 16 | 32;
   /** What it does when it refuses. */
   readonly refuses?: string;
   /** What it does when it is to raise an exception: R9 has the event. */
@@ -91,12 +94,24 @@ export const TERMINATE = `
     wrmsr
     vmgexit
     jmp refuse`;
+/** Asks for its end, and has the GHCB's address in the MSR again if it is entered once more. */
+export const ASK_TO_END = `
+    mov ecx, ${Msr.GHCB}
+    mov eax, 0x100
+    xor edx, edx
+    wrmsr
+    vmgexit
+    mov rax, r15
+    xor edx, edx
+    wrmsr`;
 const gate = (label: string | undefined): string =>
   label === undefined ? 'dq 0, 0' : `dw ${label} - ${IMAGE}, 8, 0x8e00, ${IMAGE >> 16}\n dq 0`;
 const gates: Readonly<Record<number, string>> = { 2: 'nmi', 6: 'refuse', 13: 'refuse', 29: 'vc' };
 
 export function guest({
   without = [],
+  codeMask = 0xfff,
+  info1Bits = 32,
   refuses = TERMINATE,
   raises = 'jmp refuse',
   nmi = '',
@@ -112,7 +127,7 @@ export function guest({
       mov r8d, ${at('swExitInfo1')}
       test r8d, r8d
       jz ${label}
-      cmp r8d, 1
+      cmp ${{ 8: 'r8b', 16: 'r8w', 32: 'r8d' }[info1Bits]}, 1
       jne refuse
       mov r9, ${at('swExitInfo2')}
       mov r10d, r9d
@@ -136,7 +151,7 @@ export function guest({
     wrmsr
     vmgexit
     rdmsr
-    ${unless('code', 'mov r8d, eax\nand r8d, 0xfff\ncmp r8d, 1\njne refuse')}
+    ${unless('code', `mov r8d, eax\nand r8d, ${codeMask}\ncmp r8d, ${codeMask & 1}\njne refuse`)}
     ${unless('versions', 'movzx r8d, dx\ncmp r8d, 2\nja refuse\nshr edx, 16\ncmp edx, r8d\njb refuse\ntest edx, edx\njz refuse')}
     mov rax, r15
     xor edx, edx

@@ -18,6 +18,8 @@ function rulesOf(name: string, vcpus = 1): string[] {
 it.each([
   ['bugs/user-mmio', 1, 'user-access'],
   ['bugs/user-string', 1, 'user-access'],
+  ['bugs/string-page-end', 1, 'user-access'],
+  ['bugs/syscall-gap', 1, 'user-stack'],
   ['bugs/smp-user-ports', 2, 'user-access'],
   ['bugs/user-vmgexit', 1, 'user-request'],
 ])('%s, with %i processors, gives %s', (name, vcpus, rule) => {
