@@ -6,6 +6,7 @@
 #include "ghcb.h"
 #include "panic.h"
 #include "processor.h"
+#include "step.h"
 
 enum { NMI_NONE, NMI_RUNNING, NMI_RUNNING_AND_NEXT_ONE };
 
@@ -31,7 +32,7 @@ struct frame *nmi_move_frame(const struct frame *frame) {
   return place;
 }
 
-static void complete(void) {
+STATIC_STEP void nmi_complete(void) {
   if (!is_sev_es()) return; /* the processor, or the hypervisor by an intercept of IRET, knows when we are done */
   struct ghcb *ghcb = ghcb_begin();
   enum ghcb_answer answer = ghcb_call(ghcb, GHCB_EVENT_NMI_COMPLETE, 0, 0, 0);
@@ -61,7 +62,7 @@ void nmi_handle(struct frame *frame) {
       processor->nmi_state = NMI_RUNNING;
       if (handle) handle(frame);
       else panic_exception(frame);
-      complete();
+      nmi_complete();
     } while (__atomic_sub_fetch(&processor->nmi_state, 1, __ATOMIC_SEQ_CST) != NMI_NONE);
   }
   processor->tss.ist[IST_VC - 1] = vc_stack;

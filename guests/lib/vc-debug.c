@@ -6,6 +6,7 @@
  */
 #include "cbit.h"
 #include "ghcb.h"
+#include "step.h"
 #include "vc.h"
 
 /* Always 1 is bit 10; bits 15, 14, 12 and 11 are always 0 (APM vol. 2, 13.1.1.4). */
@@ -23,7 +24,7 @@ enum vc_outcome vc_dr7_read(struct vc *vc) {
   return VC_NEXT;
 }
 
-enum vc_outcome vc_dr7_write(struct vc *vc) {
+STEP enum vc_outcome vc_dr7_write(struct vc *vc) {
   if (!names_dr7(&vc->insn)) return VC_MISMATCH;
   uint64_t value = *frame_register(vc->frame, insn_rm(&vc->insn));
   if (value >> 32) return vc_raise(vc, VECTOR_GP, 0);

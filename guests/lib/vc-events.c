@@ -79,7 +79,7 @@ enum vc_outcome vc_rdtsc(struct vc *vc) {
   return outcome == VC_NEXT ? get_pair(vc) : outcome;
 }
 
-enum vc_outcome vc_rdtscp(struct vc *vc) {
+STEP enum vc_outcome vc_rdtscp(struct vc *vc) {
   uint64_t rcx;
   vc_begin(vc);
   enum vc_outcome outcome = vc_call(vc, EXIT_RDTSCP, 0, 0);
@@ -132,7 +132,7 @@ enum vc_outcome vc_monitor(struct vc *vc) {
   return vc_call(vc, EXIT_MONITOR, 0, 0);
 }
 
-enum vc_outcome vc_mwait(struct vc *vc) {
+STEP enum vc_outcome vc_mwait(struct vc *vc) {
   struct ghcb *ghcb = vc_begin(vc);
   ghcb_set(ghcb, GHCB_RAX, vc->frame->rax);
   ghcb_set(ghcb, GHCB_RCX, vc->frame->rcx);

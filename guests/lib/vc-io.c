@@ -37,7 +37,7 @@ static uint64_t segment_field(const struct io *io, const struct insn *insn) {
   return insn->segment == 0x64 ? SEGMENT_FS : insn->segment == 0x65 ? SEGMENT_GS : SEGMENT_DS;
 }
 
-static uint64_t ioio_word(const struct io *io, const struct insn *insn) {
+STATIC_STEP uint64_t ioio_word(const struct io *io, const struct insn *insn) {
   uint64_t word = (uint64_t)io->port << IOIO_PORT_SHIFT | io->size * IOIO_SIZE_8;
   word |= insn->address32 ? IOIO_ADDRESS_32 : IOIO_ADDRESS_64;
   if (io->in) word |= IOIO_IN;
@@ -76,7 +76,7 @@ STATIC_STEP enum vc_outcome register_io(struct vc *vc, const struct io *io, uint
 }
 
 /* Elements that go in one event: what the buffer holds, or one where there is no REP. */
-static uint64_t elements(const struct vc *vc, const struct io *io) {
+STATIC_STEP uint64_t elements(const struct vc *vc, const struct io *io) {
   uint64_t most = GHCB_BUFFER_SIZE / io->size;
   uint64_t count = io->repeat ? insn_cut(&vc->insn, vc->frame->rcx) : 1;
   return count < most ? count : most;

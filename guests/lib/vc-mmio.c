@@ -21,7 +21,7 @@ STATIC_STEP bool is_device(uint64_t address, unsigned size, uint64_t *gpa) {
   return !first.is_private && !last.is_private && first.gpa >= boot.memory_size && last.gpa == first.gpa + size - 1;
 }
 
-static enum vc_outcome read_device(struct vc *vc, uint64_t gpa, unsigned size, uint64_t *value) {
+STATIC_STEP enum vc_outcome read_device(struct vc *vc, uint64_t gpa, unsigned size, uint64_t *value) {
   struct ghcb *ghcb = vc_begin(vc);
   ghcb_set(ghcb, GHCB_SW_SCRATCH, ghcb_buffer_gpa(ghcb));
   enum vc_outcome outcome = vc_call(vc, GHCB_EVENT_MMIO_READ, gpa, size);
@@ -55,7 +55,7 @@ static char *register_bytes(struct frame *frame, const struct insn *insn, unsign
 }
 
 /* Bytes and words leave the rest of the register alone, doublewords clear the upper half (APM vol. 1, 3.1.2). */
-static void set_register(struct frame *frame, const struct insn *insn, unsigned number, unsigned size, uint64_t value) {
+STATIC_STEP void set_register(struct frame *frame, const struct insn *insn, unsigned number, unsigned size, uint64_t value) {
   if (size >= 4) *frame_register(frame, number) = size == 4 ? (uint32_t)value : value;
   else memcpy(register_bytes(frame, insn, number, size), &value, size);
 }

@@ -134,14 +134,19 @@ STATIC_STEP _Noreturn void distrust(const char *why) {
   ghcb_terminate(TERMINATE_GENERAL);
 }
 
+/* The instruction is done. */
+STATIC_STEP void go_behind(struct vc *vc) {
+  vc->frame->rip += vc->insn.length;
+  vc->frame->rflags &= ~(uint64_t)RFLAGS_RF;
+}
+
 static void finish(struct vc *vc, enum vc_outcome outcome) {
   struct frame *frame = vc->frame;
   /* What goes wrong with a program's instruction is the program's misfortune, not the kernel's. */
   if (outcome > VC_EXCEPTION && from_user(frame)) outcome = vc_raise(vc, VECTOR_GP, 0);
   switch (outcome) {
     case VC_NEXT:
-      frame->rip += vc->insn.length;
-      frame->rflags &= ~(uint64_t)RFLAGS_RF;
+      go_behind(vc);
       break;
     case VC_AGAIN:
       break;
@@ -157,8 +162,13 @@ static void finish(struct vc *vc, enum vc_outcome outcome) {
   }
 }
 
+/* Whose #VC is it? We are on an interrupt stack. */
+STATIC_STEP struct processor *processor_of(const struct frame *frame) {
+  return owner_of_ist_stack(frame);
+}
+
 void vc_handle(struct frame *frame) {
-  struct processor *processor = owner_of_ist_stack(frame);
+  struct processor *processor = processor_of(frame);
   struct vc vc;
   vc.frame = frame;
   vc.processor = processor;

@@ -8,80 +8,19 @@ import { defaults, launch, run } from '../../src/cbit.ts';
 import { nodeAes } from '../../src/cli/aes-node.ts';
 import { judgeAll, plan, type Step } from '../../src/conform/campaign.ts';
 import { attachSanitizer } from '../../src/sanitizer/sanitizer.ts';
-import type { RuleId } from '../../src/sanitizer/rules.ts';
 import { Taint } from '../../src/taint/taint.ts';
-import type { TaintRule } from '../../src/taint/taint-rules.ts';
 import { SLICE } from '../../src/virtual-machine.ts';
 import { bugNames, elfPath, root } from '../../tools/guest-manifest.ts';
+import { MOST, type Row, settingsOf, table } from './table.ts';
 
-type Row = {
-  readonly name: string;
-  /** The sanitizer's rule. */
-  readonly sanitize?: RuleId;
-  /** The label reader's rule. */
-  readonly taint?: TaintRule;
-  /** The variant of an answer that it violates. */
-  readonly conform?: string;
-  readonly vcpus?: number;
-  /** Turns so short that another processor comes in between hundreds of times. */
-  readonly quantum?: number;
-  /** It ends by asking for its termination. */
-  readonly terminates?: true;
-};
-
-// biome-ignore format: a table
-const table: readonly Row[] = [
-  { name: 'answer-table', taint: 'taint-address', conform: 'undefined-3' },
-  { name: 'any-exception', conform: 'raise-de' },
-  { name: 'any-version', conform: 'versions-above' },
-  { name: 'asm-vc-clobber', sanitize: 'register-changed' },
-  { name: 'asm-vc-trusting', sanitize: 'unchecked-valid-bit', conform: 'missing-rbx' },
-  { name: 'believed-c-bit', conform: 'c-bit-0' },
-  { name: 'count-from-answer', sanitize: 'exposed-register', taint: 'taint-address', conform: 'request-fields' },
-  { name: 'cpuid-index', conform: 'other-register' },
-  { name: 'direction-ignored', sanitize: 'string-source' },
-  { name: 'half-opcode', conform: 'inject-vc-81' },
-  { name: 'heckler', conform: 'inject-80' },
-  { name: 'hidden-sev', conform: 'no-sev' },
-  { name: 'ignored-refusal', sanitize: 'unchecked-info1', conform: 'malformed-input' },
-  { name: 'interrupts-on', sanitize: 'interrupts-enabled' },
-  { name: 'jump-table-unchecked', taint: 'taint-address', conform: 'jump-table-unaligned' },
-  { name: 'late-share', sanitize: 'ghcb-private' },
-  { name: 'mmio-anywhere', conform: 'inject-vc-400' },
-  { name: 'msr-code-unchecked', conform: 'zero' },
-  { name: 'narrow-in', sanitize: 'register-width' },
-  { name: 'nmi-no-backup', sanitize: 'nested-use' },
-  { name: 'outs-segment', sanitize: 'string-source' },
-  { name: 'over-copy', taint: 'taint-private-to-shared' },
-  { name: 'private-scratch', sanitize: 'scratch-bounds' },
-  { name: 'register-leak', sanitize: 'exposed-register', taint: 'taint-private-to-shared' },
-  { name: 'scratch-from-answer', taint: 'taint-address' },
-  { name: 'shared-neighbour', taint: 'taint-private-to-shared' },
-  { name: 'shared-pointer', taint: 'taint-branch' },
-  { name: 'smp-refetch', sanitize: 'user-access', vcpus: 2, quantum: 997 },
-  { name: 'smp-user-ports', sanitize: 'user-access', vcpus: 2, quantum: 997 },
-  { name: 'stale-bitmap', sanitize: 'stale-bitmap' },
-  { name: 'termination-ignored', conform: 'entered-again', terminates: true },
-  { name: 'unmarked-msr', sanitize: 'unchecked-valid-bit', conform: 'missing-rax' },
-  { name: 'unmarked-result', sanitize: 'unchecked-valid-bit', conform: 'missing-rbx' },
-  { name: 'user-mmio', sanitize: 'user-access' },
-  { name: 'user-string', sanitize: 'user-access' },
-  { name: 'user-vmgexit', sanitize: 'user-request' },
-  { name: 'wesee', conform: 'inject-vc-72' },
-  { name: 'whole-register-file', sanitize: 'exposed-register', taint: 'taint-private-to-shared' },
-  { name: 'wide-out', sanitize: 'exposed-register' },
-  { name: 'wide-result', conform: 'wide' },
-];
-
-const MOST = 60_000_000;
-
-function options({ name, vcpus = 1, quantum }: Row) {
+function options(row: Row) {
+  const { name } = row;
   const bytes = new Uint8Array(readFileSync(join(root, elfPath(`bugs/${name}`))));
-  return { ...defaults, image: { name, bytes }, vcpus, ...(quantum === undefined ? {} : { quantum }), aes: nodeAes };
+  return { ...defaults, image: { name, bytes }, ...settingsOf(row), aes: nodeAes };
 }
 
 function sanitize(row: Row): string[] {
-  const vm = launch({ ...options(row), maxInstructions: MOST });
+  const vm = launch(options(row));
   try {
     const sanitizer = attachSanitizer(vm);
     while (!vm.advance(SLICE));
@@ -93,7 +32,7 @@ function sanitize(row: Row): string[] {
 }
 
 function taint(row: Row): string[] {
-  const vm = launch({ ...options(row), tier: 'labels', maxInstructions: MOST });
+  const vm = launch({ ...options(row), tier: 'labels' });
   try {
     const reader = new Taint(vm);
     while (!vm.advance(SLICE));
@@ -127,15 +66,18 @@ describe('the table of planted bugs', () => {
     for (const { sanitize: rule, taint: label, conform: variant } of table) expect(rule ?? label ?? variant).toBeDefined();
   });
 
-  it.each(table)('$name tells in its header which tools find it', ({ name, sanitize: rule, taint: label, conform: variant }) => {
+  it.each(table)('$name tells in its header which tools find it', (row) => {
+    const { name, sanitize: rule, taint: label, conform: variant, intercepts } = row;
+    const more = row.vcpus === undefined ? '' : ` --vcpus ${row.vcpus} --quantum ${row.quantum}`;
+    const intercept = intercepts === undefined ? '' : ` --intercept ${intercepts.join()}`;
     const folder = join(root, 'guests/bugs', name);
     const source = [`${name}.c`, 'vc.S'].map((file) => join(folder, file)).find((path) => existsSync(path)) ?? '';
     const header = readFileSync(source, 'utf8').split('*/', 1)[0] ?? '';
     expect(header).toContain(` * ${name}: `);
     expect(header).toContain('Published:');
     expect(header).toContain('Watch');
-    expect(new RegExp(`cbit run guests/bugs/${name}( --vcpus 2 --quantum 997)? --sanitize`).test(header)).toBe(rule !== undefined);
-    expect(new RegExp(`cbit run guests/bugs/${name}( --vcpus 2 --quantum 997)? --taint`).test(header)).toBe(label !== undefined);
+    expect(new RegExp(`cbit run guests/bugs/${name}${more}${intercept} --sanitize`).test(header)).toBe(rule !== undefined);
+    expect(new RegExp(`cbit run guests/bugs/${name}${more}${intercept} --taint`).test(header)).toBe(label !== undefined);
     expect(new RegExp(`cbit conform guests/bugs/${name}`).test(header)).toBe(variant !== undefined);
   });
 
@@ -153,7 +95,7 @@ describe('the table of planted bugs', () => {
 
 describe('without a tool', () => {
   it.each(table)('$name passes like any other guest', (row) => {
-    const result = run({ ...options(row), maxInstructions: MOST });
+    const result = run(options(row));
     expect(result.serial).toMatch(/^PASS: /m);
     expect(result.serial).not.toMatch(/^FAIL/m);
     expect(result.outcome.kind).toBe(row.terminates === true ? 'terminated' : 'ended');

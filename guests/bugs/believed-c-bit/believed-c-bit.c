@@ -6,6 +6,7 @@
  *
  * Watch paging_load_verified(): no witness. It asks by the MSR protocol, whose answer was never measured, while the boot page has the true one.
  *
+ *   cbit run guests/bugs/believed-c-bit --taint
  *   cbit conform guests/bugs/believed-c-bit
  */
 #include "steps.h"
