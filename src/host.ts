@@ -114,6 +114,10 @@ export class HostedGuest {
   get consumed(): number {
     return this.guest.consumed;
   }
+  /** Its console has something for it now. */
+  received(): void {
+    this.guest.received();
+  }
   /** Its own time, in instructions. */
   get time(): number {
     return this.guest.vm.clock.time;

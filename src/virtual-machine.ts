@@ -60,6 +60,7 @@ export class VirtualMachine implements Stateful {
   readonly #warnings = new Map<string, number>();
   #outcome: Outcome | null = null;
   #pollDevices: () => void = () => {};
+  #received: () => void = () => {};
   /** Chips of a bare machine. */
   #chips: Components = new Map();
   #system: HostSystem | null = null;
@@ -150,6 +151,12 @@ export class VirtualMachine implements Stateful {
     if (outcome !== null) this.#end(outcome);
     else if (maxInstructions !== null && bare.consumed >= maxInstructions) this.#end({ kind: 'limit', instructions: maxInstructions });
     return this.#outcome !== null;
+  }
+
+  /** Between calls of `advance`: the other end of the serial line has something now, for a program that waits for the interrupt. */
+  received(): void {
+    if (this.bare === null) this.guest.received();
+    else this.#received();
   }
 
   /** Has the last `advance` stopped at a VMGEXIT that is not answered yet? */
@@ -256,6 +263,7 @@ export class VirtualMachine implements Stateful {
       stopped: (why) => bare?.stop(why),
     });
     this.#pollDevices = chipset.poll;
+    this.#received = chipset.received;
     this.#chips = chipset.components;
     bare = new BareProcessor(machine, chipset);
     for (const { start, end } of ranges) bare.memory.write(BigInt(start), new Uint8Array(end - start));

@@ -9,7 +9,8 @@ export type Stride = () => number;
 
 /** Runs to the end, to where `stride` stops, or until the person interrupts. */
 export async function drive(vm: VirtualMachine, terminal: Terminal, progress: Progress, stride: Stride = () => SLICE): Promise<void> {
-  terminal.open(() => {}); // the UART takes what is there when the guest asks
+  let arrived = false;
+  terminal.open(() => (arrived = true));
   const { host } = vm.machine;
   for (;;) {
     const instructions = stride();
@@ -20,6 +21,8 @@ export async function drive(vm: VirtualMachine, terminal: Terminal, progress: Pr
     progress.show(host.retired, wrote, terminal.atLineStart);
     await terminal.drained();
     await new Promise((resolve) => setImmediate(resolve));
+    if (arrived) vm.received();
+    arrived = false;
     if (terminal.interrupted) vm.interrupt();
   }
 }

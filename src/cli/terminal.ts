@@ -31,7 +31,7 @@ export class Terminal implements SerialPeer {
   }
 
   /** Starts listening. `arrived`: called when there is something for the UART to take. */
-  open(arrived: () => void): void {
+  open(arrived: () => unknown): void {
     const { stdin, stdout } = process;
     const data = (chunk: Buffer): void => {
       if (stdin.isTTY && chunk.includes(CTRL_C)) this.interrupted = true;

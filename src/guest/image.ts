@@ -1,6 +1,7 @@
 // From files to a plan of what lies where: which kind of image it is, and by which boot protocol it starts.
 
 import { planBoot } from '../hypervisor/boot.ts';
+import { planLinux } from '../hypervisor/boot-linux.ts';
 import { planMultiboot } from '../hypervisor/boot-multiboot.ts';
 import type { BootPlan } from '../hypervisor/boot-plan.ts';
 import { planPvh } from '../hypervisor/boot-pvh.ts';
@@ -24,7 +25,7 @@ export function findImage(options: GuestOptions): Image {
   const { name, bytes } = image;
   const found = readImage(name, bytes, memory, options);
   if (initrd !== undefined && found.protocol === 'cbit')
-    throw new UserError('--initrd: the image knows no boot protocol that could take it (Multiboot, PVH): leave it out');
+    throw new UserError('--initrd: the image knows no boot protocol that could take it (Multiboot, PVH, Linux): leave it out');
   return found;
 }
 
@@ -38,6 +39,8 @@ export function planFor(image: Image, options: GuestOptions, cBit: number, signa
       return planMultiboot(file.name, image, file.bytes, { ...options, cBit });
     case 'pvh':
       return planPvh(file.name, image, { ...options, cBit });
+    case 'linux':
+      return planLinux(file.name, image, { ...options, cBit });
     case 'cbit':
       return planBoot(file.name, image, { ...options, cBit });
   }

@@ -1,4 +1,4 @@
-// What Multiboot and PVH have in common: a block of structures that refer to each other, a memory map, files high in memory, and an
+// What Multiboot, PVH and Linux have in common: a block of structures that refer to each other, a memory map, files high in memory, and an
 // entry in 32-bit protected mode with flat segments and paging off.
 
 import { Cr0 } from '../arch/registers.ts';
@@ -49,9 +49,14 @@ export class Block {
     this.#next = start;
   }
 
+  /** Where the next piece goes. */
+  at(align: number): number {
+    return Math.ceil(this.#next / align) * align;
+  }
+
   /** Gives the address. */
   put(bytes: Uint8Array, align = 8): number {
-    const at = Math.ceil(this.#next / align) * align;
+    const at = this.at(align);
     this.contents.push({ start: at, bytes });
     this.#next = at + bytes.length;
     return at;
@@ -83,6 +88,8 @@ export class Places {
   readonly #name: string;
   readonly #memory: number;
   #taken: Range[];
+  /** Nothing is loaded here, and nothing may go here. */
+  readonly #kept: { readonly start: number; readonly size: number }[] = [];
 
   constructor(name: string, image: Image, memory: number) {
     this.#name = name;
@@ -96,9 +103,14 @@ export class Places {
     return this.#taken;
   }
 
-  /** As high as there is room; null: nowhere above 1 MiB. */
-  high(bytes: Uint8Array): Range | null {
-    const start = findHighGap(this.#taken, bytes.length, MIB, this.#memory);
+  /** Memory that the image will use: left free, but not loaded. */
+  keep(start: number, size: number): void {
+    this.#kept.push({ start, size });
+  }
+
+  /** As high as there is room below `limit`; null: nowhere above 1 MiB. */
+  high(bytes: Uint8Array, limit = GIB_4): Range | null {
+    const start = findHighGap(this.#occupied(), bytes.length, MIB, Math.min(this.#memory, limit));
     if (start === null) return null;
     this.#take(start, bytes.length);
     this.contents.push({ start, bytes });
@@ -110,10 +122,11 @@ export class Places {
     const trial = new Block(0);
     build(trial);
     const size = Math.ceil(trial.end / PAGE_SIZE) * PAGE_SIZE;
+    const occupied = this.#occupied();
     const at =
-      findGap(this.#taken, size, LOWEST, CONVENTIONAL_END) ??
-      findGap(this.#taken, size, FIRST_PLACE, CONVENTIONAL_END) ??
-      findGap(this.#taken, size, MIB, this.#memory);
+      findGap(occupied, size, LOWEST, CONVENTIONAL_END) ??
+      findGap(occupied, size, FIRST_PLACE, CONVENTIONAL_END) ??
+      findGap(occupied, size, MIB, this.#memory);
     if (at === null)
       throw new UserError(
         `${this.#name}: the image leaves no ${hex(size)} bytes free for what it is told at its start: give the guest more with --memory`,
@@ -126,14 +139,22 @@ export class Places {
   }
 
   #take(start: number, size: number): void {
-    this.#taken = pageRanges([...this.#taken.map((range) => ({ start: range.start, size: range.end - range.start })), { start, size }]);
+    this.#taken = this.#with([{ start, size }]);
+  }
+
+  #occupied(): readonly Range[] {
+    return this.#kept.length === 0 ? this.#taken : this.#with(this.#kept);
+  }
+
+  #with(more: readonly { readonly start: number; readonly size: number }[]): Range[] {
+    return pageRanges([...this.#taken.map(({ start, end }) => ({ start, size: end - start })), ...more]);
   }
 }
 
 /** Places the file of --initrd; null: there is none. */
-export function placeInitrd(places: Places, { initrd, memory }: BootOptions): Placed | null {
+export function placeInitrd(places: Places, { initrd, memory }: BootOptions, limit?: number): Placed | null {
   if (initrd === undefined) return null;
-  const found = places.high(initrd.bytes);
+  const found = places.high(initrd.bytes, limit);
   if (found === null) {
     throw new UserError(
       `--initrd ${initrd.name}: the file has ${hex(initrd.bytes.length)} bytes, for which the guest's memory of ${hex(memory)} bytes has no room beside the image: give it more with --memory`,

@@ -1,5 +1,5 @@
 // What every way to start a guest has in common: the plan of what lies where, the registers of the first instruction, and the few
-// values that the ways share. boot.ts is our own entry; boot-multiboot.ts, boot-pvh.ts and boot-rom.ts are the others'.
+// values that the ways share. boot.ts is our own entry; boot-multiboot.ts, boot-pvh.ts, boot-linux.ts and boot-rom.ts are the others'.
 
 import { Efer, Rflags } from '../arch/registers.ts';
 import type { Technology } from '../arch/boot-page.ts';
@@ -122,7 +122,7 @@ export function findHighGap(ranges: readonly Range[], size: number, lowest: numb
   return at >= lowest ? at : null;
 }
 
-export function quadwords(values: readonly bigint[]): Uint8Array {
+export function quadwords(values: readonly bigint[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(8 * values.length);
   const port = new BytesPort(bytes);
   values.forEach((value, i) => port.setU64(8 * i, value));

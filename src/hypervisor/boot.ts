@@ -20,15 +20,10 @@ import {
   REQUIRED_EFER,
 } from './boot-plan.ts';
 import { MIB } from './guest-memory.ts';
+import { IDENTITY_TABLES, identityTables } from './identity-tables.ts';
 import { hex, type Image } from './images/image.ts';
 
 const FIRST_PLACE = PAGE_SIZE; // page 0 stays free, so that a null pointer points at nothing of ours
-const LARGE = 0x20_0000;
-const GIB = 0x4000_0000;
-const MAPPED = 4; // GiB mapped one to one
-const TABLES = 2 + MAPPED; // PML4, PDPT, one PD for each GiB
-
-const Entry = { P: 1n, RW: 2n, A: 0x20n, D: 0x40n, PS: 0x80n } as const;
 /** The descriptor table: null, 64-bit code, data, 32-bit code. */
 const descriptors = [0n, 0x00af_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn, 0x00cf_9b00_0000_ffffn] as const;
 
@@ -47,7 +42,7 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
   if (text.includes(0)) throw new UserError('--append contains a zero byte: leave it out');
 
   const paged = image.mode === 64;
-  const pages = 2 + (paged ? TABLES : 0) + (vcpus * BOOT_STACK) / PAGE_SIZE; // boot page, descriptor table, page tables, stacks
+  const pages = 2 + (paged ? IDENTITY_TABLES : 0) + (vcpus * BOOT_STACK) / PAGE_SIZE; // boot page, descriptor table, page tables, stacks
   const bootStart = findGap(imageRanges, pages * PAGE_SIZE, FIRST_PLACE, image.mode === 16 ? Math.min(memory, MIB) : memory);
   if (bootStart === null) {
     throw new UserError(
@@ -56,7 +51,7 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
   }
   const gdt = bootStart + PAGE_SIZE;
   const tables = gdt + PAGE_SIZE;
-  const stack = tables + (paged ? TABLES * PAGE_SIZE : 0);
+  const stack = tables + (paged ? IDENTITY_TABLES * PAGE_SIZE : 0);
   const bootEnd = stack + vcpus * BOOT_STACK;
 
   const { view, bytes: bootPage } = BootPage.create();
@@ -84,26 +79,13 @@ export function planBoot(name: string, image: Image, options: BootOptions): Boot
   const contents = [
     { start: bootStart, bytes: bootPage },
     { start: gdt, bytes: quadwords(descriptors) },
-    ...(paged ? [{ start: tables, bytes: pageTables(tables, cBitMask) }] : []),
+    ...(paged ? [{ start: tables, bytes: identityTables(tables, cBitMask) }] : []),
     ...image.segments.map(({ start, bytes }) => ({ start, bytes })),
   ];
   const ranges = [...imageRanges, { start: bootStart, end: bootEnd }].sort((a, b) => a.start - b.start);
   const state = initialState(image, { bootPage: bootStart, gdt, tables, stack }, cBitMask);
   const apState = (number: number): InitialState => ({ ...state, rsi: BigInt(number), rsp: state.rsp + BigInt(number * BOOT_STACK) });
   return { ranges, contents, state, apState, warnings: [], bootPage: bootStart };
-}
-
-/** The first 4 GiB one to one in 2 MiB pages: PML4, PDPT and four PDs, consecutive from `at`. */
-function pageTables(at: number, cBitMask: bigint): Uint8Array {
-  const table = Entry.P | Entry.RW | Entry.A | cBitMask;
-  const leaf = table | Entry.D | Entry.PS;
-  const entries: bigint[] = new Array<bigint>(TABLES * 512).fill(0n);
-  entries[0] = BigInt(at + PAGE_SIZE) | table;
-  for (let gib = 0; gib < MAPPED; gib++) {
-    entries[512 + gib] = BigInt(at + (2 + gib) * PAGE_SIZE) | table;
-    for (let i = 0; i < 512; i++) entries[(2 + gib) * 512 + i] = BigInt(gib * GIB + i * LARGE) | leaf;
-  }
-  return quadwords(entries);
 }
 
 function initialState(image: Image, at: { bootPage: number; gdt: number; tables: number; stack: number }, cBitMask: bigint): InitialState {

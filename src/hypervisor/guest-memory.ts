@@ -1,6 +1,6 @@
 // What lies where in guest physical memory: RAM from 0, and with a firmware image the ROM that ends at 4 GiB, whose last part
-// appears once more below 1 MiB, where a processor in real mode finds it (as PC chip sets decode their flash). Between the
-// conventional 640 KiB and that part such a machine has no memory: the place of a graphics adapter and its option ROMs.
+// appears once more below 1 MiB, where a processor in real mode finds it (as PC chip sets decode their flash). Behind the conventional
+// 640 KiB such a machine has no memory at the place of a graphics adapter, and RAM at that of option ROMs, as firmware leaves it: shadowed.
 
 import { PAGE_SIZE, type Spa, spa } from '../util/address.ts';
 
@@ -14,6 +14,8 @@ export const MIB = 0x10_0000;
 export const GIB_4 = 0x1_0000_0000;
 /** First byte behind conventional memory. */
 export const CONVENTIONAL_END = 0xa_0000;
+/** First byte of option ROMs, and behind a graphics adapter's memory. */
+const OPTION_ROMS = 0xc_0000;
 /** So much of a ROM appears below 1 MiB. */
 export const LOW_ROM = 0x2_0000;
 /** Larger ones reach into the addresses of the interrupt controllers. */
@@ -26,6 +28,7 @@ export function memoryRegions(ram: Backing, rom: Backing | null): MemoryRegion[]
   const low = Math.min(rom.size, LOW_ROM);
   return [
     { ...main, size: CONVENTIONAL_END },
+    { start: OPTION_ROMS, size: MIB - low - OPTION_ROMS, at: spa(ram.at + OPTION_ROMS), writable: true },
     { start: MIB - low, size: low, at: spa(rom.at + rom.size - low), writable: false },
     ...(ram.size > MIB ? [{ start: MIB, size: ram.size - MIB, at: spa(ram.at + MIB), writable: true }] : []),
     { start: GIB_4 - rom.size, size: rom.size, at: rom.at, writable: false },

@@ -73,6 +73,8 @@ export type Chipset = {
   readonly pci: PciBus;
   /** Something may have come from outside: devices that do not look for themselves do. */
   readonly poll: () => void;
+  /** Something has come for COM1: it looks, for a program that waits for its interrupt. */
+  readonly received: () => void;
   /** All that have a state. */
   readonly components: Components;
 };
@@ -144,7 +146,7 @@ export function wireChipset(parts: ChipsetParts): Chipset {
     ...pci.components,
   ]);
   if (iommu !== null) components.set('iommu', iommu);
-  return { io, mmio, ioApic, pic, pit, pci: pci.bus, poll, components };
+  return { io, mmio, ioApic, pic, pit, pci: pci.bus, poll, received: () => com1.poll(), components };
 }
 
 /** When a timer may have an interrupt for the processor: nanoseconds since power-on; Infinity: none will. */

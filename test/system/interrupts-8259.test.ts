@@ -5,7 +5,8 @@
 import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/arch/exit-code.ts';
 import { Ghcb, type GhcbField, Ioio, validBit } from '../../src/arch/ghcb.ts';
-import { assemble, type GuestOptions, launch, run, type TraceEvent } from '../../src/cbit.ts';
+import { assemble, defaults, type GuestOptions, launch, run, type TraceEvent } from '../../src/cbit.ts';
+import { VirtualMachine } from '../../src/virtual-machine.ts';
 import { withAddresses } from '../hypervisor/images/build-image.ts';
 import { readMemory } from './runs.ts';
 import { assembleGuest, MEMORY, type Served, SHARED } from './small-guest.ts';
@@ -170,6 +171,34 @@ describe('other lines in real mode', () => {
       },
     );
     expect(list).toEqual([1, 2]);
+  });
+
+  it('COM1 has one for a byte that comes while the program waits for it', () => {
+    const typed: number[] = [];
+    const code = `${pic(0xef)}\n sti\n mov dx, 0x3fc\n mov al, 8\n out dx, al\n mov dx, 0x3f9\n mov al, 1\n out dx, al\n here: jmp here`;
+    const handler = `push dx\n mov dx, 0x3f8\n in al, dx\n mov [${NOTES}], al\n pop dx\n ${EOI}`;
+    const vm = new VirtualMachine({
+      ...defaults,
+      technology: 'none',
+      trace: null,
+      bios: { name: 'rom', bytes: rom(code, { 0x24: handler }) },
+      serial: { transmit: () => undefined, next: () => typed.shift() },
+    });
+    try {
+      const noted = (): number => {
+        vm.advance(10_000);
+        const byte = new Uint8Array(1);
+        readMemory(vm, NOTES, byte);
+        return byte[0]!;
+      };
+      expect(noted()).toBe(0);
+      typed.push(0x41);
+      expect(noted()).toBe(0);
+      vm.received();
+      expect(noted()).toBe(0x41);
+    } finally {
+      vm.dispose();
+    }
   });
 
   it('uninitialised, nothing comes; bit 0 of port 92h starts again at the reset vector', () => {

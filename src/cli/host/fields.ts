@@ -89,7 +89,7 @@ export const guestFields = {
   memory: field(size, 'Memory, with its unit: K, M or G of 1,024; a multiple of 4K, 1M to 3G.', { default: '64M' }),
   vcpus: field(whole(1, MOST_VCPUS), 'How many virtual processors it has.', { default: 1 }),
   append: field(line, 'Text handed to the guest: its command line, or in the boot page.', { default: '' }),
-  initrd: field(fileName, 'A file handed to a Multiboot or PVH kernel, or by fw_cfg to firmware.'),
+  initrd: field(fileName, 'A file handed to a Linux, Multiboot or PVH kernel, or by fw_cfg to firmware.'),
   bios: field(fileName, 'A ROM image that ends at 4 GiB, started at its reset vector.'),
   mode: field(choice([16, 32, 64, 'multiboot', 'pvh']), 'Mode to start in, or a boot protocol; without it, what the image says.'),
   load: field(address, 'Where a flat binary goes: 0x100000, or 0x7c00 in mode 16, if not given.'),

@@ -21,6 +21,8 @@ export interface HostedGuest {
   readonly vcpus: number;
   /** Instructions so far. */
   readonly consumed: number;
+  /** Its console has something for it now. */
+  received(): void;
   pause(): void;
   unpause(): void;
   /** Ends it if need be, and gives back all that it had. A text: what the AMD-SP refused. */

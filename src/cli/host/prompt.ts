@@ -146,6 +146,7 @@ class PromptSession implements Surface {
     }
     const end = chunk.indexOf(LEAVE);
     known.console.type(end < 0 ? chunk : chunk.subarray(0, end));
+    known.guest?.received();
     if (end < 0) return this.#runner.kick();
     this.#behind = chunk.subarray(end + 1);
     leave();

@@ -12,9 +12,9 @@ export type Segment = { readonly start: number; readonly size: number; readonly 
 export type StartChoice = StartMode | 'multiboot' | 'pvh';
 
 export type Image = {
-  readonly format: 'ELF64' | 'ELF32' | 'Multiboot' | 'PVH' | 'flat' | 'ROM';
+  readonly format: 'ELF64' | 'ELF32' | 'Multiboot' | 'PVH' | 'bzImage' | 'flat' | 'ROM';
   /** Who says what the guest finds when it starts. */
-  readonly protocol: 'cbit' | 'multiboot' | 'pvh' | 'reset';
+  readonly protocol: 'cbit' | 'multiboot' | 'pvh' | 'linux' | 'reset';
   /** Ascending, not overlapping, inside guest memory. */
   readonly segments: readonly Segment[];
   /** Guest physical address of the first instruction. */
@@ -22,8 +22,19 @@ export type Image = {
   readonly mode: StartMode;
   /** Multiboot: what the header asks for. */
   readonly multiboot?: { readonly pageAlign: boolean; readonly video: boolean };
+  readonly linux?: LinuxHeader;
   /** Multiboot: where the file has its ELF section headers. */
   readonly sections?: { readonly offset: bigint; readonly size: number; readonly count: number; readonly names: number };
+};
+
+/** What a Linux kernel's setup header says. */
+export type LinuxHeader = {
+  /** For the page of parameters. */
+  readonly header: { readonly start: number; readonly bytes: Uint8Array };
+  /** Behind what the kernel unpacks itself to. */
+  readonly end: number;
+  readonly initrdAddrMax: number;
+  readonly cmdlineSize: number;
 };
 
 /** What the person may say about where an image goes and how it starts. */

@@ -70,6 +70,11 @@ class FakeGuest implements HostedGuest {
     if (this.consumed >= this.#life.runs) this.#outcome = this.#life.ends;
   }
 
+  /** How often its console had something for it. */
+  heard = 0;
+  received(): void {
+    this.heard++;
+  }
   pause(): void {
     this.#paused = true;
   }

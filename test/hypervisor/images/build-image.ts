@@ -1,8 +1,9 @@
-// Writes Multiboot and PVH files field by field, so that a test can get any one of them wrong.
+// Writes Multiboot, PVH and Linux files field by field, so that a test can get any one of them wrong.
 
 import { ElfHeader32, ProgramHeader32 } from '../../../src/hypervisor/images/elf.ts';
 import { HEADER_MAGIC, MultibootHeader } from '../../../src/hypervisor/images/multiboot.ts';
-import { BytesPort } from '../../../src/util/struct.ts';
+import { BootParams } from '../../../src/hypervisor/images/linux.ts';
+import { BytesPort, type View } from '../../../src/util/struct.ts';
 
 type Header = Partial<ReturnType<typeof MultibootHeader>>;
 
@@ -80,3 +81,25 @@ export function note(entry: number, { width = 4, owner = 'Xen\0', type = 18 } = 
 }
 
 export const PT_NOTE = 4;
+
+/** A bzImage whose 64-bit entry point is `code`; `fields`: of its setup header. */
+export function buildBzImage(code: Uint8Array, fields: Partial<View<typeof BootParams.layout>> = {}): Uint8Array {
+  const { setupSects = 2 } = fields;
+  const setup = (1 + Math.min(setupSects || 4, 8)) * 512;
+  const bytes = new Uint8Array(setup + 0x200 + code.length);
+  const usual = {
+    setupSects,
+    bootFlag: 0xaa55,
+    jump: 0x6a,
+    header: 0x5372_6448,
+    version: 0x20f,
+    initrdAddrMax: 0x7fff_ffff,
+    xloadflags: 1,
+    cmdlineSize: 2047,
+    prefAddress: 0x100_0000n,
+    initSize: 0x10_0000,
+  };
+  Object.assign(BootParams(new BytesPort(bytes)), usual, fields);
+  bytes.set(code, setup + 0x200);
+  return bytes;
+}
