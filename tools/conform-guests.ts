@@ -11,9 +11,20 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { committed, correctGuests, type CorrectRun, correctRuns, type Judgement, judgeCorrect } from '../test/conform/correct-guests.ts';
 import { Builder, canBuild, targets } from './guest-build.ts';
+import { asCommand, Mistake, numberOf, toolOptions } from './tool-options.ts';
+
+const USAGE = `
+npm run conform:guests -- [options]
+
+  --only NAMES         some guests, separated by commas (default: every guest that is right)
+  --builds [BUILDS]    built by gcc-0, gcc-2, clang-0, clang-2 instead of as committed; all four if none is named
+  --occurrences N      of equal requests from one place so many (default: 1)
+  --jobs N             guests at a time (default: 1)
+
+A line for each guest and setting, then the sum. Exit status: 0 nothing was violated; 1 something was, or went wrong; 2 a mistake in what was asked.
+`;
 
 const allBuilds = ['gcc-0', 'gcc-2', 'clang-0', 'clang-2'] as const;
 
@@ -37,7 +48,7 @@ function work(): void {
 /** Images of one build, in a folder of its own; gives where each is. */
 function build(name: string, folder: string, guests: readonly string[]): Map<string, string> {
   const [cc = '', opt = ''] = name.split('-');
-  if (!canBuild(cc)) throw new Error(`--builds ${name}: there is no ${cc} or no ld`);
+  if (!canBuild(cc)) throw new Mistake(`--builds ${name}: there is no ${cc} or no ld: install them, or leave this build out`);
   const builder = new Builder({ cc, opt });
   const images = new Map<string, string>();
   mkdirSync(folder);
@@ -62,26 +73,20 @@ async function main(): Promise<void> {
   const at = args.indexOf('--builds');
   const bare = at >= 0 && (args[at + 1] ?? '--').startsWith('--');
   if (bare) args.splice(at + 1, 0, allBuilds.join(','));
-  const { values } = parseArgs({
-    args,
-    options: {
-      builds: { type: 'string' },
-      jobs: { type: 'string', default: '1' },
-      only: { type: 'string' },
-      occurrences: { type: 'string', default: '1' },
-    },
-  });
-  const number = (option: 'jobs' | 'occurrences'): number => {
-    if (!/^[1-9]\d{0,5}$/.test(values[option])) throw new Error(`--${option} ${values[option]}: give a number such as 2`);
-    return Number(values[option]);
-  };
-  const [jobs, occurrences] = [number('jobs'), number('occurrences')];
+  const options = {
+    builds: { type: 'string' },
+    jobs: { type: 'string', default: '1' },
+    only: { type: 'string' },
+    occurrences: { type: 'string', default: '1' },
+  } as const;
+  const values = toolOptions(USAGE, options, args);
+  const [jobs, occurrences] = [numberOf('jobs', values.jobs), numberOf('occurrences', values.occurrences)];
   const guests = values.only?.split(',') ?? correctGuests();
   const strange = guests.find((guest) => !correctGuests().includes(guest));
-  if (strange !== undefined) throw new Error(`--only ${strange}: give some of ${correctGuests().join(', ')}`);
+  if (strange !== undefined) throw new Mistake(`--only ${strange}: give some of ${correctGuests().join(', ')}`);
   const builds = values.builds?.split(',') ?? ['committed'];
   const unknown = builds.find((name) => name !== 'committed' && !allBuilds.some((one) => one === name));
-  if (unknown !== undefined) throw new Error(`--builds ${unknown}: give some of ${allBuilds.join(', ')}`);
+  if (unknown !== undefined) throw new Mistake(`--builds ${unknown}: give some of ${allBuilds.join(', ')}`);
 
   const began = performance.now();
   const folder = mkdtempSync(join(tmpdir(), 'cbit-conform-'));
@@ -150,5 +155,5 @@ async function judgeTasks(tasks: readonly Task[], jobs: number): Promise<{ cells
   return sum;
 }
 
-if (isMainThread) await main();
+if (isMainThread) await asCommand(main);
 else work();

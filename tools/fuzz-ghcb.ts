@@ -1,21 +1,30 @@
 // Random GHCB pages and MSR values: no crash, no hang, no memory touched but the guest's, and every outcome the one that the rules say.
 //
-//   npm run fuzz:ghcb                                       20,000 attempts
-//   npm run fuzz:ghcb -- --count 10000000 --jobs 2          the full run; --most-growth MIB: another bound on its memory
-//   npm run fuzz:ghcb -- --seed S --batch K                 one batch again
-//
 // Attempts come in batches, each of which is a virtual machine; a batch ends with real guests that send a few themselves.
 
 import { isMainThread, workerData } from 'node:worker_threads';
-import { parseArgs } from 'node:util';
 import { judgeGuest } from '../test/fuzz-ghcb/guests.ts';
 import { BATCH, judgeBatch } from '../test/fuzz-ghcb/judge.ts';
 import { Growth } from '../test/fuzz-states/growth.ts';
 import { residentMebibytes } from '../test/robustness/memory-use.ts';
 import { inThreads, post, Progress } from './campaign-threads.ts';
+import { asCommand, numberOf, toolOptions } from './tool-options.ts';
 
 /** A batch may take this long, also on a machine that does other things; then something hangs. */
 const MOST_SECONDS = 120;
+
+const USAGE = `
+npm run fuzz:ghcb -- [options]
+
+  --count N            so many attempts (default: 20000); 10000000 are the full run
+  --seed S             of this seed (default: ghcb)
+  --batch K            only this batch, again
+  --jobs N             batches at a time (default: 1)
+  --no-guests          without the real guests at the end of a batch
+  --most-growth MIB    another bound on memory
+
+Exit status: 0 no faults; 1 there was one; 2 a mistake in what was asked.
+`;
 
 /** Every `step`th batch from `first` to before `end`; the last one may be shorter. */
 type Task = {
@@ -53,20 +62,18 @@ async function work({ seed, first, end, step, count, guests, progress, mostGrowt
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      count: { type: 'string', default: '20000' },
-      seed: { type: 'string', default: 'ghcb' },
-      batch: { type: 'string' },
-      jobs: { type: 'string', default: '1' },
-      'no-guests': { type: 'boolean', default: false },
-      'most-growth': { type: 'string' },
-    },
+  const values = toolOptions(USAGE, {
+    count: { type: 'string', default: '20000' },
+    seed: { type: 'string', default: 'ghcb' },
+    batch: { type: 'string' },
+    jobs: { type: 'string', default: '1' },
+    'no-guests': { type: 'boolean', default: false },
+    'most-growth': { type: 'string' },
   });
   const { seed } = values;
-  const jobs = Number(values.jobs);
-  const one = values.batch === undefined ? null : Number(values.batch);
-  const count = one === null ? Number(values.count) : (one + 1) * BATCH;
+  const jobs = numberOf('jobs', values.jobs);
+  const one = values.batch === undefined ? null : numberOf('batch', values.batch, 0);
+  const count = one === null ? numberOf('count', values.count) : (one + 1) * BATCH;
   const batches = Math.ceil(count / BATCH);
   const began = performance.now();
   const kinds = new Map<string, number>();
@@ -75,7 +82,7 @@ async function main(): Promise<void> {
   const fault = (text: string): void => {
     if (++faults <= 200) console.log(`FAULT ${text}\n      npm run fuzz:ghcb -- --seed ${seed} --batch ${/\d+/.exec(text)?.[0]}`);
   };
-  const mostGrowth = values['most-growth'] === undefined ? undefined : Number(values['most-growth']);
+  const mostGrowth = values['most-growth'] === undefined ? undefined : numberOf('most-growth', values['most-growth']);
   await inThreads<Report>({
     program: import.meta.url,
     jobs: one === null ? jobs : 1,
@@ -100,4 +107,4 @@ async function main(): Promise<void> {
   process.exitCode = faults === 0 && (one !== null || attempts === count) ? 0 : 1;
 }
 
-await (isMainThread ? main() : work(workerData as Task));
+await (isMainThread ? asCommand(main) : work(workerData as Task));

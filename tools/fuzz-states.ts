@@ -1,21 +1,31 @@
 // Random machine states with random code: nothing is thrown, nothing hangs, memory does not grow, and every way to execute a state
 // comes to the same end.
-//
-//   npm run fuzz:states                                   10,000 states
-//   npm run fuzz:states -- --count 1000000 --jobs 2       the full run; --most-growth MIB: another bound on its memory
-//   npm run fuzz:states -- --seed S --start K --explain            one of them again, with its events
-//   npm run fuzz:states -- --seed S --start K --steps 3-8 --way 1  and what instructions 3 to 8 leave
 
 import { isMainThread, workerData } from 'node:worker_threads';
-import { parseArgs } from 'node:util';
 import { Growth } from '../test/fuzz-states/growth.ts';
 import { Judge } from '../test/fuzz-states/judge.ts';
 import { residentMebibytes } from '../test/robustness/memory-use.ts';
 import { inThreads, post, Progress } from './campaign-threads.ts';
+import { asCommand, Mistake, numberOf, toolOptions } from './tool-options.ts';
 
 /** One state may take this long, also on a machine that does other things; then it hangs. */
 const MOST_SECONDS = 60;
 const BATCH = 50;
+
+const USAGE = `
+npm run fuzz:states -- [options]
+
+  --count N            so many states (default: 10000); 1000000 are the full run
+  --seed S             of this seed (default: states)
+  --start K            from this one on; with --count 1 one of them again (default: 0)
+  --jobs N             states at a time (default: 1)
+  --explain            the state of --start with its events; --budget N: in slices of so many instructions
+  --steps 3-8          what its instructions 3 to 8 leave
+  --way N              for --explain and --steps: which way of executing it (default: 0)
+  --most-growth MIB    another bound on memory
+
+Exit status: 0 no faults; 1 there was one; 2 a mistake in what was asked.
+`;
 
 /** Every `step`th state from `first` to before `end`. */
 type Task = {
@@ -58,30 +68,30 @@ async function work({ seed, first, end, step, progress, mostGrowth }: Task): Pro
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      count: { type: 'string', default: '10000' },
-      seed: { type: 'string', default: 'states' },
-      start: { type: 'string', default: '0' },
-      jobs: { type: 'string', default: '1' },
-      explain: { type: 'boolean', default: false },
-      budget: { type: 'string' },
-      way: { type: 'string', default: '0' },
-      steps: { type: 'string' },
-      'most-growth': { type: 'string' },
-    },
+  const values = toolOptions(USAGE, {
+    count: { type: 'string', default: '10000' },
+    seed: { type: 'string', default: 'states' },
+    start: { type: 'string', default: '0' },
+    jobs: { type: 'string', default: '1' },
+    explain: { type: 'boolean', default: false },
+    budget: { type: 'string' },
+    way: { type: 'string', default: '0' },
+    steps: { type: 'string' },
+    'most-growth': { type: 'string' },
   });
   const { seed } = values;
-  const [start, count, jobs] = [values.start, values.count, values.jobs].map(Number) as [number, number, number];
-  const mostGrowth = values['most-growth'] === undefined ? undefined : Number(values['most-growth']);
+  const [start, count, jobs] = [numberOf('start', values.start, 0), numberOf('count', values.count), numberOf('jobs', values.jobs)];
+  const way = numberOf('way', values.way, 0);
+  const mostGrowth = values['most-growth'] === undefined ? undefined : numberOf('most-growth', values['most-growth']);
   if (values.steps !== undefined) {
-    const [from, to] = values.steps.split('-').map(Number) as [number, number?];
-    console.log(new Judge().steps(seed, start, Number(values.way), from, to ?? from));
+    const [, from, to] = /^(\d+)(?:-(\d+))?$/.exec(values.steps) ?? [];
+    if (from === undefined) throw new Mistake(`--steps ${values.steps}: give a range such as 3-8`);
+    console.log(new Judge().steps(seed, start, way, Number(from), Number(to ?? from)));
     return;
   }
   if (values.explain) {
     const judge = new Judge();
-    console.log(judge.explain(seed, start, Number(values.way), values.budget === undefined ? undefined : Number(values.budget)));
+    console.log(judge.explain(seed, start, way, values.budget === undefined ? undefined : numberOf('budget', values.budget)));
     for (const fault of judge.judge(seed, start).faults) console.log(`FAULT ${fault}`);
     return;
   }
@@ -131,4 +141,4 @@ async function main(): Promise<void> {
   process.exitCode = faults === 0 && done === count ? 0 : 1;
 }
 
-await (isMainThread ? main() : work(workerData as Task));
+await (isMainThread ? asCommand(main) : work(workerData as Task));

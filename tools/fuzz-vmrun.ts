@@ -1,15 +1,11 @@
 // Random VMCBs and VMSAs thrown at VMRUN, of every technology: nothing is thrown, nothing hangs, nobody writes what is not his, and VMRUN
 // refuses exactly what the manual lists.
-//
-//   npm run fuzz:vmrun                                    100,000 attempts
-//   npm run fuzz:vmrun -- --count 10000000 --jobs 2       the full run
-//   npm run fuzz:vmrun -- --seed S --start K --count 1    one of them again
 
 import { isMainThread, workerData } from 'node:worker_threads';
-import { parseArgs } from 'node:util';
 import { Judge } from '../test/fuzz-vmrun/judge.ts';
 import { residentMebibytes } from '../test/robustness/memory-use.ts';
 import { inThreads, post, Progress } from './campaign-threads.ts';
+import { asCommand, numberOf, toolOptions } from './tool-options.ts';
 
 /** One attempt may take this long, also on a machine that does other things; then it hangs. */
 const MOST_SECONDS = 60;
@@ -18,6 +14,17 @@ const BATCH = 10_000;
 const WARM_UP = 50_000;
 const MOST_GROWTH = 100;
 const MOST_SHOWN = 200;
+
+const USAGE = `
+npm run fuzz:vmrun -- [options]
+
+  --count N    so many attempts (default: 100000); 10000000 are the full run
+  --seed S     of this seed (default: vmrun)
+  --start K    from this one on; with --count 1 one of them again (default: 0)
+  --jobs N     attempts at a time (default: 1)
+
+Exit status: 0 no faults; 1 there was one; 2 a mistake in what was asked.
+`;
 
 /** Every `step`th attempt from `first` to before `end`. */
 type Task = {
@@ -59,16 +66,14 @@ async function work({ seed, first, end, step, progress }: Task): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      count: { type: 'string', default: '100000' },
-      seed: { type: 'string', default: 'vmrun' },
-      start: { type: 'string', default: '0' },
-      jobs: { type: 'string', default: '1' },
-    },
+  const values = toolOptions(USAGE, {
+    count: { type: 'string', default: '100000' },
+    seed: { type: 'string', default: 'vmrun' },
+    start: { type: 'string', default: '0' },
+    jobs: { type: 'string', default: '1' },
   });
   const { seed } = values;
-  const [start, count, jobs] = [values.start, values.count, values.jobs].map(Number) as [number, number, number];
+  const [start, count, jobs] = [numberOf('start', values.start, 0), numberOf('count', values.count), numberOf('jobs', values.jobs)];
   const began = performance.now();
   const kinds = new Map<string, number>();
   let done = 0;
@@ -106,4 +111,4 @@ async function main(): Promise<void> {
   process.exitCode = faults === 0 && done === count ? 0 : 1;
 }
 
-await (isMainThread ? main() : work(workerData as Task));
+await (isMainThread ? asCommand(main) : work(workerData as Task));

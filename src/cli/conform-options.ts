@@ -58,7 +58,7 @@ export function parseOnly(text: string | undefined): Only {
   const strange = chosen.find((word) => !groups.some((group) => group === word) && !variants.some(({ id }) => id === word));
   if (strange !== undefined || words.length === 0)
     throw new UserError(
-      `--only ${text}: give a result (${results.join(', ')}), a group (${groups.join(', ')}), or a variant of docs/conform.md such as ${variants[3]?.id}`,
+      `--only${text === '' ? '' : ` ${text}`}: give a result (${results.join(', ')}), a group (${groups.join(', ')}), or a variant of docs/conform.md such as ${variants[3]?.id}`,
     );
   const variant = ({ id, group }: Variant): boolean => chosen.length === 0 || chosen.includes(id) || chosen.includes(group);
   return { variant, listed: listed[0] ?? null };

@@ -1,6 +1,7 @@
 // `cbit conform`: judges a guest's side of the GHCB protocol. The report goes to stdout or a file, how far it is to stderr.
 
-import { writeFileSync } from 'node:fs';
+import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { type Cell, type Choice, judgeAll, judgeOne, plan, type Plan, type Step } from '../conform/campaign.ts';
 import type { GuestRunOptions } from '../conform/guest-run.ts';
 import { conformJunit } from '../conform/junit.ts';
@@ -68,6 +69,7 @@ export async function conform(named: string | undefined, flags: ConformFlags): P
     variant: cell === null ? only.variant : () => true,
   };
   checkFlags(flags);
+  if (flags.output !== undefined) checkWritable(flags.output);
   const { options, origin, seed, shown } = readSettings(named, flags);
   if (options.technology !== 'sev-es')
     throw new UserError(`--sev ${options.technology}: only SEV-ES guests speak the GHCB protocol: leave --sev out`);
@@ -113,7 +115,7 @@ function checkFlags({ cell, trace, event, only, occurrences, all, bare }: Confor
 
 const nothing = ({ vmgexits }: Plan, { event, only }: Origin['narrowed']): string =>
   vmgexits === 0
-    ? 'the guest never executes VMGEXIT: there is nothing to judge'
+    ? 'the guest never executes VMGEXIT, so there is nothing to judge: `cbit run` shows what it does instead'
     : event !== null
       ? `--event ${event}: none of the guest's ${vmgexits} VMGEXITs is that: \`cbit conform\` without it lists them`
       : `--only ${only}: no answer to the guest's ${vmgexits} VMGEXITs has such a variant`;
@@ -172,9 +174,23 @@ function write(text: string, output: string | undefined): void {
   try {
     writeFileSync(output, text);
   } catch (error) {
-    throw new UserError(`--output ${output}: cannot be written (${code(error)}): name a file in a folder that exists and is yours`);
+    throw cannotWrite(output, code(error));
   }
 }
+
+/** Before minutes of work are spent on a report that has no place. */
+function checkWritable(output: string): void {
+  const there = statSync(output, { throwIfNoEntry: false });
+  if (there?.isDirectory()) throw cannotWrite(output, 'EISDIR');
+  try {
+    accessSync(there === undefined ? dirname(output) : output, constants.W_OK);
+  } catch (error) {
+    throw cannotWrite(output, code(error));
+  }
+}
+
+const cannotWrite = (output: string, why: string): UserError =>
+  new UserError(`--output ${output}: cannot be written (${why}): name a file in a folder that exists and is yours`);
 
 /** Does work in pieces, so that Ctrl-C is heard and the person sees how far it is. */
 class Worker {

@@ -137,7 +137,7 @@ function withMachine(command: Command): Command {
     .option('--entry <address>', 'where execution begins (default: what the ELF says, or where a flat binary is loaded)')
     .option('--bios <file>', 'a ROM image, started at its reset vector')
     .option('--append <text>', 'text handed to the guest: its command line, or in the boot page')
-    .option('--initrd <file>', 'a file handed to a Multiboot or PVH image')
+    .option('--initrd <file>', 'a file handed to a Linux, Multiboot or PVH image')
     .option('--disk <file>', 'a virtio disk in this file; FILE,ro for one that the guest cannot write; may be repeated', gather)
     .option('--rng', 'a virtio entropy device, which gives what the seed gives')
     .option('--virtio-console', 'a virtio console on stdin and stdout; COM1 then only sends')
@@ -169,7 +169,13 @@ async function main(args: readonly string[]): Promise<number> {
 function complain(error: unknown, args: readonly string[]): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return ExitStatus.OK; // help or version
-    const said = error.code === 'commander.help' ? 'say what to do' : error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+    const said =
+      error.code === 'commander.help'
+        ? 'say what to do'
+        : error.message
+            .replace(/^error: /, '')
+            .replace(/\.$/, '')
+            .replace(/\s*\n\s*/g, ' ');
     const command = ['pages', 'conform', 'host'].find((name) => name === args[0]) ?? 'run';
     process.stderr.write(`cbit: ${said}: see \`cbit ${command} --help\`\n`);
     return ExitStatus.MISTAKE;
@@ -192,4 +198,9 @@ function complain(error: unknown, args: readonly string[]): number {
 }
 
 process.stderr.on('error', () => {}); // nobody reads our remarks: go on without
+process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+  if (code === 'EPIPE') return; // `cbit ... | head`: enough was read
+  process.stderr.write(`cbit: stdout: cannot be written (${code}): make room, or send it elsewhere\n`);
+  process.once('exit', () => (process.exitCode = ExitStatus.MISTAKE));
+});
 process.exitCode = await main(process.argv.slice(2));

@@ -14,6 +14,7 @@ import { TraceHash } from '../debug/trace-hash.ts';
 import { Tracer } from '../debug/tracer.ts';
 import { modelChoiceHelp } from '../cpu/model-choice.ts';
 import { describeOutcome, ExitStatus } from '../hypervisor/outcome.ts';
+import { UserError } from '../util/errors.ts';
 import { VirtualMachine } from '../virtual-machine.ts';
 import { nodeAes } from './aes-node.ts';
 import { paintFor } from './colours.ts';
@@ -56,6 +57,8 @@ export async function run(named: string | undefined, flags: RunFlags): Promise<n
   const { seed, options, origin, shown } = readSettings(named, flags);
   const json = flags.json ?? false;
   const secrets = secretsOf(flags, options, shown);
+  if (flags.sanitize === true && (options.bare === true || options.technology !== 'sev-es'))
+    throw new UserError('--sanitize: only an SEV-ES guest speaks the GHCB protocol: take --sev sev-es, or leave --sanitize out');
   const withRegisters = flags.registers !== undefined && parseRegisters(flags.registers) === 'json';
   const account = new Account();
   const hash = json ? new TraceHash() : null;

@@ -21,6 +21,7 @@ export function secretsOf(
 }
 
 function parseSecret(text: string, image: Uint8Array): Secret {
+  if (text.trim() === '') throw new UserError('--secret: give a symbol, or an address and a length such as 0x200000:32');
   const [, address, length] = /^(0x[0-9a-f]+|\d+):(0x[0-9a-f]+|\d+)$/i.exec(text) ?? [];
   if (address !== undefined && length !== undefined) {
     const bytes = parseAddress('--secret', length);

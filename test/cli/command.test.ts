@@ -1,7 +1,7 @@
 // The command as a person starts it: exit statuses, one-line mistakes, what goes to which stream.
 
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -66,7 +66,7 @@ describe('mistakes', () => {
     ['an impossible size', ['run', 'x', '--memory', '64X'], /--memory 64X: give a size/],
     ['an unknown technology', ['run', 'x', '--sev', 'snp'], /--sev snp/],
     ['an unknown model', ['run', 'x', '--cpu', 'i486'], /--cpu i486/],
-    ['two images', ['run', 'x', 'y'], /too many arguments|expected 1/i],
+    ['two images', ['run', 'x', 'y'], /Expected 1 argument but got 2: see/],
   ])('%s: one line, status 2', async (_what, args, said) => {
     const { status, stdout, stderr } = await cbit(args);
     expect(stderr).toMatch(said);
@@ -79,6 +79,9 @@ describe('mistakes', () => {
     ['an entry outside the image', ['--entry', '0x1'], /--entry/],
     ['a place outside memory', ['--load', '0x8000000'], /memory/],
     ['a trace into nowhere', ['--trace=no/such/folder'], /--trace no\/such\/folder/],
+    ['a sanitizer for a guest without a GHCB', ['--sanitize', '--sev', 'sev'], /--sanitize: only an SEV-ES guest/],
+    ['a sanitizer where there is no guest', ['--sanitize', '--bare'], /--sanitize: only an SEV-ES guest/],
+    ['a secret outside of memory', ['--taint', '--secret', '0x3fffff0:32'], /not all RAM of the guest: stay below 0x4000000/],
     ['the same with --json: still one line, no object', ['--json', '--rtc', 'soon'], /--rtc soon/],
   ])('%s: one line, status 2', async (_what, args, said) => {
     const { status, stdout, stderr } = await cbit(['run', image('any.bin', hello), ...args]);
@@ -92,6 +95,17 @@ describe('mistakes', () => {
     writeFileSync(path, Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, 2, 1, 1));
     const { status, stderr } = await cbit(['run', path]);
     expect(stderr).toMatch(/^cbit: cut\.elf: [^\n]+\n$/);
+    expect(status).toBe(2);
+  });
+});
+
+describe('a full disk under stdout', () => {
+  it.skipIf(!existsSync('/dev/full'))('is one line, status 2', () => {
+    const full = openSync('/dev/full', 'w');
+    const args = [join(root, 'tools/cbit.mjs'), 'run', image('full.bin', hello), '--json'];
+    const { status, stderr } = spawnSync(process.execPath, args, { stdio: ['ignore', full, 'pipe'], encoding: 'utf8', timeout: 60_000 });
+    closeSync(full);
+    expect(stderr).toBe('cbit: stdout: cannot be written (ENOSPC): make room, or send it elsewhere\n');
     expect(status).toBe(2);
   });
 });

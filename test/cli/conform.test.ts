@@ -18,6 +18,7 @@ const flat = (...args: string[]) => cbit(...args, '--memory', '4M', '--mode', '6
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'cbit-conform-'));
   writeFileSync(join(folder, 'good.bin'), guest());
+  writeFileSync(join(folder, 'halt.bin'), Uint8Array.of(0xf4));
   writeFileSync(join(folder, 'careless.bin'), guest({ without: ['info1', 'valid'] }));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -51,6 +52,14 @@ describe('exit status', () => {
     [['good.bin', '--bare'], 'leave it out'],
     [['good.bin', '--disk', 'x.img'], '--disk x.img: no such file'],
     [['missing.bin'], 'no such file'],
+    [['good.bin', '--only', ''], '--only: give a result'],
+    [['good.bin', 'careless.bin'], 'Expected 1 argument but got 2: see `cbit conform --help`'],
+    [
+      ['good.bin', '--output', 'nowhere/out.json', '--max-instructions', '1'],
+      '--output nowhere/out.json: cannot be written (ENOENT): name a file',
+    ],
+    [['good.bin', '--output', '.', '--max-instructions', '1'], '--output .: cannot be written (EISDIR): name a file'],
+    [['halt.bin', '--halt-ok'], 'the guest never executes VMGEXIT, so there is nothing to judge: `cbit run` shows what it does instead'],
     [['good.bin', '--max-instructions', '10'], 'nothing to compare with'],
   ])('2 and one line for %j', (args, said) => {
     const { status, stdout, stderr } = flat(...args);

@@ -24,6 +24,7 @@ describe('--secret', () => {
     ['nowhere', /has no such symbol/],
     ['0x200000:0', /at least 1/],
     ['0x200000:', /has no such symbol/],
+    ['', /^--secret: give a symbol/],
   ])('refuses %s', (text, why) => {
     expect(() => ask([text])).toThrow(why);
   });

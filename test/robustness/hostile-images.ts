@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeAes } from '../../src/cli/aes-node.ts';
-import { run } from '../../src/virtual-machine.ts';
+import { run, type RunOptions } from '../../src/virtual-machine.ts';
 import { UserError } from '../../src/util/errors.ts';
 import { RandomSource, type RandomStream } from '../../src/util/random.ts';
 import { containerAround, lyingContainer } from './hostile-containers.ts';
@@ -160,27 +160,32 @@ export function hostileImage(n: number): Case {
 
 export type Verdict = { readonly status: number; readonly kind: string };
 
-/** Runs case `n` as the command line would. Throws what the command line would call a bug of ours. */
-export function judge(n: number, maxInstructions = 20_000): Verdict {
+/** What the command line would run case `n` with. */
+export function hostileOptions(n: number, maxInstructions: number): RunOptions {
   const { name, bytes, mode, rom = false, initrd } = hostileImage(n);
+  return {
+    [rom ? 'bios' : 'image']: { name, bytes },
+    initrd: initrd && { name: 'initrd', bytes: initrd },
+    technology: technologies[n % 3] as (typeof technologies)[number],
+    memory: MEMORY,
+    cpu: 'milan',
+    seed: String(n),
+    maxInstructions,
+    intercepts: n % 5 === 0 ? ['cr'] : [],
+    append: '',
+    haltOk: false,
+    rtc: 0,
+    serial: { transmit: () => {}, next: () => undefined },
+    aes: nodeAes,
+    trace: null,
+    mode,
+  };
+}
+
+/** Runs case `n`. Throws what the command line would call a bug of ours. */
+export function judge(n: number, maxInstructions = 20_000): Verdict {
   try {
-    const { status, outcome } = run({
-      [rom ? 'bios' : 'image']: { name, bytes },
-      initrd: initrd && { name: 'initrd', bytes: initrd },
-      technology: technologies[n % 3] as (typeof technologies)[number],
-      memory: MEMORY,
-      cpu: 'milan',
-      seed: String(n),
-      maxInstructions,
-      intercepts: n % 5 === 0 ? ['cr'] : [],
-      append: '',
-      haltOk: false,
-      rtc: 0,
-      serial: { transmit: () => {}, next: () => undefined },
-      aes: nodeAes,
-      trace: null,
-      mode,
-    });
+    const { status, outcome } = run(hostileOptions(n, maxInstructions));
     return { status, kind: outcome.kind };
   } catch (error) {
     if (error instanceof UserError) return { status: 2, kind: 'mistake' };
